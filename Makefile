@@ -1,0 +1,52 @@
+# Everything runs in .venv, which is made here from nothing but Python 3.11+ and make.
+# A stamp in .venv tells what is installed; a change of pyproject.toml or constraints.txt installs again.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+STATED := pyproject.toml constraints.txt
+
+.PHONY: help demo test train clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    draw a red apple at 512x512, four times the area that the bundled model was trained on"
+	@echo "make test    lint, types, import arrows and every test"
+	@echo "make train   make the bundled model again (needs npm; hours on a CPU; stop and go on at any time)"
+	@echo "make clean   remove caches, builds and outputs; .venv and training/work stay"
+
+demo: .venv/.installed
+	@mkdir -p outputs
+	$(BIN)/redilate generate "a red apple" --size 512x512 --seed 7 -o outputs/demo.png
+	@echo "The picture is $(CURDIR)/outputs/demo.png"
+
+test: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+train: .venv/.installed-train
+	$(BIN)/python -m training
+
+clean:
+	rm -rf outputs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests training -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: $(STATED) | $(BIN)/python
+	@echo "Installing Redilate into .venv"
+	@$(INSTALL) -e .
+	@touch $@
+
+.venv/.installed-dev: $(STATED) | $(BIN)/python
+	@echo "Installing Redilate and its development tools into .venv"
+	@$(INSTALL) -e '.[dev,eval,train]'
+	@touch .venv/.installed .venv/.installed-train $@
+
+.venv/.installed-train: $(STATED) | $(BIN)/python
+	@echo "Installing Redilate and what its training needs into .venv"
+	@$(INSTALL) -e '.[train]'
+	@touch .venv/.installed $@

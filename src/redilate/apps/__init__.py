@@ -1,0 +1,1 @@
+"""What a person or a client touches; nothing below imports from here."""

@@ -1,0 +1,87 @@
+"""How the command talks: one clear line where it ends badly, progress on stderr, and no chatter of the libraries."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from redilate.errors import RedilateError
+
+# Exit codes: as a shell has it for usage errors and for an interrupt.
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+OnStep = Callable[[int, int], None]
+
+
+def say_error(message: str) -> None:
+    """Write one line to stderr, whatever line ends `message` has."""
+    print("redilate: " + " ".join(message.split()), file=sys.stderr)
+
+
+@contextmanager
+def one_line_endings() -> Iterator[None]:
+    """Turn what a user can cause into one line and an exit code: 2 refused, 130 interrupted, 1 failed on the way."""
+    try:
+        yield
+    except RedilateError as error:
+        say_error(str(error))
+        raise typer.Exit(REFUSED) from error
+    except KeyboardInterrupt as error:
+        say_error("interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+    except (OSError, MemoryError) as error:
+        say_error(str(error) or "out of memory")
+        raise typer.Exit(FAILED) from error
+    except RuntimeError as error:
+        # torch.OutOfMemoryError is a RuntimeError; its name is asked so as not to import torch for it.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        say_error(f"out of memory; a smaller size, or --dtype float16 on a GPU, needs less ({error})")
+        raise typer.Exit(FAILED) from error
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[OnStep]:
+    """A bar on `console` that the yielded `on_step(steps_done, steps_total)` moves; gone at the end.
+
+    A stderr that is no terminal gets nothing: a log has no use for a bar.
+    """
+    columns = (
+        TextColumn("drawing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("drawing", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' own bars, advice and warnings off the terminal; downloads from a hub still show theirs."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # One after the other: importing diffusers already makes transformers talk.
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()

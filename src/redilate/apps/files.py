@@ -1,0 +1,60 @@
+"""Where results go: refused before any work if they can't be written, and never left half-written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from redilate.errors import RedilateError
+
+# Pillow's name of each format, by extension.
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """`count` paths: `apple.png` alone, or `apple-1.png`, `apple-2.png`, …"""
+    if count == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}-{number}") for number in range(1, count + 1)]
+
+
+def check_output(path: Path, extensions: Sequence[str]) -> None:
+    """Make sure that `path` can be written and has one of `extensions`.
+
+    Raises:
+        RedilateError: another extension, no such folder, a folder in the file's place, or no leave to write there.
+    """
+    if path.suffix.lower() not in extensions:
+        known = ", ".join(extensions)
+        raise RedilateError(
+            f"can't write {str(path)!r}: extension {path.suffix!r} is unknown; one of {known} works"
+        )
+    temporary = _temporary(path)
+    try:
+        if path.is_dir():
+            raise RedilateError(f"can't write {str(path)!r}: it is a folder")
+        if not path.parent.is_dir():
+            raise RedilateError(f"can't write {str(path)!r}: there is no folder {str(path.parent)!r}")
+        # Only trying tells: permissions, read-only mounts and overlong names all show here.
+        temporary.open("xb").close()
+        temporary.unlink()
+    except OSError as error:
+        raise RedilateError(f"can't write {str(path)!r}: {error.strerror}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`: what is written there takes the place of `path` at the end, or vanishes."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this process's own in the same folder, so that the last move can't cross file systems."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

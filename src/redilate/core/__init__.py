@@ -1,0 +1,1 @@
+"""The method itself, in torch alone: nothing here knows of diffusers, pipelines or models."""

@@ -1,0 +1,130 @@
+"""Re-dilation of a convolution: the same kernel, its taps further apart, the same output size.
+
+f(h) = h ⊛ Φ_d(k), ScaleCrafter (arXiv 2310.07702), section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Pair = tuple[int, int]
+Dilation = tuple[float, float]
+Fractional = Literal["taps", "published"]
+
+
+def redilated_padding(kernel: int, padding: int, dilation: int, spread: int) -> Pair:
+    """Padding (before, after) along one axis that keeps the plain convolution's output size and centre.
+
+    With taps `spread` apart in place of `dilation`, the kernel spans `(spread - dilation) * (kernel - 1)` more
+    pixels; that much is added. An odd kernel gets it evenly, so its centre tap stays where it was; an even one gets
+    the odd pixel after.
+    """
+    extra = (spread - dilation) * (kernel - 1)
+    return padding + extra // 2, padding + extra - extra // 2
+
+
+def redilated_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    factor: Dilation,
+    padding_mode: str = "zeros",
+    fractional: Fractional = "taps",
+) -> Tensor:
+    """Convolve with the taps of `weight` spread by `factor` = (d_h, d_w), each ≥ 1, integer or not.
+
+    Args:
+        input: (B, C_in, H, W).
+        weight: (C_out, C_in / groups, k_h, k_w).
+        stride, padding, dilation, groups, padding_mode: those of the plain convolution.
+        factor: how much further apart the taps are, per axis (height, width).
+        fractional: how a factor that is not whole is met, see `_between_taps` and `_as_published`.
+
+    Returns:
+        (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
+    """
+    spread = (dilation[0] * factor[0], dilation[1] * factor[1])
+
+    def convolve(input: Tensor, spread: Pair, bias: Tensor | None) -> Tensor:
+        return _spread_conv2d(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
+
+    if spread[0] == int(spread[0]) and spread[1] == int(spread[1]):
+        return convolve(input, (int(spread[0]), int(spread[1])), bias)
+    if fractional == "published":
+        return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
+    return _between_taps(input, bias, spread, convolve)
+
+
+def _spread_conv2d(
+    input, weight, bias, stride, padding, dilation, groups, spread: Pair, padding_mode
+) -> Tensor:
+    """The convolution with its taps a whole number of pixels apart on each axis."""
+    (top, bottom), (left, right) = (
+        redilated_padding(weight.shape[2 + axis], padding[axis], dilation[axis], spread[axis])
+        for axis in (0, 1)
+    )
+    if padding_mode == "zeros" and top == bottom and left == right:
+        return F.conv2d(input, weight, bias, stride, (top, left), spread, groups)
+    mode = "constant" if padding_mode == "zeros" else padding_mode
+    return F.conv2d(
+        F.pad(input, (left, right, top, bottom), mode=mode), weight, bias, stride, 0, spread, groups
+    )
+
+
+def _between_taps(input: Tensor, bias: Tensor | None, spread: Dilation, convolve) -> Tensor:
+    """Each outer tap reads its fractional position by bilinear interpolation; the centre tap is left alone.
+
+    A tap at j·s, with s = n + f, reads (1 - f)·h[j·n] + f·h[j·(n + 1)]. Summed over the taps of a 3×3 kernel that is
+    the same mixture of whole spreads, so nothing is resampled and an identity kernel stays the identity.
+    """
+    total: Tensor | None = None
+    for (height, height_share), (width, width_share) in product(
+        _neighbours(spread[0]), _neighbours(spread[1])
+    ):
+        # The shares sum to 1, so the bias enters once in all.
+        part = convolve(input, (height, width), bias) * (height_share * width_share)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _neighbours(spread: float) -> list[tuple[int, float]]:
+    """The whole spreads on either side of `spread`, with their shares; one of them if it is whole."""
+    below = math.floor(spread)
+    share = spread - below
+    return [(below, 1.0)] if share == 0 else [(below, 1 - share), (below + 1, share)]
+
+
+def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weight, convolve) -> Tensor:
+    """interp_{1/s}(interp_s(h) ⊛ Φ_⌈d⌉(k)) with s = ⌈d⌉/d, bilinear: ScaleCrafter, equation 3. For parity; it blurs."""
+    height, width = input.shape[-2:]
+    whole = (math.ceil(factor[0]), math.ceil(factor[1]))
+    enlarged = (round(height * whole[0] / factor[0]), round(width * whole[1] / factor[1]))
+    output = [
+        (size + 2 * padding[axis] - dilation[axis] * (weight.shape[2 + axis] - 1) - 1) // stride[axis] + 1
+        for axis, size in enumerate((height, width))
+    ]
+    stretched = F.interpolate(input, size=enlarged, mode="bilinear", align_corners=False)
+    spread = (dilation[0] * whole[0], dilation[1] * whole[1])
+    return F.interpolate(convolve(stretched, spread, bias), size=output, mode="bilinear", align_corners=False)
+
+
+def is_neutral(factor: Dilation) -> bool:
+    """Whether `factor` leaves a convolution as it was trained."""
+    return factor[0] == 1 and factor[1] == 1
+
+
+def validate_factor(factor: Dilation) -> None:
+    """Raise ValueError unless both axes are finite and at least 1."""
+    if len(factor) != 2 or not all(math.isfinite(axis) and axis >= 1 for axis in factor):
+        raise ValueError(f"a dilation is two numbers (height, width) of at least 1, not {factor!r}")

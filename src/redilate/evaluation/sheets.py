@@ -1,0 +1,82 @@
+"""Contact sheets: the native picture and every method's large one side by side, prompt by prompt."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+CELL = 160  # pixels of a picture's height on the sheet
+ROWS = 16  # prompts below one another before the sheet goes on to the right
+_LABEL = 20  # pixels of height for the line of text above a picture
+_GAP = 8
+_MARGIN = 24  # between the strips
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """The pictures of one prompt: a caption, and for each column a picture's path and the note below it."""
+
+    caption: str
+    pictures: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
+    """Write a PNG with `columns` as headings, every picture CELL high at its own ratio, whole or not at all.
+
+    All pictures of one column have one ratio. RAM holds the sheet and one picture at a time.
+    """
+    widths = [_cell_width(picture) for picture in rows[0].pictures]
+    strip_width = sum(widths) + _GAP * (len(widths) - 1)
+    strips = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
+    row_height = 2 * _LABEL + CELL + _GAP
+    sheet = Image.new(
+        "RGB",
+        (len(strips) * (strip_width + _MARGIN) + _MARGIN, len(strips[0]) * row_height + _LABEL + _MARGIN),
+        (236, 236, 236),
+    )
+    draw = ImageDraw.Draw(sheet)
+    for number, strip in enumerate(strips):
+        left = _MARGIN + number * (strip_width + _MARGIN)
+        edges = [left + sum(widths[:column]) + _GAP * column for column in range(len(widths))]
+        for edge, width, column in zip(edges, widths, columns, strict=True):
+            _text(draw, (edge, _GAP), column, width, bold=True)
+        for line, row in enumerate(strip):
+            top = _GAP + _LABEL + line * row_height
+            _text(draw, (left, top), row.caption, strip_width)
+            for edge, width, picture, note in zip(edges, widths, row.pictures, row.notes, strict=True):
+                with Image.open(picture) as image:
+                    shrunk = image.convert("RGB").resize((width, CELL), Image.Resampling.LANCZOS)
+                sheet.paste(shrunk, (edge, top + _LABEL))
+                _text(draw, (edge, top + _LABEL + CELL), note, width)
+    unfinished = path.with_suffix(".part")
+    sheet.save(unfinished, format="PNG")
+    os.replace(unfinished, path)
+
+
+def _cell_width(path: Path) -> int:
+    with Image.open(path) as image:
+        return max(1, round(CELL * image.width / image.height))
+
+
+def _text(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, *, bold: bool = False
+) -> None:
+    """Write one line, cut to `width` pixels; bold by a thin outline, since Pillow ships one face only."""
+    font = _font()
+    if draw.textlength(text, font=font) > width:
+        text = text[:width]  # no sign is narrower than a pixel
+        while text and draw.textlength(text + "…", font=font) > width:
+            text = text[:-1]
+        text += "…"
+    draw.text(place, text, fill=(30, 30, 30), font=font, stroke_width=0.4 if bold else 0)
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=13)

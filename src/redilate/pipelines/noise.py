@@ -1,0 +1,37 @@
+"""From the timestep that a scheduler hands the U-Net to a noise level in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def noise_level_of(pipe: Any) -> Callable[[Any], float]:
+    """timestep → timestep / T, for the scheduler that `pipe` has at the time of each call.
+
+    EDM-style schedulers pass 0.25 · log σ instead; σ is then looked up on Stable Diffusion's own noise schedule.
+    """
+
+    def noise_level(timestep: Any) -> float:
+        value = float(timestep.reshape(-1)[0]) if isinstance(timestep, torch.Tensor) else float(timestep)
+        config = getattr(getattr(pipe, "scheduler", None), "config", {})
+        if _passes_log_sigma(config):
+            return _level_of_sigma(math.exp(4 * value))
+        return min(1.0, max(0.0, value / config.get("num_train_timesteps", 1000)))
+
+    return noise_level
+
+
+def _passes_log_sigma(config: Any) -> bool:
+    """EDM schedulers by their σ_data, and Euler where it is set to continuous timesteps (Stable Video Diffusion)."""
+    return "sigma_data" in config or config.get("timestep_type") == "continuous"
+
+
+def _level_of_sigma(sigma: float) -> float:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    kept = torch.cumprod(1 - betas, 0)
+    sigmas = ((1 - kept) / kept).sqrt()
+    return float(torch.searchsorted(sigmas, torch.tensor(sigma, dtype=torch.float64))) / 1000

@@ -1,0 +1,137 @@
+"""A plan: what is done to a U-Net, as data that can be read, printed, kept and edited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+
+from ..core.conv import Dispersion
+from ..core.geometry import Dilation, Fractional, is_neutral, validate_factor
+from ..core.schedule import Shape, dilation_at
+from ..errors import RedilateError
+from .structure import block_of
+
+
+def _checked(dilations: dict[str, Dilation]) -> dict[str, Dilation]:
+    for factor in dilations.values():
+        validate_factor(factor)
+    return {name: factor for name, factor in dilations.items() if not is_neutral(factor)}
+
+
+Dilations = Annotated[dict[str, Dilation], AfterValidator(_checked)]
+Level = Annotated[float, Field(ge=0, le=1)]
+
+
+class NoiseDamping(BaseModel):
+    """ND-CFG: the mildly re-dilated network whose denoising is used, and the noise level down to which it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dilation: Dilations
+    until: Level
+
+
+class Plan(BaseModel):
+    """What re-dilation does to each convolution of a U-Net at each noise level.
+
+    Attributes:
+        dilation: module name → (d_h, d_w), each at least 1, at the highest noise level. A module that is not
+            named runs as trained.
+        until: the noise level τ in [0, 1] (timestep / T) below which the whole network runs as trained.
+        schedule: how the dilation falls from 1 to τ, see `redilate.core.schedule.dilation_at`.
+        noise_damping: ND-CFG, or None for ordinary guidance.
+        dispersed: names out of `dilation` whose kernels are dispersed.
+        dispersion: how they are.
+        fractional: how dilations that are not whole are met.
+        note: where the plan comes from, for a reader.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dilation: Dilations = Field(default_factory=dict)
+    until: Level = 0.3
+    schedule: Shape = "hold"
+    noise_damping: NoiseDamping | None = None
+    dispersed: frozenset[str] = frozenset()
+    dispersion: Dispersion = Dispersion()
+    fractional: Fractional = "taps"
+    note: str = ""
+
+    @field_serializer("dispersed")
+    def _sorted(self, dispersed: frozenset[str]) -> list[str]:
+        return sorted(dispersed)  # the same plan, the same bytes
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether nothing is changed at any noise level."""
+        return not self.dilation and self.noise_damping is None
+
+    @property
+    def dispersions(self) -> Mapping[str, Dispersion]:
+        """Module name → how its kernel is dispersed."""
+        return dict.fromkeys(self.dispersed, self.dispersion)
+
+    def dilations(self, noise_level: float) -> dict[str, Dilation]:
+        """Module name → (d_h, d_w) at `noise_level` in [0, 1], for every module that the plan names."""
+        return _at(self.dilation, noise_level, self.until, self.schedule)
+
+    def mild_dilations(self, noise_level: float) -> dict[str, Dilation] | None:
+        """The same for ND-CFG's mild network; None where ND-CFG is off."""
+        damping = self.noise_damping
+        if damping is None or noise_level < max(damping.until, self.until):
+            return None
+        return _at(damping.dilation, noise_level, damping.until, self.schedule)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a plan from a JSON file; RedilateError says what is wrong with one that is not a plan."""
+        try:
+            return cls.model_validate_json(Path(path).read_text())
+        except OSError as error:
+            raise RedilateError(f"cannot read the plan {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise RedilateError(f"{path} is not a plan: it is not UTF-8 text") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise RedilateError(f"{path} is not a plan: {place}: {first['msg']}") from error
+
+    def write(self, path: str | Path) -> None:
+        """Write the plan as JSON, whole or not at all."""
+        half_written = Path(f"{path}.tmp")
+        half_written.write_text(self.model_dump_json(indent=2) + "\n")
+        os.replace(half_written, path)
+
+    def __str__(self) -> str:
+        if self.is_neutral:
+            return "\n".join(filter(None, [self.note, "neutral: the U-Net runs as trained"]))
+        lines = [self.note] if self.note else []
+        lines.append(f"re-dilated from noise level 1 down to {self.until:g}, schedule {self.schedule}")
+        lines += _table(self.dilation, self.dispersed)
+        if self.noise_damping is not None:
+            lines.append(f"ND-CFG down to {self.noise_damping.until:g}, with the mild network")
+            lines += _table(self.noise_damping.dilation, frozenset()) or ["  as trained"]
+        return "\n".join(lines)
+
+
+def _at(full: dict[str, Dilation], noise_level: float, until: float, schedule: Shape) -> dict[str, Dilation]:
+    # Few distinct dilations, many modules: each is worked out once.
+    strengths = {factor: dilation_at(factor, noise_level, until, schedule) for factor in set(full.values())}
+    return {name: strengths[factor] for name, factor in full.items()}
+
+
+def _table(dilations: dict[str, Dilation], dispersed: frozenset[str]) -> list[str]:
+    """One line for each run of modules of one block that share a dilation."""
+    rows = []
+    for (block, factor, spread), names in groupby(
+        dilations, key=lambda name: (block_of(name), dilations[name], name in dispersed)
+    ):
+        count = len(list(names))
+        kind = "dispersed" if spread else "dilated"
+        rows.append(f"  {block:<16} {count:>3} convolutions {kind} × {factor[0]:g} high, {factor[1]:g} wide")
+    return rows

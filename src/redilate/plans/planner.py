@@ -1,0 +1,36 @@
+"""The plan that follows from a U-Net's structure and a size, with no list per model."""
+
+from __future__ import annotations
+
+from ..core.geometry import Dilation
+from .plan import NoiseDamping, Plan
+from .structure import block_of, count_levels, level_of
+
+
+def default_plan(names: list[str], ratio: tuple[float, float]) -> Plan:
+    """The default plan for a target `ratio` times the native side, (height, width).
+
+    Each axis is dilated by its own ratio, so a wide picture is dilated in its width alone; a ratio of 1 or less
+    gives the neutral plan. The constants below are what measurement on the bundled model chose (docs/results.md).
+
+    Args:
+        names: the U-Net's spatial convolutions, in order.
+        ratio: target side over native side, each above 0.
+    """
+    full: Dilation = (_dilation_for(ratio[0]), _dilation_for(ratio[1]))
+    if full == (1.0, 1.0):
+        return Plan(note="at or below the native size")
+    return Plan(
+        dilation=dict.fromkeys(names, full), until=UNTIL, note=f"default for {ratio[1]:g} × {ratio[0]:g}"
+    )
+
+
+UNTIL = 0.5
+
+
+def _dilation_for(ratio: float) -> float:
+    """The ratio to the nearest half, at least 1: halves keep the dilations, and so the graphs, few."""
+    return max(1.0, round(2 * ratio) / 2)
+
+
+__all__ = ["NoiseDamping", "block_of", "count_levels", "default_plan", "level_of"]

@@ -1,0 +1,145 @@
+"""Re-dilation against plain, slow code in float64."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from redilate.core.geometry import redilated_conv2d, redilated_padding, validate_factor
+
+PLAIN = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+
+
+def slow_redilated(x, weight, bias, stride, padding, dilation, factor):
+    """Every output pixel as a sum over taps, each read at its (fractional) place by bilinear interpolation."""
+    _, _, height, width = x.shape
+    k_h, k_w = weight.shape[2:]
+    out_h = (height + 2 * padding[0] - dilation[0] * (k_h - 1) - 1) // stride[0] + 1
+    out_w = (width + 2 * padding[1] - dilation[1] * (k_w - 1) - 1) // stride[1] + 1
+
+    def read(y, x_):
+        total = 0.0
+        for whole_y, whole_x in itertools.product(
+            (math.floor(y), math.floor(y) + 1), (math.floor(x_), math.floor(x_) + 1)
+        ):
+            share = max(0, 1 - abs(y - whole_y)) * max(0, 1 - abs(x_ - whole_x))
+            if share and 0 <= whole_y < height and 0 <= whole_x < width:
+                total = total + share * x[:, :, whole_y, whole_x]
+        return total
+
+    out = torch.zeros(x.shape[0], weight.shape[0], out_h, out_w, dtype=x.dtype)
+    for row, column in itertools.product(range(out_h), range(out_w)):
+        # The kernel's centre stays where the plain convolution has it; its taps move away from there.
+        centre_y = row * stride[0] - padding[0] + dilation[0] * (k_h - 1) / 2
+        centre_x = column * stride[1] - padding[1] + dilation[1] * (k_w - 1) / 2
+        for i, j in itertools.product(range(k_h), range(k_w)):
+            y = centre_y + dilation[0] * factor[0] * (i - (k_h - 1) / 2)
+            x_ = centre_x + dilation[1] * factor[1] * (j - (k_w - 1) / 2)
+            value = read(y, x_)
+            if isinstance(value, torch.Tensor):
+                out[:, :, row, column] += value @ weight[:, :, i, j].T
+    return out + bias.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "factor", [(1, 1), (2, 2), (3, 3), (2, 4), (1, 3), (1.5, 1.5), (2.5, 2.5), (1, 1.25), (2, 3.75)]
+)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2)])
+@pytest.mark.parametrize("base", [1, 2])
+def test_equals_slow_sum_over_taps(factor, stride, base):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
+    weight, bias = torch.randn(4, 3, 3, 3, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+    shape = {"stride": stride, "padding": (base, base), "dilation": (base, base)}
+    fast = redilated_conv2d(x, weight, bias, groups=1, factor=factor, **shape)
+    torch.testing.assert_close(fast, slow_redilated(x, weight, bias, factor=factor, **shape))
+
+
+def test_factor_one_is_the_plain_convolution_bit_for_bit():
+    x, weight = torch.randn(1, 4, 11, 7), torch.randn(4, 4, 3, 3)
+    assert torch.equal(
+        redilated_conv2d(x, weight, None, factor=(1, 1), **PLAIN), F.conv2d(x, weight, padding=1)
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    size=st.tuples(st.integers(5, 33), st.integers(5, 33)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    factor=st.tuples(st.sampled_from([1, 1.5, 2, 2.5, 3, 4]), st.sampled_from([1, 1.25, 2, 3, 4])),
+    fractional=st.sampled_from(["taps", "published"]),
+)
+def test_output_size_is_always_the_plain_one(size, kernel, stride, padding, dilation, factor, fractional):
+    reach = [dilation[axis] * (kernel[axis] - 1) + 1 for axis in (0, 1)]
+    if any(size[axis] + 2 * padding[axis] < reach[axis] for axis in (0, 1)):
+        return  # the plain convolution itself has no output
+    x, weight = torch.zeros(1, 1, *size), torch.zeros(1, 1, *kernel)
+    plain = F.conv2d(x, weight, stride=stride, padding=padding, dilation=dilation)
+    ours = redilated_conv2d(
+        x,
+        weight,
+        None,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=1,
+        factor=factor,
+        fractional=fractional,
+    )
+    assert ours.shape == plain.shape
+
+
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_other_padding_modes_extend_the_picture_their_own_way(mode):
+    x, weight = torch.randn(1, 2, 12, 12, dtype=torch.float64), torch.randn(2, 2, 3, 3, dtype=torch.float64)
+    ours = redilated_conv2d(x, weight, None, factor=(2, 3), padding_mode=mode, **PLAIN)
+    by_hand = F.conv2d(F.pad(x, (3, 3, 2, 2), mode=mode), weight, dilation=(2, 3))
+    torch.testing.assert_close(ours, by_hand)
+
+
+def test_groups_are_kept():
+    x, weight = torch.randn(1, 4, 9, 9, dtype=torch.float64), torch.randn(4, 1, 3, 3, dtype=torch.float64)
+    ours = redilated_conv2d(x, weight, None, factor=(2, 2), **(PLAIN | {"groups": 4}))
+    torch.testing.assert_close(ours, F.conv2d(x, weight, padding=2, dilation=2, groups=4))
+
+
+def test_fractional_taps_leave_an_identity_kernel_the_identity_and_the_published_form_blurs_it():
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 64, 64)
+    identity = torch.zeros(1, 1, 3, 3)
+    identity[0, 0, 1, 1] = 1
+
+    def error(fractional):
+        ours = redilated_conv2d(x, identity, None, factor=(2.5, 2.5), fractional=fractional, **PLAIN)
+        return ((ours - x).norm() / x.norm()).item()
+
+    assert error("taps") < 1e-6
+    assert 0.3 < error("published") < 0.7
+
+
+def test_published_form_is_its_equation():
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 2, 10, 15, dtype=torch.float64), torch.randn(3, 2, 3, 3, dtype=torch.float64)
+    ours = redilated_conv2d(x, weight, None, factor=(2.5, 2.5), fractional="published", **PLAIN)
+    stretched = F.interpolate(x, size=(12, 18), mode="bilinear", align_corners=False)  # s = 3 / 2.5
+    wide = F.conv2d(stretched, weight, padding=3, dilation=3)
+    torch.testing.assert_close(ours, F.interpolate(wide, size=(10, 15), mode="bilinear", align_corners=False))
+
+
+def test_padding_keeps_the_centre_tap_of_an_odd_kernel():
+    assert redilated_padding(kernel=3, padding=1, dilation=1, spread=4) == (4, 4)
+    assert redilated_padding(kernel=3, padding=0, dilation=1, spread=2) == (1, 1)
+    assert redilated_padding(kernel=4, padding=1, dilation=1, spread=2) == (2, 3)
+
+
+@pytest.mark.parametrize("factor", [(0.5, 1), (1, math.inf), (1, math.nan), (1,)])
+def test_impossible_factors_are_refused(factor):
+    with pytest.raises(ValueError, match="at least 1"):
+        validate_factor(factor)

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from redilate.evaluation.statistics import bootstrap_mean, paired_difference
+
+
+def test_the_interval_of_a_large_normal_sample_is_the_textbook_one():
+    values = np.random.default_rng(1).normal(3, 2, 400)
+    margin = 1.96 * values.std() / np.sqrt(len(values))
+    interval = bootstrap_mean(values.tolist())
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - margin, abs=0.1 * margin)
+    assert interval.high == pytest.approx(values.mean() + margin, abs=0.1 * margin)
+
+
+def test_equal_values_leave_no_margin_and_the_same_values_give_the_same_interval():
+    interval = bootstrap_mean([0.5] * 8)
+    assert interval.mean == interval.low == interval.high == 0.5
+    assert bootstrap_mean([1, 2, 4]) == bootstrap_mean([1, 2, 4])
+
+
+def test_pairing_cancels_what_prompts_have_in_common():
+    prompts = np.random.default_rng(2).normal(0, 10, 64)
+    effect = np.random.default_rng(3).normal(1, 0.1, 64)
+    difference = paired_difference((prompts + effect).tolist(), prompts.tolist())
+    assert 0.9 < difference.low < 1 < difference.high < 1.1
+
+
+def test_unequal_lengths_cannot_be_paired():
+    with pytest.raises(ValueError, match="3 values cannot be paired with 2"):
+        paired_difference([1, 2, 3], [1, 2])

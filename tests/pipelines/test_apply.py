@@ -1,0 +1,268 @@
+"""`apply` and `remove` on stock pipelines: exactness, reversibility, and ND-CFG against a hand-written loop."""
+
+import copy
+import gc
+import weakref
+
+import diffusers
+import pytest
+import torch
+from torch import nn
+
+import redilate
+from redilate import NoiseDamping, Plan, RedilateError
+from redilate.core.patch import find_patch
+from redilate.plans.structure import block_of, convolutions
+from tests.models import tiny_sd15, tiny_sdxl
+
+
+@pytest.fixture(params=[tiny_sd15, tiny_sdxl], ids=["sd15", "sdxl"])
+def pipe(request):
+    pipe = request.param()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def draw(pipe, width=256, height=256, steps=3, guidance=4.0, **arguments):
+    return pipe(
+        "a red apple",
+        width=width,
+        height=height,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(3),
+        output_type="latent",
+        **arguments,
+    ).images
+
+
+def traces(pipe):
+    """All by which a U-Net could tell that it was patched: types, attributes, hooks."""
+    return [
+        (
+            name,
+            type(module),
+            sorted(module.__dict__),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+        )
+        for name, module in pipe.unet.named_modules()
+    ]
+
+
+def everywhere(pipe, factor=(2.0, 2.0), **fields):
+    return Plan(dilation=dict.fromkeys(convolutions(pipe.unet), factor), until=0.3, **fields)
+
+
+def with_damping(pipe):
+    names = convolutions(pipe.unet)
+    mild = {name: (2.0, 2.0) for name in names if block_of(name) == "mid_block"}
+    return everywhere(pipe, noise_damping=NoiseDamping(dilation=mild, until=0.3))
+
+
+def test_at_the_native_size_the_plan_is_neutral_and_the_result_bit_exact(pipe):
+    plain = draw(pipe)
+    with redilate.apply(pipe) as handle:
+        assert torch.equal(draw(pipe), plain)
+        assert handle.plan.is_neutral
+
+
+def test_a_plan_of_ones_is_the_bit_exact_identity_at_any_size(pipe):
+    plain = draw(pipe, width=384)
+    with redilate.apply(pipe, everywhere(pipe, (1.0, 1.0))):
+        assert torch.equal(draw(pipe, width=384), plain)
+
+
+def test_removing_leaves_no_trace_and_bit_exact_outputs(pipe):
+    plain, before = draw(pipe, width=512), traces(pipe)
+    handle = redilate.apply(pipe)
+    changed = draw(pipe, width=512)
+    assert changed.shape == plain.shape and not torch.equal(changed, plain)
+    redilate.remove(pipe)
+    assert traces(pipe) == before
+    assert torch.equal(draw(pipe, width=512), plain)
+    handle.remove()  # again, to no harm
+    redilate.remove(pipe)
+
+
+def test_the_plan_follows_the_size_of_the_latents_that_arrive(pipe):
+    with redilate.apply(pipe) as handle:
+        draw(pipe, width=512)
+        assert set(handle.plan.dilation.values()) == {(1.0, 2.0)}
+        draw(pipe, height=512)
+        assert set(handle.plan.dilation.values()) == {(2.0, 1.0)}
+        draw(pipe)
+        assert handle.plan.is_neutral
+
+
+def test_applying_twice_replaces(pipe):
+    before = traces(pipe)
+    redilate.apply(pipe, everywhere(pipe, (3.0, 3.0)))
+    redilate.apply(pipe, everywhere(pipe))
+    twice = draw(pipe, width=512)
+    redilate.remove(pipe)
+    with redilate.apply(pipe, everywhere(pipe)):
+        assert torch.equal(draw(pipe, width=512), twice)
+    assert traces(pipe) == before
+
+
+@pytest.mark.parametrize("damped", [False, True], ids=["plain", "nd-cfg"])
+def test_an_exception_inside_a_generation_leaves_a_pipeline_that_can_be_reused_and_removed(pipe, damped):
+    plain, before = draw(pipe, width=512), traces(pipe)
+    plan = with_damping(pipe) if damped else everywhere(pipe)
+    redilate.apply(pipe, plan)
+    whole = draw(pipe, width=512)
+    calls = 0
+
+    def fail(module, args):
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # with ND-CFG the fourth is a mild evaluation
+            raise RuntimeError("out of memory")
+
+    hook = pipe.unet.mid_block.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        draw(pipe, width=512, steps=5)
+    hook.remove()
+    assert torch.equal(draw(pipe, width=512), whole)
+    redilate.remove(pipe)
+    assert traces(pipe) == before and torch.equal(draw(pipe, width=512), plain)
+
+
+def test_the_context_manager_removes_after_an_exception(pipe):
+    before = traces(pipe)
+    with pytest.raises(KeyError), redilate.apply(pipe):
+        raise KeyError
+    assert traces(pipe) == before
+
+
+def test_nd_cfg_takes_exactly_three_evaluations_while_it_runs_and_two_after(pipe):
+    batches = []
+    pipe.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: batches.append(args[0].shape[0]), with_kwargs=True
+    )
+    plan = with_damping(pipe)
+    with redilate.apply(pipe, plan):
+        draw(pipe, width=512, steps=10)
+    levels = pipe.scheduler.timesteps / 1000
+    damped = int((levels >= 0.3).sum())
+    assert 0 < damped < 10
+    assert sum(batches) == 3 * damped + 2 * (10 - damped)
+
+
+def test_without_guidance_there_is_no_damping(pipe):
+    batches = []
+    pipe.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: batches.append(args[0].shape[0]), with_kwargs=True
+    )
+    with redilate.apply(pipe, with_damping(pipe)):
+        draw(pipe, width=512, guidance=1.0)
+    assert batches == [1, 1, 1]
+
+
+def spread(unet, factors):
+    """A U-Net whose convolutions have other `dilation` and `padding` attributes: nothing of ours at work."""
+    twin = copy.deepcopy(unet)
+    for name, (conv,) in convolutions(twin).items():
+        height, width = (int(axis) for axis in factors.get(name, (1, 1)))
+        conv.dilation, conv.padding = (height, width), (height, width)
+    return twin
+
+
+SCHEDULERS = [
+    "DDIM",
+    "PNDM",
+    "EulerDiscrete",
+    "HeunDiscrete",
+    "DPMSolverMultistep",
+    "UniPCMultistep",
+    "LMSDiscrete",
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_nd_cfg_equals_a_hand_written_loop(name, prediction):
+    pipe = tiny_sd15()
+    pipe.set_progress_bar_config(disable=True)
+    kind = getattr(diffusers, name + "Scheduler")
+    pipe.scheduler = kind.from_config(pipe.scheduler.config, prediction_type=prediction)
+    weight, steps, until = 5.0, 6, 0.3
+    plan = with_damping(pipe)
+    latents = torch.randn(1, 4, 32, 64, generator=torch.Generator().manual_seed(3))
+    with redilate.apply(pipe, plan):
+        ours = draw(pipe, width=512, steps=steps, guidance=weight, latents=latents.clone())
+
+    strong, mild = spread(pipe.unet, plan.dilation), spread(pipe.unet, plan.noise_damping.dilation)
+    text, empty = pipe.encode_prompt("a red apple", "cpu", 1, True)
+    scheduler = kind.from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(steps)
+    x = latents * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(x, t)
+        networks = (strong, mild) if float(t) / 1000 >= until else (pipe.unet, pipe.unet)
+        guidance = networks[0](scaled, t, text).sample - networks[0](scaled, t, empty).sample
+        x = scheduler.step(networks[1](scaled, t, empty).sample + weight * guidance, t, x).prev_sample
+    assert (ours - x).abs().max() / x.abs().max() < 5e-5
+
+
+def test_a_deep_copy_of_a_patched_unet_is_patched_on_its_own(pipe):
+    redilate.apply(pipe, everywhere(pipe))
+    changed = draw(pipe, width=512)
+    original, pipe.unet = pipe.unet, copy.deepcopy(pipe.unet)
+    assert torch.equal(draw(pipe, width=512), changed)
+    redilate.remove(pipe)
+    assert find_patch(pipe.unet) is None and find_patch(original) is not None
+
+
+def test_a_lora_loaded_after_apply_is_re_dilated_too(pipe):
+    from peft import LoraConfig
+
+    config = LoraConfig(r=2, target_modules=["conv1"], init_lora_weights=False)
+    redilate.apply(pipe, everywhere(pipe))
+    draw(pipe, width=512)
+    torch.manual_seed(1)
+    pipe.unet.add_adapter(config)
+    after = draw(pipe, width=512)
+    assert any(
+        ".lora_A." in name for name, conv in pipe.unet.named_modules() if "Redilated" in type(conv).__name__
+    )
+    redilate.remove(pipe)
+    with redilate.apply(pipe, everywhere(pipe)):
+        assert torch.equal(draw(pipe, width=512), after)
+    assert not any("Redilated" in type(module).__name__ for module in pipe.unet.modules())
+
+
+def test_save_pretrained_of_a_patched_pipeline_saves_the_original(pipe, tmp_path):
+    plain = draw(pipe, width=512)
+    with redilate.apply(pipe):
+        draw(pipe, width=512)
+        pipe.save_pretrained(tmp_path)
+    again = type(pipe).from_pretrained(tmp_path, safety_checker=None)
+    again.set_progress_bar_config(disable=True)
+    assert torch.equal(draw(again, width=512), plain)
+
+
+def test_a_discarded_pipeline_is_freed(pipe):
+    pipe = tiny_sd15()
+    redilate.apply(pipe)
+    watched = weakref.ref(pipe.unet)
+    del pipe
+    gc.collect()
+    assert watched() is None
+
+
+def test_a_plan_that_names_unknown_modules_is_refused_before_anything_is_touched(pipe):
+    before = traces(pipe)
+    with pytest.raises(RedilateError, match=r"names 1 modules.*'blocks\.7\.conv'"):
+        redilate.apply(pipe, Plan(dilation={"blocks.7.conv": (2, 2)}))
+    assert traces(pipe) == before
+
+
+def test_a_transformer_is_refused_by_name():
+    class FluxPipeline:
+        transformer = nn.Linear(2, 2)
+
+    with pytest.raises(RedilateError, match=r"FluxPipeline has no diffusion U-Net"):
+        redilate.apply(FluxPipeline())

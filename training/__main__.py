@@ -1,0 +1,84 @@
+"""Make the bundled model from nothing: `python -m training`. Stop it at any time; the same command goes on."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from . import autoencoder, bundle, icons, text, unet
+
+BUNDLED = Path(__file__).parent.parent / "src" / "redilate" / "bundled" / "model"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument(
+        "--work", type=Path, default=Path("training/work"), help="icons, latents and checkpoints"
+    )
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="where the finished model goes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--autoencoder-steps", type=int, default=3000)
+    parser.add_argument("--unet-steps", type=int, default=6000)
+    arguments = parser.parse_args()
+    work: Path = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+
+    icons.fetch(work)
+    concepts = icons.concepts(work)
+    vae = _autoencoder(work, arguments)
+    figures = {
+        f"psnr_{size}": f"{autoencoder.psnr(vae, icons.held_out(work), size):.2f}" for size in (256, 512)
+    }
+    print("autoencoder, held-out renders:", figures, flush=True)
+
+    tokenizer = text.build_tokenizer(concepts)
+    model = unet.train(
+        vae,
+        tokenizer,
+        concepts,
+        work,
+        steps=arguments.unet_steps,
+        batch=32,
+        rate=6e-4,
+        device=arguments.device,
+    )
+    pipe = bundle.assemble(vae, tokenizer, model.eval())
+    bundle.sheet(pipe, random.Random(0).sample(concepts, 64)).save(work / "samples.png")
+    facts = figures | {
+        "concepts": str(len(concepts)),
+        "autoencoder_steps": str(arguments.autoencoder_steps),
+        "unet_steps": str(arguments.unet_steps),
+        "hardware": torch.cuda.get_device_name() if arguments.device == "cuda" else _processor(),
+    }
+    bundle.save(pipe, arguments.out, facts)
+    print(f"the model is in {arguments.out}, samples in {work / 'samples.png'}")
+
+
+def _autoencoder(work: Path, arguments: argparse.Namespace) -> AutoencoderKL:
+    """The finished autoencoder from `work`, or a newly trained one."""
+    finished = work / "vae"
+    if not (finished / "config.json").exists():
+        vae = autoencoder.train(
+            icons.autoencoder_icons(work),
+            work,
+            steps=arguments.autoencoder_steps,
+            batch=16,
+            rate=1e-3,
+            device=arguments.device,
+        )
+        vae.save_pretrained(finished)
+    return AutoencoderKL.from_pretrained(finished).to(arguments.device).eval().requires_grad_(False)
+
+
+def _processor() -> str:
+    return f"{torch.get_num_threads()} {platform.machine()} CPU cores"
+
+
+if __name__ == "__main__":
+    main()

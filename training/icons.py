@@ -1,0 +1,102 @@
+"""The vector icons that the bundled model learns from: fetched from npm, selected, captioned."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+# Pinned, so that a second training run learns from the same pictures.
+PACKAGES = {
+    "fluent-emoji-flat": "@iconify-json/fluent-emoji-flat@1.2.6",  # MIT
+    "noto": "@iconify-json/noto@1.2.9",  # Apache-2.0
+}
+DIFFUSION_SET = "fluent-emoji-flat"
+
+# Near-duplicates and signs that would teach the autoencoder nothing more.
+_LEFT_OUT_CATEGORIES = {"Flags", "People & Body"}
+_LEFT_OUT_NAMES = re.compile(
+    r"skin-tone|keycap|flag|button|oclock|thirty|zodiac|square|circle|-left-arrow|-right-arrow|up-arrow|down-arrow|letter-"
+)
+
+
+@dataclass(frozen=True)
+class Icon:
+    """One vector picture: its set, its name (`red-apple`) and a complete SVG document."""
+
+    set: str
+    name: str
+    svg: str
+
+    @property
+    def words(self) -> str:
+        """The name as a caption writes it: `red apple`."""
+        return self.name.replace("-", " ")
+
+
+def fetch(folder: Path) -> None:
+    """Install the pinned icon packages under `folder` with npm, unless they are there."""
+    missing = [spec for name, spec in PACKAGES.items() if not _package(folder, name).exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            ["npm", "install", "--silent", "--no-save", "--prefix", str(folder), *missing], check=True
+        )
+
+
+def read_names(file: str) -> list[str]:
+    """The icon names in `concepts.txt` or `held_out.txt`; lines that start with # are comments."""
+    lines = (HERE / file).read_text().splitlines()
+    return [name for line in lines if not line.startswith("#") for name in line.split()]
+
+
+def load_set(folder: Path, name: str) -> dict[str, Icon]:
+    """The icons of one set, by name, but for those that would teach nothing more."""
+    package = _package(folder, name)
+    collection = json.loads((package / "icons.json").read_text())
+    categories = json.loads((package / "metadata.json").read_text())["categories"]
+    icons = {}
+    for category, names in categories.items():
+        if category in _LEFT_OUT_CATEGORIES:
+            continue
+        for icon in names:
+            if not _LEFT_OUT_NAMES.search(icon):
+                icons[icon] = Icon(name, icon, _document(collection, icon))
+    return icons
+
+
+def concepts(folder: Path) -> list[Icon]:
+    """What the U-Net learns to draw, in the order of `concepts.txt`."""
+    icons = load_set(folder, DIFFUSION_SET)
+    return [icons[name] for name in read_names("concepts.txt")]
+
+
+def held_out(folder: Path) -> list[Icon]:
+    """What neither network sees in training."""
+    icons = load_set(folder, DIFFUSION_SET)
+    return [icons[name] for name in read_names("held_out.txt")]
+
+
+def autoencoder_icons(folder: Path) -> list[Icon]:
+    """Every icon of every set but the held-out names."""
+    hidden = set(read_names("held_out.txt"))
+    sets = [load_set(folder, name) for name in PACKAGES]
+    return [icon for icons in sets for name, icon in sorted(icons.items()) if name not in hidden]
+
+
+def _package(folder: Path, name: str) -> Path:
+    return folder / "node_modules" / "@iconify-json" / name
+
+
+def _document(collection: dict, name: str) -> str:
+    icon = collection["icons"][name]
+    width = icon.get("width", collection.get("width", 16))
+    height = icon.get("height", collection.get("height", 16))
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+    )
