@@ -101,33 +101,36 @@ def generate(
 
             plan_read = None if plan is None else redilate.Plan.read(plan)
             pipe = _load(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
+            made = []
             with progress(Console(stderr=True, quiet=as_json)) as on_step:
-                result = redilate.generate(
-                    pipe,
-                    prompt,
-                    width=width,
-                    height=height,
-                    seed=seed,
-                    steps=steps,
-                    guidance=guidance,
-                    negative=negative,
-                    count=count,
-                    method=method,
-                    plan=plan_read,
-                    on_step=on_step,
-                )
-        settings = result.settings | {"model": model_name(model)}
-        for path, image, image_seed in zip(paths, result.images, result.seeds, strict=True):
-            _save(path, image, settings | {"seed": image_seed})
+                for index, path in enumerate(paths):
+                    # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
+                    one = redilate.generate(
+                        pipe,
+                        prompt,
+                        width=width,
+                        height=height,
+                        seed=seed + index,
+                        steps=steps,
+                        guidance=guidance,
+                        negative=negative,
+                        method=method,
+                        plan=plan_read,
+                        on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
+                    )
+                    _save(path, one.images[0], one.settings | {"model": model_name(model)})
+                    made.append(one)
+        settings, seconds = made[0].settings | {"model": model_name(model)}, sum(one.seconds for one in made)
         if as_json:
-            seeded = zip(paths, result.seeds, strict=True)
-            images = [{"path": str(path), "seed": image_seed} for path, image_seed in seeded]
-            print(json.dumps({"images": images, "seconds": round(result.seconds, 3), "settings": settings}))
+            images = [
+                {"path": str(path), "seed": one.seeds[0]} for path, one in zip(paths, made, strict=True)
+            ]
+            print(json.dumps({"images": images, "seconds": round(seconds, 3), "settings": settings}))
         else:
             for path in paths:
                 print(path)
             drawn = f"{settings['width']}x{settings['height']}"
-            print(f"{drawn}, {steps} steps, {result.seconds:.1f} s", file=sys.stderr)
+            print(f"{drawn}, {steps} steps, {seconds:.1f} s", file=sys.stderr)
 
 
 @app.command()

@@ -31,6 +31,10 @@ class Dispersion:
     input_size: int = 9
     eta: float = 0.05
 
+    def __post_init__(self) -> None:
+        if self.scale < 2 or self.input_size < 3 or self.eta <= 0:
+            raise ValueError(f"dispersion needs scale ≥ 2, input_size ≥ 3 and eta > 0, not {self}")
+
     def scales(self, factor: Dilation) -> tuple[int, int]:
         """The scale that applies on each axis under a dilation of `factor`: `scale`, or 1 where it does not divide."""
         height, width = (self.scale if axis % self.scale == 0 else 1 for axis in factor)

@@ -8,7 +8,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from ..core.conv import Dispersion
 from ..core.geometry import Dilation, Fractional, is_neutral, validate_factor
@@ -61,6 +69,12 @@ class Plan(BaseModel):
     dispersion: Dispersion = Dispersion()
     fractional: Fractional = "taps"
     note: str = ""
+
+    @model_validator(mode="after")
+    def _dispersed_are_dilated(self) -> Self:
+        if stray := sorted(self.dispersed - self.dilation.keys()):
+            raise ValueError(f"dispersed names {stray[0]!r}, which dilation does not")
+        return self
 
     @field_serializer("dispersed")
     def _sorted(self, dispersed: frozenset[str]) -> list[str]:

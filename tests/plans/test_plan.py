@@ -1,0 +1,93 @@
+"""A plan as data: validated, frozen, JSON both ways, readable."""
+
+import pytest
+from pydantic import ValidationError
+
+from redilate import NoiseDamping, Plan, RedilateError
+
+CONV = "down_blocks.1.resnets.0.conv1"
+MID = "mid_block.resnets.0.conv1"
+
+
+@pytest.fixture
+def plan():
+    return Plan(
+        dilation={CONV: (2, 4), MID: (4, 4)},
+        until=0.3,
+        schedule="progressive",
+        noise_damping=NoiseDamping(dilation={MID: (2, 2)}, until=0.5),
+        dispersed={CONV, MID},
+        note="an example",
+    )
+
+
+def test_dilations_follow_the_noise_level(plan):
+    assert plan.dilations(0.99) == {CONV: (2, 4), MID: (4, 4)}
+    assert plan.dilations(0.5) == {CONV: (2, 2), MID: (2, 2)}
+    assert plan.dilations(0.29) == {CONV: (1, 1), MID: (1, 1)}
+
+
+def test_the_mild_network_has_its_own_threshold(plan):
+    assert plan.mild_dilations(0.99) == {MID: (2, 2)}
+    assert plan.mild_dilations(0.49) is None
+
+
+def test_damping_stops_where_re_dilation_does():
+    plan = Plan(dilation={MID: (2, 2)}, until=0.6, noise_damping=NoiseDamping(dilation={}, until=0.2))
+    assert plan.mild_dilations(0.61) == {} and plan.mild_dilations(0.59) is None
+
+
+def test_json_both_ways_is_the_same_plan_and_the_same_bytes(plan, tmp_path):
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    plan.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == plan
+    assert list(tmp_path.iterdir()) == [tmp_path / "plan.json"]
+    assert Plan.read(tmp_path / "plan.json").model_dump_json() == plan.model_dump_json()
+
+
+def test_a_plan_cannot_be_changed(plan):
+    with pytest.raises(ValidationError):
+        plan.until = 0.1
+
+
+def test_dilations_of_one_are_left_out():
+    assert Plan(dilation={CONV: (1, 1)}).is_neutral
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dilation": {CONV: (0, 2)}},
+        {"dilation": {CONV: (2,)}},
+        {"until": 1.5},
+        {"schedule": "sudden"},
+        {"fractional": "none"},
+        {"dilatoin": {}},
+        {"dispersion": {"scale": 1}},
+        {"dispersion": {"input_size": 2}},
+        {"dispersed": [CONV]},
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        Plan.model_validate(wrong)
+
+
+def test_it_prints_as_a_table(plan):
+    text = str(plan)
+    assert "an example" in text and "progressive" in text and "ND-CFG" in text
+    assert "down_blocks.1" in text and "× 2 high, 4 wide" in text
+    assert "neutral" in str(Plan())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"{", "is not a plan"), (b'{"until": 2}', "until"), (b"\xff\xfe", "UTF-8"), (None, "No such file")],
+)
+def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path, content, says):
+    path = tmp_path / "plan.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RedilateError, match=says) as refused:
+        Plan.read(path)
+    assert "\n" not in str(refused.value)
