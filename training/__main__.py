@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED, help="where the finished model goes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=6000)
+    parser.add_argument("--unet-steps", type=int, default=3400)
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def main() -> None:
     }
     print("autoencoder, held-out renders:", figures, flush=True)
 
-    tokenizer = text.build_tokenizer(concepts)
+    tokenizer = text.build_tokenizer(icons.vocabulary(work))
     model = unet.train(
         vae,
         tokenizer,

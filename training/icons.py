@@ -49,7 +49,7 @@ def fetch(folder: Path) -> None:
 
 
 def read_names(file: str) -> list[str]:
-    """The icon names in `concepts.txt` or `held_out.txt`; lines that start with # are comments."""
+    """The icon names in one of the lists beside this file; lines that start with # are comments."""
     lines = (HERE / file).read_text().splitlines()
     return [name for line in lines if not line.startswith("#") for name in line.split()]
 
@@ -73,6 +73,12 @@ def concepts(folder: Path) -> list[Icon]:
     """What the U-Net learns to draw, in the order of `concepts.txt`."""
     icons = load_set(folder, DIFFUSION_SET)
     return [icons[name] for name in read_names("concepts.txt")]
+
+
+def vocabulary(folder: Path) -> list[Icon]:
+    """What the tokenizer learns its words from: the concepts and the names in `later.txt`."""
+    icons = load_set(folder, DIFFUSION_SET)
+    return [icons[name] for file in ("concepts.txt", "later.txt") for name in read_names(file)]
 
 
 def held_out(folder: Path) -> list[Icon]:

@@ -28,7 +28,8 @@ def caption(icon: Icon, random: random.Random) -> str:
 
 def build_tokenizer(icons: list[Icon]) -> CLIPTokenizer:
     """A tokenizer whose byte-pair merges come from the captions: the words of the icons become one token each."""
-    corpus = [form.format(icon.words) for icon in icons for form in _FORMS]
+    # Sorted, so that a name moved from one list to another changes no token.
+    corpus = sorted(form.format(icon.words) for icon in icons for form in _FORMS)
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.normalizer = normalizers.Lowercase()
     trained.pre_tokenizer = pre_tokenizers.Sequence(
