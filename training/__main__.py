@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED, help="where the finished model goes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=3400)
+    parser.add_argument("--unet-steps", type=int, default=2900)
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
