@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED, help="where the finished model goes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=2900)
+    parser.add_argument("--unet-steps", type=int, default=3600)
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -48,6 +48,10 @@ def main() -> None:
         rate=6e-4,
         device=arguments.device,
     )
+    figures = {
+        f"psnr_{size}": f"{autoencoder.psnr(vae, icons.held_out(work), size):.2f}" for size in (256, 512)
+    }
+    print("autoencoder, held-out renders:", figures, flush=True)
     pipe = bundle.assemble(vae, tokenizer, model.eval())
     bundle.sheet(pipe, random.Random(0).sample(concepts, 64)).save(work / "samples.png")
     facts = figures | {

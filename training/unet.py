@@ -20,9 +20,10 @@ from .render import render, to_tensor
 from .text import WIDTH, build_encoder, caption, encode, tokenize
 
 NATIVE = 256
-VARIANTS = 4  # renders per icon, each at its own scale and place; never mirrored, which would double what to learn
+VARIANTS = (
+    4  # renders per icon, each at its own scale and place; never mirrored, which would double what to learn
+)
 DROPPED_CAPTIONS = 0.1
-_SIZES = (128, 2048)  # the range of the size conditions, see _time_ids
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -64,6 +65,7 @@ class TextToLatent(nn.Module):
         super().__init__()
         self.text_encoder: CLIPTextModelWithProjection = build_encoder(tokenizer)
         self.unet: UNet2DConditionModel = build()
+        _leave_sizes_aside(self.unet)
 
     def forward(self, noisy, timesteps, tokens, kept, time_ids):
         """Predict v. noisy: (B, 4, 32, 32); tokens: (B, 32); kept: (B,) 0 where the caption is dropped."""
@@ -113,6 +115,7 @@ def train(
     done = checkpoint.restore()
     average.to(device)
     compiled = torch.compile(model)
+    sizes = torch.tensor([NATIVE, NATIVE, 0, 0, NATIVE, NATIVE], device=device).float().expand(batch, 6)
     noise_schedule = build_scheduler()
     draw = random.Random(done)
     generator = torch.Generator(device).manual_seed(done)
@@ -131,7 +134,7 @@ def train(
         noisy = noise_schedule.add_noise(clean, noise, timesteps)
         target = noise_schedule.get_velocity(clean, noise, timesteps)
         with torch.autocast(noisy.device.type, torch.bfloat16):
-            predicted = compiled(noisy, timesteps, tokens, kept, _time_ids(batch, draw).to(device))
+            predicted = compiled(noisy, timesteps, tokens, kept, sizes)
         loss = F.mse_loss(predicted.float(), target)  # uniform over noise levels, see the model card
         optimizer.zero_grad()
         loss.backward()
@@ -151,10 +154,13 @@ def train(
     return model
 
 
-def _time_ids(batch: int, draw: random.Random) -> torch.Tensor:
-    """Random size conditions, (B, 6): the pictures have one size, so the network learns to leave these aside.
+def _leave_sizes_aside(unet: UNet2DConditionModel) -> None:
+    """Keep the weights that read SDXL's size conditions at zero.
 
-    SDXL's pipeline passes the size asked for; one that was only ever 256 would be unknown ground at 1024.
+    The pictures have one size, so the sizes teach nothing; but SDXL's pipeline passes the size that is asked for,
+    which at 1024 would be unknown ground to a network that was only ever told 256.
     """
-    rows = [[draw.randint(*_SIZES) for _ in range(2)] for _ in range(batch)]
-    return torch.tensor([[h, w, 0, 0, h, w] for h, w in rows], dtype=torch.float32)
+    first: nn.Parameter = unet.add_embedding.linear_1.weight  # (time embedding, pooled text + 6 sizes)
+    with torch.no_grad():
+        first[:, WIDTH:] = 0
+    first.register_hook(lambda gradient: torch.cat([gradient[:, :WIDTH], 0 * gradient[:, WIDTH:]], dim=1))
