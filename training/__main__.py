@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
 
 from . import autoencoder, bundle, icons, text, unet
 
@@ -21,9 +22,14 @@ def main() -> None:
         "--work", type=Path, default=Path("training/work"), help="icons, latents and checkpoints"
     )
     parser.add_argument("--out", type=Path, default=BUNDLED, help="where the finished model goes")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="train a finished model further, from this folder: --start src/redilate/bundled/model",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=3600)
+    parser.add_argument("--unet-steps", type=int, default=3900)
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -65,8 +71,8 @@ def main() -> None:
 
 
 def _autoencoder(work: Path, arguments: argparse.Namespace) -> AutoencoderKL:
-    """The finished autoencoder from `work`, or a newly trained one."""
-    finished = work / "vae"
+    """The finished autoencoder from `work` or of the model to start from, or a newly trained one."""
+    finished = work / "vae" if arguments.start is None else arguments.start / "vae"
     if not (finished / "config.json").exists():
         vae = autoencoder.train(
             icons.autoencoder_icons(work),
