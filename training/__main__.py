@@ -38,12 +38,11 @@ def main() -> None:
     icons.fetch(work)
     concepts = icons.concepts(work)
     vae = _autoencoder(work, arguments)
-    figures = {
-        f"psnr_{size}": f"{autoencoder.psnr(vae, icons.held_out(work), size):.2f}" for size in (256, 512)
-    }
-    print("autoencoder, held-out renders:", figures, flush=True)
 
-    tokenizer = text.build_tokenizer(icons.vocabulary(work))
+    if arguments.start is None:
+        tokenizer = text.build_tokenizer(icons.vocabulary(work))
+    else:
+        tokenizer = CLIPTokenizer.from_pretrained(arguments.start / "tokenizer_2")
     model = unet.train(
         vae,
         tokenizer,
@@ -53,6 +52,7 @@ def main() -> None:
         batch=32,
         rate=6e-4,
         device=arguments.device,
+        start=arguments.start,
     )
     figures = {
         f"psnr_{size}": f"{autoencoder.psnr(vae, icons.held_out(work), size):.2f}" for size in (256, 512)
