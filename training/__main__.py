@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=3900)
+    parser.add_argument("--unet-steps", type=int, default=3400)
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
