@@ -113,7 +113,8 @@ def _dispersed_weight(
 ) -> Tensor:
     """The dispersed kernel, computed once for each version of the weight (an offloaded weight comes back anew)."""
     matrix = dispersion_matrix(_pair(conv.kernel_size), large, scales, dispersion.input_size, dispersion.eta)
-    if torch.is_grad_enabled() and weight.requires_grad:
+    # A graph keeps no cache of ours: it computes the kernel from the weight that it is given.
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and weight.requires_grad):
         return disperse(weight, matrix, large)
     version = -1 if weight.is_inference() else weight._version
     key = (scales, dispersion, weight.data_ptr(), version, weight.dtype, weight.device)
