@@ -79,7 +79,7 @@ def ratio_to_native(target: Size, native: Size, buckets: bool) -> tuple[float, f
 
 
 def knows_buckets(unet: nn.Module) -> bool:
-    """Whether a model was trained on many shapes: SDXL, its pruned kin and Kolors, told the size in their conditioning, and by SDXL's width of text."""
+    """Whether a model was trained on many shapes: SDXL, its pruned kin and Kolors, known by conditioning and text."""
     config: Any = unet.config
     return (
         getattr(config, "addition_embed_type", None) == "text_time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,12 +40,19 @@ def _cached(module: nn.Module) -> str | None:
         if _CACHE_FILES.search(type(hook).__module__):
             return f"the cache {label!r} is at work on it; disable the cache first"
     forward = module.__dict__.get("forward")
-    if forward is None or registry is not None:
-        return None
-    # Two replacements leave the computation as it is: accelerate's hooks and torch.compile.
-    if hasattr(module, "_hf_hook") or hasattr(forward, "_torchdynamo_orig_callable"):
+    if forward is None or registry is not None or _computes_the_same(module, forward):
         return None
     return "its forward has been replaced, as DeepCache and other caches do; disable that first"
+
+
+def _computes_the_same(module: nn.Module, forward: Any) -> bool:
+    """Whether a forward of the instance's own only wraps its class's: accelerate's hooks and torch.compile do."""
+    if getattr(forward, "__func__", None) is type(module).forward or hasattr(forward, "_torchdynamo_orig_callable"):
+        return True
+    wrapper = getattr(forward, "func", None)  # of a functools.partial
+    if not getattr(wrapper, "__module__", "").startswith("accelerate."):
+        return False
+    return _computes_the_same(module, getattr(module, "_old_forward", None))
 
 
 def _out_of_reach(module: nn.Module) -> str | None:
