@@ -97,7 +97,7 @@ class Patch:
             # Hooks on a module compiled in place would be traced into its graph; the decisions belong outside.
             self._compiled, root._compiled_call_impl = root._compiled_call_impl, self._call_compiled
         else:
-            entrance = entrance or root
+            entrance = root if entrance is None else entrance
             self._hooks = [
                 entrance.register_forward_pre_hook(self._before, with_kwargs=True),
                 # Called after an exception too, so that no call's tensors are kept.
