@@ -155,6 +155,7 @@ def test_a_network_without_convolutions_is_refused(pipe):
     refused(pipe, "no spatial convolutions")
 
 
+@row("Sizes that latents cannot have", "with the nearest that work")
 @pytest.mark.parametrize("size", [(500, 512), (0, 256), (-8, 256), (256, 257)])
 def test_a_size_that_latents_cannot_have_is_refused_with_the_nearest_that_work(pipe, size):
     with pytest.raises(RedilateError, match=r"multiples of 8, such as \d+x\d+"):

@@ -1,14 +1,10 @@
 """The published settings, on the modules of full-size U-Nets."""
 
-from functools import cache
-
 import pytest
 
 from redilate import RedilateError, plan_for
 from redilate.plans.published import SETTINGS, published_plan
-from tests.full_size import full_size_unet
-
-full_size = cache(full_size_unet)
+from tests.full_size import full_size_unet as full_size
 
 
 def resnets(block, count):
