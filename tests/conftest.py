@@ -58,7 +58,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not config.option.write_compatibility:
         return
     if not table.is_complete(config, session.items):
-        raise pytest.UsageError("--write-compatibility needs all of tests/compatibility, and nothing left out")
+        raise pytest.UsageError(
+            "--write-compatibility needs all of tests/compatibility, and nothing left out"
+        )
     rows, passed = config.stash[table.ROWS], config.stash[table.PASSED]
     unproved = {row for name, row in rows.items() if not passed.get(name)}
     table.DOCUMENT.write_text(table.render(row for row in rows.values() if row not in unproved))

@@ -73,5 +73,7 @@ def row_line(row: tuple[str, str, str]) -> str:
 def is_complete(config: pytest.Config, items: Iterable[pytest.Item]) -> bool:
     """Whether every test file of this folder was collected, and nothing was selected out of them."""
     files = {item.path.name for item in items if item.path.parent == Path(__file__).parent}
-    narrowed = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
+    narrowed = (
+        config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
+    )
     return not narrowed and files == {path.name for path in Path(__file__).parent.glob("test_*.py")}

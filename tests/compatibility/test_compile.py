@@ -66,7 +66,9 @@ WAYS = {"torch.compile(unet)": wrap, "unet.compile()": in_place, "unet.forward":
 @pytest.mark.parametrize(
     "compile",
     [
-        pytest.param(way, id=name, marks=pytest.mark.compatibility("uses", f"`torch.compile`: `{name}`", NOTE))
+        pytest.param(
+            way, id=name, marks=pytest.mark.compatibility("uses", f"`torch.compile`: `{name}`", NOTE)
+        )
         for name, way in WAYS.items()
     ],
 )

@@ -65,7 +65,9 @@ def transformer_pipelines():
 def test_transformers_are_refused_by_the_pipelines_name():
     for pipe in transformer_pipelines():
         for whole in (pipe, pipe.transformer):
-            with pytest.raises(RedilateError, match=rf"{type(whole).__name__} has no diffusion U-Net.*supported"):
+            with pytest.raises(
+                RedilateError, match=rf"{type(whole).__name__} has no diffusion U-Net.*supported"
+            ):
                 redilate.apply(whole)
 
 
@@ -74,7 +76,9 @@ def test_dora_on_convolutions_is_refused_and_works_on_attention_or_merged(pipe):
     pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], use_dora=True), adapter_name="attention")
     redilate.apply(pipe)
     draw(pipe)
-    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["conv1"], use_dora=True), adapter_name="convolutions")
+    pipe.unet.add_adapter(
+        LoraConfig(r=2, target_modules=["conv1"], use_dora=True), adapter_name="convolutions"
+    )
     with pytest.raises(RedilateError, match=r"resnets\.0\.conv1 cannot be re-dilated: a DoRA"):
         draw(pipe)
     redilate.remove(pipe)
@@ -127,7 +131,9 @@ def test_a_replaced_forward_is_refused_also_after_apply(pipe):
     draw(pipe)
     kept = block.forward
     block.forward = lambda *args, **kwargs: kept(*args, **kwargs)
-    with pytest.raises(RedilateError, match=r"down_blocks\.1 cannot be re-dilated: its forward has been replaced"):
+    with pytest.raises(
+        RedilateError, match=r"down_blocks\.1 cannot be re-dilated: its forward has been replaced"
+    ):
         draw(pipe)
     redilate.remove(pipe)
     refused(pipe, "DeepCache")

@@ -12,14 +12,21 @@ from tests.models import tiny_sd15, tiny_sdxl
 
 STEPS = 3
 # Beside those that are marked: SDXL's EDM-style models, and the few-step ones, bring theirs.
-BESIDE = ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "LCMScheduler", "TCDScheduler", "SASolverScheduler"]
+BESIDE = [
+    "EDMEulerScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "LCMScheduler",
+    "TCDScheduler",
+    "SASolverScheduler",
+]
 NAMES = sorted({kind.name for kind in KarrasDiffusionSchedulers} | set(BESIDE))
 # Their Brownian-motion noise needs a package of its own.
 NEEDS = {"DPMSolverSDEScheduler": "torchsde"}
 
 
 CASES = [
-    pytest.param(name, marks=pytest.mark.compatibility("schedulers", f"`{name}`", "SDXL"), id=name) for name in NAMES
+    pytest.param(name, marks=pytest.mark.compatibility("schedulers", f"`{name}`", "SDXL"), id=name)
+    for name in NAMES
 ]
 
 
@@ -63,10 +70,14 @@ def test_a_scheduler_is_left_to_do_its_own(pipe, name):
             inner = patch._around.noise_level
             watched = Recorder(pipe.unet)
             hook = pipe.unet.register_forward_pre_hook(
-                lambda _, args, kwargs: levels.append(inner(args[1] if len(args) > 1 else kwargs["timestep"])),
+                lambda _, args, kwargs: levels.append(
+                    inner(args[1] if len(args) > 1 else kwargs["timestep"])
+                ),
                 with_kwargs=True,
             )
-            ours = draw(pipe, STEPS + 1 if name == "PNDMScheduler" else STEPS)  # its Runge-Kutta start needs 4
+            ours = draw(
+                pipe, STEPS + 1 if name == "PNDMScheduler" else STEPS
+            )  # its Runge-Kutta start needs 4
             hook.remove()
             watched.stop()
     finally:

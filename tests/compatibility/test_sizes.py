@@ -15,7 +15,9 @@ from tests.models import tiny_sd15, tiny_sdxl
 MODELS = {
     "sd15": tiny_sd15().unet,
     "sdxl": tiny_sdxl().unet,
-    "pruned": UNet2DConditionModel.from_config(tiny_sdxl().unet.config, mid_block_type=None, layers_per_block=1),
+    "pruned": UNet2DConditionModel.from_config(
+        tiny_sdxl().unet.config, mid_block_type=None, layers_per_block=1
+    ),
 }
 NAMES = {name: list(convolutions(unet)) for name, unet in MODELS.items()}
 LATENT = st.integers(4, 44)

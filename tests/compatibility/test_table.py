@@ -11,6 +11,8 @@ def test_the_committed_table_is_up_to_date(request):
     rows = request.config.stash[ROWS].values()
     written = DOCUMENT.read_text()
     missing = [row_line(row) for row in rows if row_line(row) not in written.splitlines()]
-    assert not missing, f"not in docs/compatibility.md (pytest tests/compatibility --write-compatibility): {missing}"
+    assert not missing, (
+        f"not in docs/compatibility.md (pytest tests/compatibility --write-compatibility): {missing}"
+    )
     if is_complete(request.config, request.session.items):
         assert written == render(rows)

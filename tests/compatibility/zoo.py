@@ -139,7 +139,9 @@ def adapter() -> Sample:
 def image_prompt() -> Sample:
     pipe = sd("StableDiffusionPipeline")
     _load_ip_adapter(pipe.unet)
-    embeds = torch.randn(2, 1, pipe.unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(1))
+    embeds = torch.randn(
+        2, 1, pipe.unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(1)
+    )
     return Sample(pipe, {**PROMPT, "ip_adapter_image_embeds": [embeds]})
 
 
@@ -226,9 +228,7 @@ def refiner() -> Sample:
 
 
 def base_before_a_refiner() -> Sample:
-    return Sample(
-        xl("StableDiffusionXLPipeline"), {**PROMPT, "denoising_end": 0.5, "num_inference_steps": 4}
-    )
+    return Sample(xl("StableDiffusionXLPipeline"), {**PROMPT, "denoising_end": 0.5, "num_inference_steps": 4})
 
 
 def xl_control() -> Sample:
@@ -247,7 +247,9 @@ def xl_adapter() -> Sample:
 def xl_image_prompt() -> Sample:
     pipe = xl("StableDiffusionXLPipeline")
     _load_ip_adapter(pipe.unet)
-    embeds = torch.randn(2, 1, pipe.unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(1))
+    embeds = torch.randn(
+        2, 1, pipe.unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(1)
+    )
     return Sample(pipe, {**PROMPT, "ip_adapter_image_embeds": [embeds]})
 
 

@@ -65,7 +65,9 @@ def test_sdxls_own_buckets_are_native(size):
 
 
 def test_a_bucket_of_the_targets_shape_is_the_measure():
-    assert ratio_to_native((1536, 2688), (1024, 1024), buckets=True) == pytest.approx((1.984, 1.984), abs=1e-3)
+    assert ratio_to_native((1536, 2688), (1024, 1024), buckets=True) == pytest.approx(
+        (1.984, 1.984), abs=1e-3
+    )
     # Longer than any bucket: the longest, 512×2048, is the measure, and only the long side is too long.
     assert ratio_to_native((512, 4096), (1024, 1024), buckets=True) == pytest.approx((1, 2))
 

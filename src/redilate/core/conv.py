@@ -58,7 +58,9 @@ class Redilation:
     factor: Dilation = (1.0, 1.0)
     dispersion: Dispersion | None = None
     fractional: Fractional = "taps"
-    enlarged: _Enlarged | None = None  # follows from the two above; worked out ahead, outside any compiled graph
+    enlarged: _Enlarged | None = (
+        None  # follows from the two above; worked out ahead, outside any compiled graph
+    )
 
 
 class RedilatedConv2d(nn.Conv2d):

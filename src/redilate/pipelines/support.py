@@ -47,7 +47,9 @@ def _cached(module: nn.Module) -> str | None:
 
 def _computes_the_same(module: nn.Module, forward: Any) -> bool:
     """Whether a forward of the instance's own only wraps its class's: accelerate's hooks and torch.compile do."""
-    if getattr(forward, "__func__", None) is type(module).forward or hasattr(forward, "_torchdynamo_orig_callable"):
+    if getattr(forward, "__func__", None) is type(module).forward or hasattr(
+        forward, "_torchdynamo_orig_callable"
+    ):
         return True
     wrapper = getattr(forward, "func", None)  # of a functools.partial
     if not getattr(wrapper, "__module__", "").startswith("accelerate."):
