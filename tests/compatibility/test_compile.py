@@ -7,7 +7,7 @@ import redilate
 from redilate import Plan
 from redilate.plans.structure import convolutions
 from tests.compatibility.reference import damped_plan
-from tests.compatibility.zoo import HEIGHT, WIDTH, xl
+from tests.compatibility.samples import HEIGHT, WIDTH, xl
 
 NOTE = "one graph for each distinct set of dilations: 1 at the native size, 2 re-dilated (above and below τ)"
 

@@ -9,7 +9,7 @@ import redilate
 from redilate.core.patch import find_patch
 from redilate.pipelines.guider import NoiseDampedGuidance
 from tests.compatibility.reference import Recorder, damped_plan, spread
-from tests.compatibility.zoo import HEIGHT, WIDTH
+from tests.compatibility.samples import HEIGHT, WIDTH
 from tests.models import tiny_sdxl
 
 WEIGHT = 4.0

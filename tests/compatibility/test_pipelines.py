@@ -8,7 +8,8 @@ from redilate import Plan
 from redilate.pipelines.families import controlnets_of
 from redilate.plans.structure import convolutions
 from tests.compatibility.reference import Recorder, damped_plan, tensors
-from tests.compatibility.zoo import HEIGHT, SAMPLES, WIDTH
+from tests.compatibility.samples import HEIGHT, WIDTH
+from tests.compatibility.zoo import SAMPLES
 
 
 def cases():

@@ -11,7 +11,7 @@ import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
 from redilate.plans.structure import convolutions
-from tests.compatibility.zoo import quiet
+from tests.compatibility.samples import quiet
 from tests.models import tiny_sd15
 
 

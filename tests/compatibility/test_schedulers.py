@@ -7,7 +7,7 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 
 import redilate
 from tests.compatibility.reference import Recorder, damped_plan
-from tests.compatibility.zoo import HEIGHT, WIDTH
+from tests.compatibility.samples import HEIGHT, WIDTH
 from tests.models import tiny_sd15, tiny_sdxl
 
 STEPS = 3

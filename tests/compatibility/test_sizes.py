@@ -31,14 +31,15 @@ def plans(draw, model):
     chosen = draw(st.lists(st.sampled_from(NAMES[model]), max_size=6))
     dilation = {name: (draw(axis), draw(axis)) for name in chosen}
     damping = NoiseDamping(dilation={}, until=0.1) if draw(st.booleans()) else None
+    dilated = [name for name, factor in dilation.items() if factor != (1, 1)]
     return Plan(
         dilation=dilation,
         until=draw(st.sampled_from([0.0, 0.5])),
         schedule=draw(st.sampled_from(["hold", "progressive", "smooth"])),
         noise_damping=damping,
-        dispersed=frozenset(name for name, factor in dilation.items() if factor != (1, 1)) if draw(st.booleans()) else [],
+        dispersed=frozenset(dilated if draw(st.booleans()) else ()),
         fractional=draw(st.sampled_from(["taps", "published"])),
-    )  # fmt: skip
+    )
 
 
 def predict(unet, height, width, timestep=900.0):

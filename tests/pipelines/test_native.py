@@ -1,5 +1,6 @@
 """Native sizes: per configuration, per known model, or as the user says; and how much larger a target is."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -77,8 +78,8 @@ def test_with_buckets_too_nothing_shrinks_as_a_side_grows(height):
     ratios = [ratio_to_native((height, width), (1024, 1024), buckets=True) for width in range(256, 8192, 64)]
     for axis in (0, 1):
         along = [ratio[axis] for ratio in ratios]
-        assert all(after >= before - 1e-9 for before, after in zip(along, along[1:], strict=False))
-        assert max(abs(after - before) for before, after in zip(along, along[1:], strict=False)) < 0.2
+        assert all(after >= before - 1e-9 for before, after in itertools.pairwise(along))
+        assert max(abs(after - before) for before, after in itertools.pairwise(along)) < 0.2
     assert all(math.isfinite(axis) for ratio in ratios for axis in ratio)
 
 

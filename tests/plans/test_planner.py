@@ -1,5 +1,7 @@
 """The default plan: whatever measurement makes of it, it is neutral at the native size and grows with the picture."""
 
+import itertools
+
 import pytest
 
 from redilate.plans.planner import default_plan
@@ -33,7 +35,7 @@ def test_an_axis_that_is_not_larger_is_not_dilated(names):
 def test_no_dilation_falls_as_a_side_grows(names):
     for other in (1.0, 2.0, 4.0):
         grown = [factors(names, (other, ratio)) for ratio in RATIOS]
-        for before, after in zip(grown, grown[1:], strict=False):
+        for before, after in itertools.pairwise(grown):
             assert all(b[0] <= a[0] and b[1] <= a[1] for b, a in zip(before, after, strict=True))
 
 
