@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from diffusers import T2IAdapter
 
@@ -105,6 +106,7 @@ def pruned() -> Sample:
 
 def kolors() -> Sample:
     """Kolors: SDXL's U-Net behind a projection of a language model's states, which are given here."""
+    pytest.importorskip("sentencepiece")  # without it diffusers hides the pipeline
     layout = {
         "encoder_hid_dim": 12,
         "encoder_hid_dim_type": "text_proj",

@@ -89,6 +89,7 @@ def test_a_compiled_unet_takes_one_graph_for_each_set_of_dilations(pipe, graphs,
     assert torch.allclose(draw(pipe), plain, atol=1e-4)
 
 
+@pytest.mark.compatibility("uses", "`torch.compile` with ND-CFG", "one graph more: the mild network's")
 def test_nd_cfg_takes_one_graph_more(pipe, graphs):
     plan = damped_plan(pipe.unet)
     with redilate.apply(pipe, plan):

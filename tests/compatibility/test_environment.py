@@ -34,7 +34,7 @@ def draw_damped(pipe, **changes):
         return draw(pipe, **changes)
 
 
-@row("Model offload", "accelerate's hooks, put on before or after `apply`")
+@row("Model offload", "accelerate's hooks, put on before or after `apply` (run on a CPU)")
 @pytest.mark.parametrize("first", ["apply", "offload"])
 def test_model_offload(pipe, first):
     ours = draw_damped(pipe)
@@ -49,7 +49,10 @@ def test_model_offload(pipe, first):
     assert find_patch(pipe.unet) is None and torch.equal(draw_damped(pipe), ours)
 
 
-@row("Sequential offload", "weights come for one forward at a time; dispersed kernels are made in it")
+@row(
+    "Sequential offload",
+    "weights come for one forward at a time; dispersed kernels are made in it (run on a CPU)",
+)
 @pytest.mark.parametrize("first", ["apply", "offload"])
 def test_sequential_offload(pipe, first):
     names = convolutions(pipe.unet)
@@ -83,7 +86,7 @@ def test_sequential_offload(pipe, first):
     assert torch.equal(drawn[0], ours) and torch.equal(drawn[1], ours)
 
 
-@row("`channels_last`", "")
+@row("`channels_last`", "`unet.to(memory_format=torch.channels_last)`")
 def test_channels_last(pipe):
     ours = draw_damped(pipe)
     pipe.unet.to(memory_format=torch.channels_last)
@@ -110,7 +113,7 @@ def test_layerwise_casting(pipe):
     assert torch.equal(draw(pipe), plain)
 
 
-@row("Attention slicing", "`enable_attention_slicing`, `enable_vae_slicing`")
+@row("Attention slicing", "`enable_attention_slicing`")
 def test_attention_slicing(pipe):
     ours = draw_damped(pipe)
     pipe.enable_attention_slicing(1)

@@ -4,7 +4,7 @@ import diffusers
 import pytest
 import torch
 from diffusers.hooks import PyramidAttentionBroadcastConfig, apply_pyramid_attention_broadcast
-from peft import LoHaConfig, LoraConfig
+from peft import LoHaConfig, LoKrConfig, LoraConfig
 from torch import nn
 
 import redilate
@@ -88,10 +88,11 @@ def test_dora_on_convolutions_is_refused_and_works_on_attention_or_merged(pipe):
         assert draw(pipe).isfinite().all()
 
 
-@row("LoHa, LoKr and other adapters on convolutions", "unless merged")
-def test_adapters_that_compute_for_themselves_are_refused(pipe):
-    pipe.unet.add_adapter(LoHaConfig(r=2, target_modules=["conv1"]))
-    refused(pipe, r"conv1 cannot be re-dilated: the adapter peft\.tuners\.loha\S+ computes")
+@row("LoHa and LoKr on convolutions", "unless merged; so any adapter that computes for itself")
+@pytest.mark.parametrize("kind", [LoHaConfig, LoKrConfig])
+def test_adapters_that_compute_for_themselves_are_refused(pipe, kind):
+    pipe.unet.add_adapter(kind(r=2, target_modules=["conv1"]))
+    refused(pipe, r"conv1 cannot be re-dilated: the adapter peft\.tuners\.lo(ha|kr)\S+ computes")
 
 
 def exchange_one(pipe, conv):
@@ -141,7 +142,10 @@ def test_a_replaced_forward_is_refused_also_after_apply(pipe):
     redilate.apply(pipe)
 
 
-@row("diffusers' own caches", "pyramid attention broadcast, FasterCache, first-block cache …")
+@row(
+    "diffusers' own caches",
+    "run with pyramid attention broadcast; known by the files that their hooks come from",
+)
 def test_diffusers_caches_are_refused(pipe):
     apply_pyramid_attention_broadcast(
         pipe.unet,

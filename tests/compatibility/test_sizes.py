@@ -60,7 +60,9 @@ def test_any_plan_at_any_size_gives_an_output_of_the_inputs_size(data, model, he
     assert out.shape == (1, 4, height, width) and out.isfinite().all()
 
 
-@pytest.mark.compatibility("sizes", "The plan that follows from a size", "default and published presets")
+@pytest.mark.compatibility(
+    "sizes", "The plan that follows from a size", "against native sizes of every shape"
+)
 @given(
     model=st.sampled_from(sorted(MODELS)),
     height=LATENT,
@@ -86,6 +88,11 @@ FULL = {family: full_size_unet(family) for family in ("sd15", "sd21", "sdxl")}
 PIXELS = st.integers(8, 640).map(lambda eighths: 8 * eighths)
 
 
+@pytest.mark.compatibility(
+    "sizes",
+    "A plan for every size up to 5120×5120",
+    "Stable Diffusion 1.5, 2.1 and SDXL at full size, both presets",
+)
 @given(
     family=st.sampled_from(sorted(FULL)),
     preset=st.sampled_from(["default", "published"]),

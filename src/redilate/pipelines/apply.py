@@ -11,7 +11,7 @@ from ..core.patch import Patch, Surroundings, find_patch
 from ..errors import RedilateError
 from ..plans.plan import Plan
 from ..plans.planner import default_plan
-from ..plans.published import published_plan
+from ..plans.published import Family, published_plan
 from .families import Size, controlnets_of, family_of, latent_scale, prediction_channels, unet_of, unwrap
 from .guidance import guidance_of
 from .native import knows_buckets, ratio_to_native
@@ -112,7 +112,7 @@ class _Plans:
         self._scale = latent_scale(pipe)
         self._native = native_size_of(pipe, native)
         self._preset: Preset = preset
-        self._family = family_of(unet)
+        self._family: Family | None = family_of(unet)
         self._buckets = knows_buckets(unet)
 
     def for_latents(self, size: Size) -> Plan:
