@@ -20,6 +20,8 @@ _INTRODUCTION = """# What works
 
 Each row is a test (`tests/compatibility/`), run on stock diffusers classes of random weights, in which the pipeline's
 own loop runs untouched. `pytest tests/compatibility --write-compatibility` wrote this file from a run that passed.
+
+Supported are diffusers 0.36 to 0.42; `make versions` runs the tests on both.
 """
 _SECTIONS = {
     "pipelines": (
