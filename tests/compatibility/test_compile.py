@@ -9,6 +9,8 @@ from redilate.plans.structure import convolutions
 from tests.compatibility.reference import damped_plan
 from tests.compatibility.samples import HEIGHT, WIDTH, xl
 
+pytestmark = pytest.mark.slow
+
 NOTE = "one graph for each distinct set of dilations: 1 at the native size, 2 re-dilated (above and below τ)"
 
 
