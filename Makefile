@@ -5,14 +5,15 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 STATED := pyproject.toml constraints.txt
 
-.PHONY: help demo test train clean
+.PHONY: help demo test versions train clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    draw a red apple at 512x512, four times the area that the bundled model was trained on"
-	@echo "make test    lint, types, import arrows and every test"
-	@echo "make train   make the bundled model again (needs npm; hours on a CPU; stop and go on at any time)"
-	@echo "make clean   remove caches, builds and outputs; .venv and training/work stay"
+	@echo "make demo      draw a red apple at 512x512, four times the area that the bundled model was trained on"
+	@echo "make test      lint, types, import arrows and every test"
+	@echo "make versions  the tests on the lowest and the highest diffusers that are supported"
+	@echo "make train     make the bundled model again (needs npm; hours on a CPU; stop and go on at any time)"
+	@echo "make clean     remove caches, builds and outputs; .venv and training/work stay"
 
 demo: .venv/.installed
 	@mkdir -p outputs
@@ -25,6 +26,9 @@ test: .venv/.installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+versions:
+	scripts/versions.sh
 
 train: .venv/.installed-train
 	$(BIN)/python -m training

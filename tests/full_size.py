@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def full_size_unet(family: str) -> UNet2DConditionModel:
-    """The U-Net of `family` with the published configuration, its parameters on the meta device."""
+    """The U-Net of `family` with the published configuration, its parameters on the meta device; not to be changed."""
     with torch.device("meta"):
         return UNet2DConditionModel(**CONFIGURATIONS[family])

@@ -1,14 +1,10 @@
 """The published settings, on the modules of full-size U-Nets."""
 
-from functools import cache
-
 import pytest
 
 from redilate import RedilateError, plan_for
-from redilate.plans.published import SETTINGS
-from tests.full_size import full_size_unet
-
-full_size = cache(full_size_unet)
+from redilate.plans.published import SETTINGS, published_plan
+from tests.full_size import full_size_unet as full_size
 
 
 def resnets(block, count):
@@ -80,9 +76,61 @@ def test_every_published_pair_is_checked_above():
     assert {(family, int(ratio * native[family])) for family, ratio in SETTINGS} == set(EXPECTED)
 
 
-def test_a_size_that_was_never_published_is_refused_with_those_that_were():
-    with pytest.raises(RedilateError, match=r"published for sdxl: squares of 2, 2\.5, 4 times"):
-        plan_for(full_size("sdxl"), width=2048, height=1024, preset="published")
+SIDES = [256, 384, 512, 576, 640, 768, 896, 1024, 1152, 1280, 1536, 1792, 2048, 2560, 3072]
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
+def test_native_size_and_below_are_neutral(family):
+    native = full_size(family).config.sample_size * 8
+    for width, height in ((native, native), (native // 2, native), (native // 2, native // 4)):
+        plan = plan_for(full_size(family), width=width, height=height, preset="published")
+        assert plan.is_neutral, (width, height)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21"])
+def test_each_axis_takes_its_own_dilation(family):
+    unet = full_size(family)
+    wide = plan_for(unet, width=2048, height=512, preset="published")
+    square = plan_for(unet, width=2048, height=2048, preset="published")
+    assert wide.dilation == {name: (1, d) for name, (_, d) in square.dilation.items()}
+    tall = plan_for(unet, width=512, height=2048, preset="published")
+    assert tall.dilation == {name: (d, 1) for name, (d, _) in square.dilation.items()}
+    assert (wide.until, wide.schedule) == (square.until, square.schedule)
+    mixed = plan_for(unet, width=2048, height=1024, preset="published")
+    for name, (d_h, d_w) in mixed.dilation.items():
+        assert d_w == square.dilation.get(name, (1, 1))[1] and d_h in (1, 2)
+
+
+def falls(family, name):
+    """Where the published dilation is itself smaller at 4 than at 2.5 times the native side."""
+    outermost = {"sd15": ("down_blocks.1", "up_blocks.2"), "sd21": ("down_blocks.1",), "sdxl": ()}
+    return name.startswith(outermost[family])
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
+def test_no_dilation_falls_as_the_picture_grows_unless_the_published_one_does(family):
+    unet = full_size(family)
+    scale = unet.config.sample_size * 8 // 512
+    plans = [plan_for(unet, width=side * scale, height=side * scale, preset="published") for side in SIDES]
+    for name in plans[-1].dilation:
+        grown = [plan.dilation.get(name, (1, 1)) for plan in plans]
+        assert falls(family, name) or grown == sorted(grown), name
+    strongest = [max((d[0] for d in plan.dilation.values()), default=1) for plan in plans]
+    assert strongest == sorted(strongest)
+
+
+def test_between_published_sizes_the_nearest_ones_schedule_and_damping_are_taken():
+    near_four = plan_for(full_size("sdxl"), width=3584, height=3584, preset="published")
+    assert near_four.schedule == "progressive" and near_four.noise_damping is not None
+    assert 0.3 < near_four.until < 0.4
+    near_two = plan_for(full_size("sdxl"), width=2304, height=2304, preset="published")
+    assert near_two.schedule == "hold" and near_two.noise_damping is None
+    assert "interpolated" in near_two.note
+
+
+def test_a_family_that_nothing_was_published_for_is_refused():
+    with pytest.raises(RedilateError, match=r"published for Stable Diffusion 1\.5, 2\.1 and SDXL only"):
+        published_plan(["mid_block.resnets.0.conv1"], None, (2.0, 2.0))
 
 
 def test_the_native_size_can_be_named():

@@ -8,6 +8,7 @@ that copies them (LoRA) inherits the change.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,15 @@ class Dispersion:
         return height, width
 
 
+@dataclass(frozen=True)
+class _Enlarged:
+    """A dispersed kernel at one dilation: its scale and size on each axis, and the matrix that makes it."""
+
+    scales: Pair
+    size: Pair
+    matrix: Tensor
+
+
 @dataclass
 class Redilation:
     """What one convolution does at the moment; the patch changes `factor` as the noise level falls."""
@@ -48,6 +58,9 @@ class Redilation:
     factor: Dilation = (1.0, 1.0)
     dispersion: Dispersion | None = None
     fractional: Fractional = "taps"
+    enlarged: _Enlarged | None = (
+        None  # follows from the two above; worked out ahead, outside any compiled graph
+    )
 
 
 class RedilatedConv2d(nn.Conv2d):
@@ -60,10 +73,9 @@ class RedilatedConv2d(nn.Conv2d):
             return super()._conv_forward(input, weight, bias)
         factor = state.factor
         padding = _numeric_padding(self)
-        if state.dispersion is not None and (scales := state.dispersion.scales(factor)) != (1, 1):
-            small = weight.shape[2:]
-            large = (scales[0] * (small[0] - 1) + 1, scales[1] * (small[1] - 1) + 1)
-            weight = _dispersed_weight(self, weight, scales, large, state.dispersion)
+        if state.enlarged is not None:
+            scales, large, small = state.enlarged.scales, state.enlarged.size, weight.shape[2:]
+            weight = _dispersed_weight(self, weight, state.enlarged)
             # The grown kernel needs the padding that keeps its centre where the small one's was.
             padding = (
                 padding[0] + (large[0] - small[0]) * self.dilation[0] // 2,
@@ -105,21 +117,32 @@ def restore(conv: nn.Conv2d) -> None:
 
 def set_factor(conv: nn.Conv2d, factor: Dilation) -> None:
     """Set the dilation of an exchanged convolution for its next calls."""
-    conv.__dict__[_STATE].factor = factor
+    state: Redilation = conv.__dict__[_STATE]
+    state.factor = factor
+    state.enlarged = None
+    if state.dispersion is not None and (scales := state.dispersion.scales(factor)) != (1, 1):
+        state.enlarged = _enlarge(_pair(conv.kernel_size), scales, state.dispersion)
 
 
-def _dispersed_weight(
-    conv: nn.Conv2d, weight: Tensor, scales: Pair, large: Pair, dispersion: Dispersion
-) -> Tensor:
+@lru_cache(maxsize=32)
+def _enlarge(small: Pair, scales: Pair, dispersion: Dispersion) -> _Enlarged:
+    large = (scales[0] * (small[0] - 1) + 1, scales[1] * (small[1] - 1) + 1)
+    matrix = dispersion_matrix(small, large, scales, dispersion.input_size, dispersion.eta)
+    with torch.inference_mode(False):  # kept for later calls, which may want gradients
+        return _Enlarged(scales, large, torch.tensor(matrix))
+
+
+def _dispersed_weight(conv: nn.Conv2d, weight: Tensor, enlarged: _Enlarged) -> Tensor:
     """The dispersed kernel, computed once for each version of the weight (an offloaded weight comes back anew)."""
-    matrix = dispersion_matrix(_pair(conv.kernel_size), large, scales, dispersion.input_size, dispersion.eta)
-    if torch.is_grad_enabled() and weight.requires_grad:
-        return disperse(weight, matrix, large)
+    # A graph keeps no cache of ours: it computes the kernel from the weight that it is given.
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and weight.requires_grad):
+        return disperse(weight, enlarged.matrix, enlarged.size)
     version = -1 if weight.is_inference() else weight._version
-    key = (scales, dispersion, weight.data_ptr(), version, weight.dtype, weight.device)
+    state: Redilation = conv.__dict__[_STATE]
+    key = (enlarged.scales, state.dispersion, weight.data_ptr(), version, weight.dtype, weight.device)
     cached = conv.__dict__.get(_CACHE)
     if cached is None or cached[0] != key:
-        cached = (key, disperse(weight, matrix, large))
+        cached = (key, disperse(weight, enlarged.matrix, enlarged.size))
         conv.__dict__[_CACHE] = cached
     return cached[1]
 

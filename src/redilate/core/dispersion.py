@@ -64,12 +64,13 @@ def dispersion_matrix(
     return matrix.astype(np.float64, copy=False)
 
 
-def disperse(weight: Tensor, matrix: NDArray[np.float64], large: tuple[int, int]) -> Tensor:
+def disperse(weight: Tensor, matrix: NDArray[np.float64] | Tensor, large: tuple[int, int]) -> Tensor:
     """The larger kernels of a convolution: (C_out, C_in / groups, k_h, k_w) to (C_out, C_in / groups, *large)."""
     out, channels = weight.shape[:2]
     # In float32 at least: R has entries of both signs that cancel, and half precision would lose the sum.
     precise = torch.promote_types(weight.dtype, torch.float32)
-    spread = torch.as_tensor(np.array(matrix), dtype=precise, device=weight.device)
+    spread = torch.tensor(matrix) if isinstance(matrix, np.ndarray) else matrix
+    spread = spread.to(device=weight.device, dtype=precise)
     kernels = weight.reshape(out, channels, -1).to(precise) @ spread.T
     return kernels.reshape(out, channels, *large).to(weight.dtype)
 

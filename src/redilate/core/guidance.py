@@ -11,6 +11,7 @@ coefficients sum to 1 gives its own result + Δ, which is the equation: ε̃(∅
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GuidanceLayout:
-    """How the conditions stand in a batch: `chunks` equal parts, of which `unconditional` is the ∅ one."""
+    """How the conditions stand in a batch: `chunks` equal parts, of which `unconditional` is the ∅ one.
+
+    `whole` says that the network itself tells the parts apart (perturbed-attention guidance does so inside its
+    attention layers), so that ∅ cannot be evaluated alone.
+    """
 
     chunks: int = 2
     unconditional: int = 0
+    whole: bool = False
 
 
 def take_unconditional(tree: Any, batch: int, layout: GuidanceLayout) -> Any:
@@ -32,15 +38,31 @@ def take_unconditional(tree: Any, batch: int, layout: GuidanceLayout) -> Any:
     Descends into lists, tuples and dicts. A first axis that is a multiple of `batch` (AnimateDiff's text, repeated
     for every frame) is cut in the same proportion; anything else is passed on as it is.
     """
+
+    def cut(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 0 or batch == 0 or tensor.shape[0] == 0 or tensor.shape[0] % batch:
+            return tensor
+        part = tensor.shape[0] // layout.chunks
+        return tensor[layout.unconditional * part : (layout.unconditional + 1) * part]
+
+    return _map(tree, cut)
+
+
+def copy_containers(tree: Any) -> Any:
+    """The same tensors in new lists and dicts: a U-Net empties a T2I-Adapter's list while it runs."""
+    return _map(tree, lambda tensor: tensor)
+
+
+def _map(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`change` on every tensor of nested lists, tuples and dicts."""
     if isinstance(tree, Tensor):
-        if tree.dim() == 0 or batch == 0 or tree.shape[0] % batch:
-            return tree
-        part = tree.shape[0] // layout.chunks
-        return tree[layout.unconditional * part : (layout.unconditional + 1) * part]
+        return change(tree)
     if isinstance(tree, dict):
-        return {key: take_unconditional(value, batch, layout) for key, value in tree.items()}
+        return {key: _map(value, change) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(_map(value, change) for value in tree))
     if isinstance(tree, list | tuple):
-        return type(tree)(take_unconditional(value, batch, layout) for value in tree)
+        return type(tree)(_map(value, change) for value in tree)
     return tree
 
 

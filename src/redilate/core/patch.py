@@ -1,4 +1,4 @@
-"""Installing a plan on a U-Net, and taking it off without a trace.
+"""Installing a plan on a network, and taking it off without a trace.
 
 Two of torch's own hooks on the root do all the work: before each call they read the noise level and set every
 convolution's dilation; after it, where ND-CFG asks for it, they evaluate the mild network on the ∅ part and add Δ.
@@ -7,13 +7,14 @@ convolution's dilation; after it, where ND-CFG asks for it, they evaluate the mi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from .conv import Dispersion, RedilatedConv2d, exchange, restore, set_factor
 from .geometry import Dilation, Fractional
-from .guidance import GuidanceLayout, damp, take_unconditional
+from .guidance import GuidanceLayout, copy_containers, damp, take_unconditional
 
 _MARK = "_redilate_patch"
 
@@ -29,48 +30,97 @@ class Redilating(Protocol):
     def mild_dilations(self, noise_level: float, /) -> Mapping[str, Dilation] | None: ...
 
 
-class Patch:
-    """A plan at work on one U-Net.
+def _no_guidance() -> None:
+    return None
 
-    Args:
-        root: the module that the pipeline calls; hooks go here.
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All that a patch has to be told, because torch alone cannot know it.
+
+    Attributes:
         convolutions: root → every convolution that a plan may name, by the plan's names (one name may have several:
-            a LoRA's base layer and its down-projection). Asked again when modules come or go.
+            a LoRA's base layer and its down-projection). Asked again when modules come or go; raises for those
+            that cannot be re-dilated.
         plan_for_size: latent (height, width) → plan; asked again whenever the size changes.
         noise_level: timestep argument → noise level in [0, 1].
         guidance: → the guidance layout of the call under way, None where there is no ∅ part.
+        channels: how many leading channels of the output are the prediction; None: all of them.
+        partial: whether the root has only some of the modules that a plan names (a ControlNet has the encoder's).
     """
 
-    def __init__(
-        self,
-        root: nn.Module,
-        convolutions: Callable[[nn.Module], Mapping[str, list[nn.Conv2d]]],
-        plan_for_size: Callable[[tuple[int, int]], Redilating],
-        noise_level: Callable[[Any], float],
-        guidance: Callable[[], GuidanceLayout | None],
-    ):
-        self._root = root
-        self._convolutions = convolutions
-        self._plan_for_size = plan_for_size
-        self._noise_level = noise_level
-        self._guidance = guidance
-        self._seen: tuple[int, int, int] | None = None  # latent height and width, number of modules
+    convolutions: Callable[[nn.Module], Mapping[str, list[nn.Conv2d]]]
+    plan_for_size: Callable[[tuple[int, int]], Redilating]
+    noise_level: Callable[[Any], float]
+    guidance: Callable[[], GuidanceLayout | None] = field(default=_no_guidance)
+    channels: int | None = None
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class _Damping:
+    """The second evaluation that a call has still to make."""
+
+    dilations: Mapping[str, Dilation]
+    layout: GuidanceLayout
+    batch: int
+    args: tuple
+    kwargs: dict
+
+
+class Patch:
+    """A plan at work on one network.
+
+    Attributes:
+        plan: the plan in use, None until the first call has shown the size.
+        mild: set by a guider that calls the network once for each condition: the next calls evaluate the mild
+            network, wherever the plan has one at their noise level.
+
+    Args:
+        root: the network whose convolutions are re-dilated.
+        surroundings: what it runs in.
+        entrance: the module that the pipeline calls, if that is a wrapper around `root` (torch.compile's).
+    """
+
+    def __init__(self, root: nn.Module, surroundings: Surroundings, entrance: nn.Module | None = None):
         self.plan: Redilating | None = None
+        self.mild = False
+        self._root = root
+        self._around = surroundings
+        self._seen: tuple[int, int, int] | None = None  # latent height and width, `_structure`
         self._exchanged: dict[str, list[nn.Conv2d]] = {}
         self._inside = False  # the mild evaluation calls the root again, hooks and all
-        self._hooks = [
-            root.register_forward_pre_hook(self._before, with_kwargs=True),
-            root.register_forward_hook(self._after, with_kwargs=True),
-        ]
+        self._pending: _Damping | None = None
+        self._compiled: Callable[..., Any] | None = None
+        self._hooks = []
+        if entrance is None and root._compiled_call_impl is not None:
+            # Hooks on a module compiled in place would be traced into its graph; the decisions belong outside.
+            self._compiled, root._compiled_call_impl = root._compiled_call_impl, self._call_compiled
+        else:
+            entrance = root if entrance is None else entrance
+            self._hooks = [
+                entrance.register_forward_pre_hook(self._before, with_kwargs=True),
+                # Called after an exception too, so that no call's tensors are kept.
+                entrance.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+            ]
         root.__dict__[_MARK] = self
 
     def remove(self) -> None:
         """Restore every class and drop the hooks; safe to call twice."""
         for hook in self._hooks:
             hook.remove()
+        if self._compiled is not None:
+            self._root._compiled_call_impl, self._compiled = self._compiled, None
         self._release()
+        self._pending = None
         if self._root.__dict__.get(_MARK) is self:
             del self._root.__dict__[_MARK]
+
+    def is_damped(self, timestep: Any) -> bool:
+        """Whether the plan in use has ND-CFG at `timestep`; before the first call there is no plan to have it."""
+        return (
+            self.plan is not None and self.plan.mild_dilations(self._around.noise_level(timestep)) is not None
+        )
 
     def _release(self) -> None:
         # All that bear the class, not only those exchanged here: a LoRA loaded meanwhile has copied it.
@@ -82,18 +132,19 @@ class Patch:
 
     def use(self, size: tuple[int, int]) -> Redilating:
         """Install the plan for latents of `size` (height, width) unless it is installed already."""
-        # A LoRA loaded after the patch wraps convolutions and brings its own: the count of modules tells.
-        seen = (*size, sum(1 for _ in self._root.modules()))
+        seen = (*size, _structure(self._root))
         if self.plan is None or seen != self._seen:
-            self.plan = self._plan_for_size(size)
             self._release()
+            self.plan = self._around.plan_for_size(size)
             self._install(self.plan)
             self._seen = seen
         return self.plan
 
     def _install(self, plan: Redilating) -> None:
-        convolutions = self._convolutions(self._root)
+        convolutions = self._around.convolutions(self._root)
         for name in sorted(plan.dilations(1.0).keys() | (plan.mild_dilations(1.0) or {}).keys()):
+            if self._around.partial and name not in convolutions:
+                continue
             for conv in convolutions[name]:
                 exchange(conv, plan.dispersions.get(name), plan.fractional)
             self._exchanged[name] = convolutions[name]
@@ -106,26 +157,52 @@ class Patch:
     def _before(self, root: nn.Module, args: tuple, kwargs: dict) -> None:
         if self._inside:
             return
-        plan = self.use(_latent_size(args, kwargs))
-        self._set(plan.dilations(self._noise_level(_argument(args, kwargs, 1, "timestep"))))
+        self._pending = None
+        sample = _argument(args, kwargs, 0, "sample")
+        plan = self.use((sample.shape[-2], sample.shape[-1]))
+        noise_level = self._around.noise_level(_argument(args, kwargs, 1, "timestep"))
+        mild = plan.mild_dilations(noise_level)
+        if self.mild and mild is not None:
+            self._set(mild)
+            return
+        self._set(plan.dilations(noise_level))
+        layout = self._around.guidance() if mild is not None else None
+        if mild is None or layout is None or sample.shape[0] % layout.chunks:
+            return
+        args, kwargs = copy_containers((args, kwargs))
+        self._pending = _Damping(mild, layout, sample.shape[0], args, kwargs)
 
     def _after(self, root: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
-        if self._inside or self.plan is None:
+        if self._inside or self._pending is None:
             return output
-        noise_level = self._noise_level(_argument(args, kwargs, 1, "timestep"))
-        mild_dilations = self.plan.mild_dilations(noise_level)
-        layout = self._guidance() if mild_dilations is not None else None
-        sample = _argument(args, kwargs, 0, "sample")
-        if mild_dilations is None or layout is None or sample.shape[0] % layout.chunks:
-            return output
-        part_args, part_kwargs = take_unconditional((args, kwargs), sample.shape[0], layout)
-        self._set(mild_dilations)
+        damping, self._pending = self._pending, None
+        if output is None:  # the network raised
+            return None
+        layout, inputs = damping.layout, (damping.args, damping.kwargs)
+        if not layout.whole:
+            inputs = take_unconditional(inputs, damping.batch, layout)
+        self._set(damping.dilations)
         self._inside = True
         try:
-            mild = root(*part_args, **part_kwargs)
+            mild = _sample(root(*inputs[0], **inputs[1]))
         finally:
             self._inside = False
-        return _with_sample(output, damp(_sample(output), _sample(mild), layout, sample.shape[1]))
+        if layout.whole:
+            mild = take_unconditional(mild, damping.batch, layout)
+        return _with_sample(output, damp(_sample(output), mild, layout, self._around.channels))
+
+    def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
+        """What the hooks do, around a network that was compiled in place."""
+        assert self._compiled is not None
+        if self._inside:
+            return self._compiled(*args, **kwargs)
+        self._before(self._root, args, kwargs)
+        try:
+            output = self._compiled(*args, **kwargs)
+        except BaseException:
+            self._pending = None
+            raise
+        return self._after(self._root, args, kwargs, output)
 
 
 def find_patch(root: nn.Module) -> Patch | None:
@@ -133,13 +210,13 @@ def find_patch(root: nn.Module) -> Patch | None:
     return root.__dict__.get(_MARK)
 
 
+def _structure(root: nn.Module) -> int:
+    """Changes when a LoRA wraps convolutions and brings its own, or when something replaces a module's forward."""
+    return sum(2 if "forward" in module.__dict__ else 1 for module in root.modules())
+
+
 def _argument(args: tuple, kwargs: dict, place: int, name: str) -> Any:
     return args[place] if len(args) > place else kwargs[name]
-
-
-def _latent_size(args: tuple, kwargs: dict) -> tuple[int, int]:
-    height, width = _argument(args, kwargs, 0, "sample").shape[-2:]
-    return height, width
 
 
 def _sample(output: Any) -> Tensor:

@@ -21,7 +21,7 @@ _PUBLISHED_STEPS = 50
 _SMOOTH_STEP = 0.5
 
 
-def level_after(steps: int) -> float:
+def level_after(steps: float) -> float:
     """The noise level τ below which the network runs as trained, from the published "first `steps` of fifty"."""
     return round(1 - steps / _PUBLISHED_STEPS, 6)
 

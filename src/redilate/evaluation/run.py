@@ -13,7 +13,8 @@ from diffusers import DiffusionPipeline
 from ..errors import RedilateError
 from ..generation.generate import versions
 from ..pipelines.apply import check_size, plan_for
-from ..pipelines.families import latent_scale, native_latents, unet_of
+from ..pipelines.families import latent_scale
+from ..pipelines.native import native_size
 from ..plans.plan import Plan
 from .features import network
 from .measures import Measurement, Row, measure, summarise
@@ -119,8 +120,8 @@ def run_study(
 
 def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Task]]:
     """For each prompt and seed the native picture's task, then each size's and method's."""
-    unet, scale = unet_of(pipe), latent_scale(pipe)
-    height, width = (side * scale for side in native_latents(unet))
+    scale = latent_scale(pipe)
+    height, width = native_size(pipe)
     for size in study.sizes:
         check_size(*size, scale)
     variants: list[tuple[str, tuple[int, int], Plan | None]] = [(NATIVE, (width, height), None)]

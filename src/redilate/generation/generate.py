@@ -15,7 +15,8 @@ from PIL import Image
 from ..core.patch import find_patch
 from ..errors import RedilateError
 from ..pipelines.apply import apply, check_size, plan_for
-from ..pipelines.families import Size, latent_scale, native_latents, unet_of
+from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.native import native_size as native_size_of
 from ..plans.plan import Plan
 
 Method = Literal["redilate", "direct"]
@@ -76,9 +77,9 @@ def generate(
         RedilateError: for anything that cannot be done, before any work.
     """
     scale = latent_scale(pipe)
-    native_height, native_width = native_latents(unet_of(pipe))
-    width = native_width * scale if width is None else width
-    height = native_height * scale if height is None else height
+    native_height, native_width = native_size_of(pipe, native_size)
+    width = native_width if width is None else width
+    height = native_height if height is None else height
     check_size(width, height, scale)
     _check(prompt, steps, count, method, plan)
     seeds = [seed + index for index in range(count)]

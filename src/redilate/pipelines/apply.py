@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, Literal, Self
 
-from ..core.patch import Patch, find_patch
+from torch import nn
+
+from ..core.guidance import GuidanceLayout
+from ..core.patch import Patch, Surroundings, find_patch
 from ..errors import RedilateError
 from ..plans.plan import Plan
 from ..plans.planner import default_plan
-from ..plans.published import published_plan
-from ..plans.structure import convolutions
-from .families import Size, as_pair, family_of, latent_scale, native_latents, unet_of
+from ..plans.published import Family, published_plan
+from .families import Size, controlnets_of, family_of, latent_scale, prediction_channels, unet_of, unwrap
 from .guidance import guidance_of
+from .native import knows_buckets, ratio_to_native
+from .native import native_size as native_size_of
 from .noise import noise_level_of
+from .support import redilatable
 
 Preset = Literal["default", "published"]
 
@@ -21,17 +25,18 @@ Preset = Literal["default", "published"]
 class Handle:
     """Re-dilation at work on a pipeline: a context manager that removes it at the end, also after an exception."""
 
-    def __init__(self, patch: Patch):
-        self._patch = patch
+    def __init__(self, patches: list[Patch]):
+        self._patches = patches
 
     @property
     def plan(self) -> Plan | None:
         """The plan in use; None until the first call has shown the size, where no plan was given."""
-        return self._patch.plan  # type: ignore[return-value]
+        return self._patches[0].plan  # type: ignore[return-value]
 
     def remove(self) -> None:
         """Take re-dilation off; safe to call twice."""
-        self._patch.remove()
+        for patch in self._patches:
+            patch.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -41,48 +46,93 @@ class Handle:
 
 
 def apply(
-    pipe: Any, plan: Plan | None = None, *, native_size: int | Size | None = None, preset: Preset = "default"
+    pipe: Any,
+    plan: Plan | None = None,
+    *,
+    native_size: int | Size | None = None,
+    preset: Preset = "default",
+    layout: GuidanceLayout | None = None,
 ) -> Handle:
-    """Re-dilate a pipeline's U-Net until `remove`.
+    """Re-dilate a pipeline's U-Net, and its ControlNets with it, until `remove`.
 
     Args:
-        pipe: any diffusers pipeline with a `unet`. Its loop, scheduler and other parts are left alone.
+        pipe: any diffusers pipeline with a `unet`. Its loop, scheduler and other parts are left alone. Pipelines that
+            share the U-Net (`from_pipe`) are re-dilated with it.
         plan: what to do; None: what `plan_for` says for the size of the latents that arrive, at each call.
         native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
         preset: which plans `plan_for` gives where `plan` is None.
+        layout: how the conditions stand in a batch, for a loop of your own that needs ND-CFG; a diffusers pipeline is
+            asked at each call.
 
     Returns:
         A handle with the plan in use, which is also a context manager. Applying again replaces what was there.
 
     Raises:
-        RedilateError: if the pipeline has no U-Net, or the plan names modules that it does not have.
+        RedilateError: if the pipeline has no U-Net, or one that cannot be re-dilated (see `support.redilatable`), or
+            the plan names modules that it does not have.
     """
     unet = unet_of(pipe)
-    _check_names(unet, plan)
+    known = redilatable(unet)
+    controls = controlnets_of(pipe)
+    for control in controls:
+        redilatable(unwrap(control))
+    if plan is not None:
+        _check_names(set(known), plan)
+    plans = _Plans(pipe, list(known), plan, native_size, preset)
     remove(pipe)
-    # The patch lives on the U-Net; a strong reference back would keep a discarded pipeline alive.
-    owner = weakref.proxy(pipe)
-    fixed = plan
+    surroundings = Surroundings(
+        convolutions=redilatable,
+        plan_for_size=plans.for_latents,
+        noise_level=noise_level_of(pipe),
+        guidance=guidance_of(layout),
+        channels=prediction_channels(pipe, unet),
+    )
+    entrance = pipe if isinstance(pipe, nn.Module) else pipe.unet
+    patches = [Patch(unet, surroundings, None if entrance is unet else entrance)]
+    # A ControlNet is a copy of the encoder, with its names: it follows the U-Net's plan.
+    aside = Surroundings(redilatable, plans.for_latents, noise_level_of(pipe), partial=True)
+    patches += [Patch(unwrap(net), aside, None if unwrap(net) is net else net) for net in controls]
+    for patch in patches:
+        patch.plan = plan
+    return Handle(patches)
 
-    def plan_for_size(size: Size) -> Plan:
+
+class _Plans:
+    """The plans for one U-Net by size; knows nothing of the pipeline, which may be gone while its U-Net lives on."""
+
+    def __init__(
+        self, pipe: Any, names: list[str], fixed: Plan | None, native: int | Size | None, preset: Preset
+    ):
+        self._fixed = fixed
         if fixed is not None:
-            return fixed
-        scale = latent_scale(owner)
-        return plan_for(
-            owner, height=size[0] * scale, width=size[1] * scale, native_size=native_size, preset=preset
-        )
+            return
+        unet = unet_of(pipe)
+        self._names = names
+        self._scale = latent_scale(pipe)
+        self._native = native_size_of(pipe, native)
+        self._preset: Preset = preset
+        self._family: Family | None = family_of(unet)
+        self._buckets = knows_buckets(unet)
 
-    patch = Patch(unet, convolutions, plan_for_size, noise_level_of(owner), guidance_of(owner))
-    patch.plan = fixed
-    return Handle(patch)
+    def for_latents(self, size: Size) -> Plan:
+        """The plan for latents of `size` (height, width)."""
+        return self._fixed or self.for_pixels((size[0] * self._scale, size[1] * self._scale))
+
+    def for_pixels(self, size: Size) -> Plan:
+        """The plan for a picture of `size` (height, width)."""
+        ratio = ratio_to_native(size, self._native, self._buckets)
+        if self._preset == "published":
+            return published_plan(self._names, self._family, ratio)
+        return default_plan(self._names, ratio)
 
 
 def remove(pipe: Any) -> None:
     """Take re-dilation off a pipeline or a U-Net: outputs and types are then bit for bit what they were."""
-    patch = find_patch(unet_of(pipe))
-    if patch is not None:
-        patch.remove()
+    for network in (unet_of(pipe), *map(unwrap, controlnets_of(pipe))):
+        patch = find_patch(network)
+        if patch is not None:
+            patch.remove()
 
 
 def plan_for(
@@ -99,23 +149,14 @@ def plan_for(
         pipe_or_unet: a pipeline, or its U-Net (8 pixels per latent are then taken).
         width, height: the target size in pixels, multiples of the latent scale (8).
         native_size: as for `apply`.
-        preset: "default", or "published" for the paper's own settings where it has any.
+        preset: "default", or "published" for the paper's own settings, interpolated between its sizes.
 
     Raises:
-        RedilateError: for a size that latents cannot have, or a preset that says nothing of this model and size.
+        RedilateError: for a size that latents cannot have, or a model that the preset says nothing of.
     """
-    unet = unet_of(pipe_or_unet)
-    scale = latent_scale(pipe_or_unet)
-    check_size(width, height, scale)
-    if native_size is None:
-        native = tuple(side * scale for side in native_latents(unet))
-    else:
-        native = as_pair(native_size)
-    ratio = (height / native[0], width / native[1])
-    names = list(convolutions(unet))
-    if preset == "published":
-        return published_plan(names, family_of(unet), ratio)
-    return default_plan(names, ratio)
+    check_size(width, height, latent_scale(pipe_or_unet))
+    names = list(redilatable(unet_of(pipe_or_unet)))
+    return _Plans(pipe_or_unet, names, None, native_size, preset).for_pixels((height, width))
 
 
 def check_size(width: int, height: int, scale: int) -> None:
@@ -128,19 +169,10 @@ def check_size(width: int, height: int, scale: int) -> None:
     )
 
 
-def _check_names(unet: Any, plan: Plan | None) -> None:
-    if plan is None:
-        return
-    known = convolutions(unet)
-    named = (
-        set(plan.dilation)
-        | set(plan.dispersed)
-        | set(plan.noise_damping.dilation if plan.noise_damping else ())
-    )
-    unknown = sorted(named - known.keys())
-    if unknown:
-        example = next(iter(known), "none")
+def _check_names(known: set[str], plan: Plan) -> None:
+    named = set(plan.dilation) | set(plan.noise_damping.dilation if plan.noise_damping else ())
+    if unknown := sorted(named - known):
         raise RedilateError(
             f"the plan names {len(unknown)} modules that this U-Net does not have, such as {unknown[0]!r}; "
-            f"its convolutions are called like {example!r}"
+            f"its convolutions are called like {min(known)!r}"
         )

@@ -1,4 +1,4 @@
-"""What kind of model a U-Net is, read off its configuration."""
+"""What kind of model a pipeline's networks are, read off their structure and configuration."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..plans.published import Family
 
 Size = tuple[int, int]  # (height, width)
 
-_TIMESTEPS = "num_train_timesteps"
+SUPPORTED = "Stable Diffusion 1.5, 2.1, SDXL, Kolors, Kandinsky 2.2 and their fine-tunes"
 
 
 def unet_of(pipe_or_unet: Any) -> nn.Module:
-    """The U-Net of a pipeline, or the U-Net itself.
+    """The U-Net of a pipeline, or the U-Net itself; out of `torch.compile`'s wrapper, if it stands in one.
 
     Raises:
         RedilateError: for a pipeline without one; transformers have no convolutions to re-dilate.
@@ -23,6 +23,7 @@ def unet_of(pipe_or_unet: Any) -> nn.Module:
     unet = pipe_or_unet if isinstance(pipe_or_unet, nn.Module) else getattr(pipe_or_unet, "unet", None)
     if not isinstance(unet, nn.Module):
         raise RedilateError(_no_unet(type(pipe_or_unet).__name__))
+    unet = unwrap(unet)
     if not hasattr(unet, "down_blocks"):
         raise RedilateError(_no_unet(type(unet).__name__))
     return unet
@@ -31,8 +32,22 @@ def unet_of(pipe_or_unet: Any) -> nn.Module:
 def _no_unet(name: str) -> str:
     return (
         f"{name} has no diffusion U-Net: re-dilation acts on convolutions, and a transformer (Flux, SD3, PixArt) has "
-        "none; supported are the U-Net pipelines: Stable Diffusion 1.5, 2.1, SDXL and their fine-tunes"
+        f"none; supported are the U-Net pipelines: {SUPPORTED}"
     )
+
+
+def controlnets_of(pipe: Any) -> list[nn.Module]:
+    """The ControlNets of a pipeline, out of the container of several; none for a bare U-Net."""
+    control = getattr(pipe, "controlnet", None)
+    if isinstance(pipe, nn.Module) or not isinstance(control, nn.Module):
+        return []
+    nets = getattr(control, "nets", None)
+    return list(nets) if nets is not None else [control]
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside `torch.compile(module)`'s wrapper; any other as it is."""
+    return getattr(module, "_orig_mod", module)
 
 
 def family_of(unet: nn.Module) -> Family | None:
@@ -48,21 +63,17 @@ def family_of(unet: nn.Module) -> Family | None:
 
 def latent_scale(pipe: Any) -> int:
     """Pixels per latent, 8 for Stable Diffusion."""
-    return int(getattr(pipe, "vae_scale_factor", 8))
+    scale = getattr(pipe, "vae_scale_factor", None)
+    if scale is None:
+        scale = getattr(pipe, "movq_scale_factor", 8)  # Kandinsky
+    return int(scale)
 
 
-def native_latents(unet: nn.Module) -> Size:
-    """The latent size (height, width) that a U-Net was trained at, from its configuration.
-
-    Raises:
-        RedilateError: if the configuration does not say.
-    """
-    size = getattr(unet.config, "sample_size", None)
-    if size is None:
-        raise RedilateError("the U-Net's configuration names no sample_size; pass native_size= in pixels")
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
-def as_pair(size: int | Size) -> Size:
-    """A side or a (height, width) as (height, width)."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def prediction_channels(pipe: Any, unet: nn.Module) -> int | None:
+    """How many leading channels of a U-Net's output are the prediction, where a learned variance follows them."""
+    config: Any = unet.config
+    decoder = getattr(pipe, "vae", None) or getattr(pipe, "movq", None)
+    if decoder is None:
+        return None
+    latents = getattr(decoder.config, "latent_channels", None)
+    return latents if latents is not None and config.out_channels == 2 * latents else None

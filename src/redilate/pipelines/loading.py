@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import RedilateError
-from .families import unet_of
+from .families import SUPPORTED, unet_of
 
 # owner/name, as the hub spells it; a bare word is taken for a folder that is missing.
 _HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w.-]+$")
@@ -80,7 +80,7 @@ def check_model(name_or_path: str | Path | None) -> None:
             kind = parts.get("_class_name", "its pipeline")
             raise RedilateError(
                 f"{kind} has no diffusion U-Net: a transformer (Flux, SD3, PixArt) has no convolutions to re-dilate; "
-                "supported are Stable Diffusion 1.5, 2.1, SDXL and their fine-tunes"
+                f"supported are {SUPPORTED}"
             )
     elif path.is_file():
         if path.suffix != ".safetensors":

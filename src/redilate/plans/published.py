@@ -6,9 +6,11 @@ not have; what exists is what is meant.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..core.geometry import Dilation
 from ..core.schedule import Shape, level_after
 from ..errors import RedilateError
 from .plan import NoiseDamping, Plan
@@ -69,42 +71,86 @@ SETTINGS: dict[tuple[Family, float], Setting] = {
 def published_plan(names: list[str], family: Family | None, ratio: tuple[float, float]) -> Plan:
     """The published plan for a model family, on the modules of `names` that exist.
 
+    At the published sizes it is the published setting. Elsewhere each axis takes its own ratio's dilation, by linear
+    interpolation between the published ones (and the native size, where it is 1) to the nearest half, and beyond the
+    largest in proportion; what holds for both axes is taken at the larger ratio: the noise levels by interpolation,
+    the schedule and ND-CFG from the published setting nearest to it. So a block's dilation never falls as the picture
+    grows, but where the published ones do (Stable Diffusion's outermost dilated level, from 2.5 to 4).
+
     Args:
         names: the U-Net's spatial convolutions.
         family: which model it is.
         ratio: target side over native side, (height, width).
 
     Raises:
-        RedilateError: for a family or a ratio that was never published; the message lists those that were.
+        RedilateError: for a family that nothing was published for.
     """
-    known = sorted(side for of, side in SETTINGS if of == family)
-    if family is None or not known:
+    settings = {side: setting for (of, side), setting in SETTINGS.items() if of == family}
+    if family is None or not settings:
         raise RedilateError(
             "settings were published for Stable Diffusion 1.5, 2.1 and SDXL only; use preset='default'"
         )
-    setting = SETTINGS.get((family, ratio[0])) if ratio[0] == ratio[1] else None
-    if setting is None:
-        listed = ", ".join(f"{side:g}" for side in known)
-        raise RedilateError(
-            f"nothing was published for {ratio[1]:g} × {ratio[0]:g} times the native width and height; published "
-            f"for {family}: squares of {listed} times the native side; or use preset='default'"
+    largest = max(ratio)
+    if largest <= 1:
+        return Plan(
+            fractional="published", note=f"published settings for {family}: at or below the native size"
         )
+    nearest = settings[min(settings, key=lambda side: abs(side - largest))]
+    exact = ratio[0] == ratio[1] and largest in settings
     damping = None
-    if setting.damping_steps:
+    if nearest.damping_steps:
         damping = NoiseDamping(
-            dilation=_named(names, setting.damping_blocks), until=level_after(setting.damping_steps)
+            dilation=_named(names, _per_axis(settings, ratio, "damping_blocks")),
+            until=level_after(nearest.damping_steps),
         )
     return Plan(
-        dilation=_named(names, setting.blocks),
-        until=level_after(setting.steps),
-        schedule=setting.schedule,
+        dilation=_named(names, _per_axis(settings, ratio, "blocks")),
+        until=level_after(_between({side: float(row.steps) for side, row in settings.items()}, largest)),
+        schedule=nearest.schedule,
         noise_damping=damping,
         fractional="published",
-        note=f"published settings for {family} at {ratio[0]:g} times the native side",
+        note=f"published settings for {family}{'' if exact else ', interpolated'} at "
+        f"{ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
     )
 
 
-def _named(names: list[str], blocks: Blocks) -> dict[str, tuple[float, float]]:
-    return {
-        name: (blocks[block_of(name)], blocks[block_of(name)]) for name in names if block_of(name) in blocks
-    }
+def _per_axis(
+    settings: dict[float, Setting], ratio: tuple[float, float], field: Literal["blocks", "damping_blocks"]
+) -> dict[str, Dilation]:
+    """Block → (d_h, d_w): each axis by its own ratio."""
+    # ND-CFG was published for some sizes only: those are the points, and the native size is one for all.
+    rows: dict[float, Blocks] = {side: getattr(row, field) for side, row in settings.items()}
+    rows = {1.0: {}} | {side: blocks for side, blocks in rows.items() if blocks}
+    blocks = sorted({block for row in rows.values() for block in row})
+    found: dict[str, Dilation] = {}
+    for block in blocks:
+        points = {side: row.get(block, 1.0) for side, row in rows.items()}
+        found[block] = (_dilation(points, ratio[0]), _dilation(points, ratio[1]))
+    return found
+
+
+def _dilation(points: dict[float, float], ratio: float) -> float:
+    """A block's dilation at `ratio`: as published there, else interpolated to the nearest half."""
+    if ratio in points:
+        return points[ratio]
+    last = max(points)
+    if ratio > last:
+        wanted = points[last] * ratio / last if points[last] > 1 else 1.0
+    else:
+        wanted = _between(points, ratio)
+    # Halves keep the dilations, and so the graphs, few. Rounded down at a quarter on either side alike.
+    return max(1.0, math.ceil(2 * wanted - 0.5) / 2)
+
+
+def _between(points: dict[float, float], at: float) -> float:
+    """Piecewise linear through `points`, constant before the first and after the last."""
+    below = max((side for side in points if side <= at), default=min(points))
+    above = min((side for side in points if side >= at), default=max(points))
+    if below >= above:
+        return points[above if at < below else below]
+    share = (at - below) / (above - below)
+    return (1 - share) * points[below] + share * points[above]
+
+
+def _named(names: list[str], blocks: dict[str, Dilation]) -> dict[str, Dilation]:
+    return {name: blocks[block_of(name)] for name in names if block_of(name) in blocks}

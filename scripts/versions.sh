@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The tests that touch diffusers, on the lowest version that pyproject.toml allows and the highest that
+# constraints.txt names; each in an environment of its own under outputs/versions. Arguments: other versions instead.
+#
+#     scripts/versions.sh            # lowest and highest
+#     scripts/versions.sh 0.40.0     # one in particular
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+lowest=$(sed -n 's/^ *"diffusers>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+highest=$(sed -n 's/^diffusers==\([0-9.]*\)$/\1/p' constraints.txt)
+versions=("$@")
+if [ ${#versions[@]} -eq 0 ]; then
+    versions=("$lowest" "$highest")
+fi
+
+for version in "${versions[@]}"; do
+    home=outputs/versions/$version
+    mkdir -p "$home"
+    # All else as it was tested; diffusers alone is another.
+    grep -v '^diffusers==' constraints.txt > "$home/constraints.txt"
+    [ -x "$home/venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$home/venv"
+    "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$home/constraints.txt" \
+        -e '.[dev,train]' "diffusers==$version"
+    echo "diffusers $version"
+    "$home/venv/bin/python" -m pytest -q tests/core tests/plans tests/pipelines tests/compatibility tests/generation
+done

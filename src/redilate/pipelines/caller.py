@@ -1,0 +1,40 @@
+"""Which pipeline is calling the network just now, and whether it is guiding.
+
+A U-Net is often shared: `StableDiffusionImg2ImgPipeline.from_pipe(pipe)` makes a second pipeline around the same one,
+with guidance and a scheduler of its own. The network is told neither, so the pipeline that `apply` was called on
+would answer for another's call. Who is calling stands on the call stack.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+_FLAG = "do_classifier_free_guidance"
+
+
+class Call(NamedTuple):
+    """A pipeline's call under way: the pipeline, and whether the batch holds an unconditional part."""
+
+    pipeline: Any
+    guided: bool
+
+
+def call_under_way() -> Call | None:
+    """The innermost pipeline on the call stack; None where a loop of the user's own calls the network."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        # Only methods can be a pipeline's; looking at locals is what costs.
+        if frame.f_code.co_varnames[:1] == ("self",):
+            found = frame.f_locals.get("self")
+            if _is_pipeline(found):
+                # Older pipelines keep the flag in a variable of `__call__` rather than in a property.
+                flag = getattr(found, _FLAG, None)
+                return Call(found, bool(frame.f_locals.get(_FLAG, False) if flag is None else flag))
+        frame = frame.f_back
+    return None
+
+
+def _is_pipeline(candidate: Any) -> bool:
+    # Both are class attributes or instance attributes of a pipeline; a torch module has at most one of them.
+    return getattr(candidate, "unet", None) is not None and hasattr(candidate, "scheduler")
