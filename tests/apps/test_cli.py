@@ -255,7 +255,13 @@ def test_control_c_ends_with_one_line_and_130_and_a_terminal_sees_the_bar(
     ours, theirs = pty.openpty()
     arguments = ["--steps", "900", "--model", tiny_pipeline_folder, "-o", tmp_path / "apple.png"]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    child = subprocess.Popen([*COMMAND, "generate", "an apple", *arguments], stderr=theirs, env=environment)
+    child = subprocess.Popen(
+        [*COMMAND, "generate", "an apple", *arguments],
+        stderr=theirs,
+        env=environment,
+        # A shell starts its background jobs with SIGINT ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     os.close(theirs)
     seen = b""
     while b"/900" not in seen:
