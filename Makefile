@@ -17,7 +17,7 @@ help:
 
 demo: .venv/.installed
 	@mkdir -p outputs
-	$(BIN)/redilate generate "a red apple" --size 512x512 --seed 7 -o outputs/demo.png
+	$(BIN)/redilate generate "a red apple" --size 512x512 --guidance 3 --seed 7 -o outputs/demo.png
 	@echo "The picture is $(CURDIR)/outputs/demo.png"
 
 test: .venv/.installed-dev
