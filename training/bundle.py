@@ -37,11 +37,16 @@ def save(pipe: StableDiffusionXLPipeline, folder: Path, facts: dict[str, str]) -
     shutil.rmtree(half_written, ignore_errors=True)
     pipe.to(torch.float16).save_pretrained(half_written, safe_serialization=True)
     # Written in half precision to be small; a CPU runs it in single, which is what a loader without `dtype=` gives.
-    config = half_written / "text_encoder_2" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
+    _rewrite(half_written / "text_encoder_2" / "config.json", dtype="float32")
+    # diffusers notes the folder that a part was loaded from.
+    _rewrite(half_written / "vae" / "config.json", _name_or_path="")
     (half_written / "README.md").write_text((HERE / "card.md").read_text().format(**facts))
     shutil.rmtree(folder, ignore_errors=True)
     half_written.rename(folder)
+
+
+def _rewrite(config: Path, **fields: str) -> None:
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields, indent=2) + "\n")
 
 
 @torch.no_grad()
