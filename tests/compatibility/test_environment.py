@@ -11,27 +11,13 @@ from redilate.core.patch import find_patch
 from redilate.plans.structure import convolutions
 from tests.compatibility.reference import damped_plan
 from tests.compatibility.samples import HEIGHT, WIDTH, quiet
+from tests.compatibility.uses import draw, draw_damped, row
 from tests.models import tiny_sdxl
-
-
-def row(what, how=""):
-    return pytest.mark.compatibility("uses", what, how)
 
 
 @pytest.fixture
 def pipe():
     return quiet(tiny_sdxl())
-
-
-def draw(pipe, steps=2, seed=3, **changes):
-    arguments = {"width": WIDTH, "height": HEIGHT, "guidance_scale": 4.0, "num_inference_steps": steps}
-    arguments["generator"] = torch.Generator().manual_seed(seed)
-    return pipe("a red apple", output_type="latent", **arguments | changes).images
-
-
-def draw_damped(pipe, **changes):
-    with redilate.apply(pipe, damped_plan(pipe.unet)):
-        return draw(pipe, **changes)
 
 
 @row("Model offload", "accelerate's hooks, put on before or after `apply` (run on a CPU)")

@@ -14,27 +14,13 @@ from redilate.core.patch import find_patch
 from redilate.plans.structure import convolutions
 from tests.compatibility.reference import Recorder, damped_plan, spread
 from tests.compatibility.samples import HEIGHT, WIDTH, picture, quiet
+from tests.compatibility.uses import draw, draw_damped, row
 from tests.models import tiny_sd15, tiny_sdxl
-
-
-def row(what, how=""):
-    return pytest.mark.compatibility("uses", what, how)
 
 
 @pytest.fixture
 def pipe():
     return quiet(tiny_sdxl())
-
-
-def draw(pipe, steps=2, seed=3, **changes):
-    arguments = {"width": WIDTH, "height": HEIGHT, "guidance_scale": 4.0, "num_inference_steps": steps}
-    arguments["generator"] = torch.Generator().manual_seed(seed)
-    return pipe("a red apple", output_type="latent", **arguments | changes).images
-
-
-def draw_damped(pipe, **changes):
-    with redilate.apply(pipe, damped_plan(pipe.unet)):
-        return draw(pipe, **changes)
 
 
 def add_lora(pipe, **fields):
