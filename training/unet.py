@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from pathlib import Path
@@ -21,9 +22,8 @@ from .render import render, to_tensor
 from .text import WIDTH, build_encoder, caption, encode, tokenize
 
 NATIVE = 256
-VARIANTS = (
-    4  # renders per icon, each at its own scale and place; never mirrored, which would double what to learn
-)
+# Renders per icon, each at its own scale and place; never mirrored, which would double what to learn.
+VARIANTS = 4
 DROPPED_CAPTIONS = 0.1
 
 
@@ -77,8 +77,11 @@ class TextToLatent(nn.Module):
 
 
 @torch.no_grad()
-def latents_of(vae: AutoencoderKL, icons: list[Icon], path: Path) -> torch.Tensor:
-    """Latents of shape (icons, variants, 4, 32, 32) in float16, computed once and kept at `path`."""
+def latents_of(vae: AutoencoderKL, icons: list[Icon], folder: Path) -> torch.Tensor:
+    """Latents of shape (icons, variants, 4, 32, 32) in float16, computed once for these icons and this autoencoder."""
+    # By row, and so by what the rows are: a list of concepts that has changed must not be paired with older latents.
+    made_of = " ".join(icon.name for icon in icons).encode() + vae.quant_conv.weight.cpu().numpy().tobytes()
+    path = folder / f"latents-{hashlib.sha256(made_of).hexdigest()[:12]}.pt"
     if path.exists():
         return torch.load(path, weights_only=True)
     draw = random.Random(0)
@@ -112,7 +115,7 @@ def train(
 
     Without a checkpoint the weights are those of the finished model in the folder `start`, or random.
     """
-    latents = latents_of(vae, icons, folder / "latents.pt").to(device)
+    latents = latents_of(vae, icons, folder).to(device)
     model = TextToLatent(tokenizer)
     if start is not None:
         model.text_encoder.load_state_dict(load_file(start / "text_encoder_2" / "model.safetensors"))

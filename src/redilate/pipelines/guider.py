@@ -83,9 +83,8 @@ class NoiseDampedGuidance(ClassifierFreeGuidance):
 
     def _is_damped(self) -> bool:
         patch = _patch_of_caller()
-        if (
-            patch is None or self._timestep is None
-        ):  # None: before the loop, where a pipeline asks whether to encode ∅
+        # No timestep: before the loop, where a pipeline asks whether to encode ∅.
+        if patch is None or self._timestep is None:
             return False
         # The first call of a generation shows the size, and with it the plan; without one, ε is evaluated for nothing.
         return self._step == 0 or patch.is_damped(self._timestep)
