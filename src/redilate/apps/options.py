@@ -1,0 +1,59 @@
+"""What several commands take: their common options, and the pipeline that these name.
+
+torch and diffusers are imported inside the functions, so that `--help` and `--version` answer at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from .arguments import check_device, torch_dtype
+from .console import silence_libraries
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+SIZE = "Width and height in pixels, multiples of 8."
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="PATH_OR_HUB_ID", help="A diffusers pipeline; without it, the small bundled model."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; without it, a GPU if there is one.")
+]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option(help="The weights' precision; without it, what the device runs best."),
+]
+
+
+def load_pipeline(
+    model: str | None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    scheduler: str | None = None,
+    quiet: bool = False,
+) -> DiffusionPipeline:
+    """The pipeline, with the scheduler asked for; whatever can be refused without its weights is refused first."""
+    silence_libraries()
+    from redilate.pipelines.loading import check_model, load
+    from redilate.pipelines.schedulers import check_scheduler, use_scheduler
+
+    check_model(model)
+    check_device(device)
+    if scheduler is not None:
+        check_scheduler(scheduler)
+    # A hub's downloads show bars of their own, which a spinner would tear.
+    local = model is None or Path(model).exists()
+    with Console(stderr=True, quiet=quiet or not local).status("loading the model"):
+        pipe = load(model, device=device, dtype=torch_dtype(dtype))
+    if scheduler is not None:
+        use_scheduler(pipe, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
