@@ -99,20 +99,24 @@ def generate(
                 **extra,
             )
             images.append(result.images[0])
-    settings = {
-        "prompt": prompt,
-        "negative": negative,
-        "width": width,
-        "height": height,
-        "seed": seed,
-        "steps": steps,
-        "guidance": guidance,
-        "scheduler": type(pipe.scheduler).__name__,
-        "method": method,
-        "plan": used.model_dump(mode="json") if used is not None else None,
-        "versions": versions(),
-    }
+    settings = settings_of(
+        pipe,
+        prompt=prompt,
+        negative=negative,
+        width=width,
+        height=height,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        method=method,
+        plan=used.model_dump(mode="json") if used is not None else None,
+    )
     return Generation(images, seeds, used, time.monotonic() - started, settings)
+
+
+def settings_of(pipe: Any, **asked: Any) -> dict[str, Any]:
+    """What was asked for, with the scheduler and the versions that a picture depends on too: a `Generation.settings`."""
+    return asked | {"scheduler": type(pipe.scheduler).__name__, "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Other methods of drawing large, one file for each, behind the protocol of `generation.generate`."""
