@@ -115,7 +115,7 @@ def generate(
 
 
 def settings_of(pipe: Any, **asked: Any) -> dict[str, Any]:
-    """What was asked for, with the scheduler and the versions that a picture depends on too: a `Generation.settings`."""
+    """What was asked for, with the scheduler and the versions that it depends on too: a `Generation.settings`."""
     return asked | {"scheduler": type(pipe.scheduler).__name__, "versions": versions()}
 
 
