@@ -134,7 +134,7 @@ def train(
     started, running = time.monotonic(), 0.0
     for step in range(done, steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 200, max(0.02, (steps - step) / (0.3 * steps)))
+            group["lr"] = rate * min(1.0, (step + 1) / 200, max(0.02, (steps - step) / (0.8 * steps)))
         rows = draw.choices(range(len(icons)), k=batch)
         clean = latents[rows, draw.choices(range(VARIANTS), k=batch)].float()
         tokens = tokenize(tokenizer, [caption(icons[row], draw) for row in rows]).to(device)
