@@ -35,7 +35,7 @@ def feature_distance(native: Image.Image, large: Image.Image) -> float:
     See side_by_side for how pictures of other sizes and ratios are brought together. RedilateError if the `eval`
     extra is not installed.
     """
-    pairs = zip(*(_deep_maps(picture) for picture in side_by_side(native, large)), strict=True)
+    pairs = zip(*(deep_maps(picture) for picture in side_by_side(native, large)), strict=True)
     return float(np.mean([_unit_difference(first, second) for first, second in pairs]))
 
 
@@ -45,7 +45,7 @@ def features(images: Sequence[Image.Image]) -> np.ndarray:
     They depend on the scale at which an object is shown: compare pictures of one size only. RedilateError if the
     `eval` extra is not installed.
     """
-    pooled = [_deep_maps(image)[-1].mean(dim=(2, 3)) for image in images]
+    pooled = [deep_maps(image)[-1].mean(dim=(2, 3)) for image in images]
     return torch.cat(pooled).numpy() if pooled else np.empty((0, 1280), dtype=np.float32)
 
 
@@ -89,7 +89,7 @@ def network() -> Any:  # the package has no types
 
 
 @torch.inference_mode()
-def _deep_maps(image: Image.Image) -> list[Tensor]:
+def deep_maps(image: Image.Image) -> list[Tensor]:
     """Feature maps of shape (1, 192, h, w), (1, 320, h, w) and (1, 1280, h, w); h and w a 32nd of the picture's."""
     net = network()
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
