@@ -52,5 +52,5 @@ $(BIN)/python:
 
 .venv/.installed-train: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and what its training needs into .venv"
-	@$(INSTALL) -e '.[train]'
+	@$(INSTALL) -e '.[train,eval]'
 	@touch .venv/.installed $@

@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=3400)
+    parser.add_argument("--unet-steps", type=int, default=6000)
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -59,14 +59,26 @@ def main() -> None:
     }
     print("autoencoder, held-out renders:", figures, flush=True)
     pipe = bundle.assemble(vae, tokenizer, model.eval())
-    bundle.sheet(pipe, random.Random(0).sample(concepts, 64)).save(work / "samples.png")
+    shown = random.Random(0).sample(concepts, 64)
+    samples = bundle.samples(pipe, shown)
+    bundle.sheet(samples, shown).save(work / "samples.png")
+    recognised = bundle.recognised(samples, shown, [icon for icon in concepts if icon not in shown])
+    print(f"nearest to their own icon: {recognised} of {len(shown)} samples", flush=True)
+    hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else _processor()
+    runs = bundle.runs_before(arguments.start)
+    autoencoder_too = (
+        "" if arguments.start else f"{arguments.autoencoder_steps} steps for the autoencoder and "
+    )
+    runs.append(
+        f"{autoencoder_too}{arguments.unet_steps} for the U-Net and text encoder, "
+        f"on {len(concepts)} concepts and {hardware}"
+    )
     facts = figures | {
         "concepts": str(len(concepts)),
-        "autoencoder_steps": str(arguments.autoencoder_steps),
-        "unet_steps": str(arguments.unet_steps),
-        "hardware": torch.cuda.get_device_name() if arguments.device == "cuda" else _processor(),
+        "samples": str(len(shown)),
+        "recognised": str(recognised),
     }
-    bundle.save(pipe, arguments.out, facts)
+    bundle.save(pipe, arguments.out, runs, facts)
     print(f"the model is in {arguments.out}, samples in {work / 'samples.png'}")
 
 

@@ -11,10 +11,14 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from PIL import Image, ImageDraw
 from transformers import CLIPTokenizer
 
+from redilate.evaluation.recognition import ranks
+
 from .icons import Icon
-from .unet import TextToLatent, build_scheduler
+from .render import render
+from .unet import NATIVE, TextToLatent, build_scheduler
 
 HERE = Path(__file__).parent
+RUNS = "training.json"  # kept with the weights, so that a model trained further still knows all of its runs
 
 
 def assemble(vae: AutoencoderKL, tokenizer: CLIPTokenizer, model: TextToLatent) -> StableDiffusionXLPipeline:
@@ -31,7 +35,12 @@ def assemble(vae: AutoencoderKL, tokenizer: CLIPTokenizer, model: TextToLatent) 
     )
 
 
-def save(pipe: StableDiffusionXLPipeline, folder: Path, facts: dict[str, str]) -> None:
+def runs_before(start: Path | None) -> list[str]:
+    """How the model in `start` was trained, a line for each run; none where there is no such model."""
+    return [] if start is None else json.loads((start / RUNS).read_text())
+
+
+def save(pipe: StableDiffusionXLPipeline, folder: Path, runs: list[str], facts: dict[str, str]) -> None:
     """Write the pipeline in half precision, with its model card filled in from `facts`; replaces `folder`."""
     half_written = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(half_written, ignore_errors=True)
@@ -40,7 +49,9 @@ def save(pipe: StableDiffusionXLPipeline, folder: Path, facts: dict[str, str]) -
     _rewrite(half_written / "text_encoder_2" / "config.json", dtype="float32")
     # diffusers notes the folder that a part was loaded from.
     _rewrite(half_written / "vae" / "config.json", _name_or_path="")
-    (half_written / "README.md").write_text((HERE / "card.md").read_text().format(**facts))
+    (half_written / RUNS).write_text(json.dumps(runs, indent=2) + "\n")
+    listed = "\n".join(f"{number}. {run}" for number, run in enumerate(runs, 1))
+    (half_written / "README.md").write_text((HERE / "card.md").read_text().format(runs=listed, **facts))
     shutil.rmtree(folder, ignore_errors=True)
     half_written.rename(folder)
 
@@ -50,26 +61,35 @@ def _rewrite(config: Path, **fields: str) -> None:
 
 
 @torch.no_grad()
-def sheet(
-    pipe: StableDiffusionXLPipeline, icons: list[Icon], columns: int = 8, steps: int = 25
-) -> Image.Image:
-    """One native-size sample for each icon, its prompt written below it; sample k has seed k."""
-    cell, line = 256, 24
-    rows = -(-len(icons) // columns)
-    out = Image.new("RGB", (columns * cell, rows * (cell + line)), "white")
-    draw = ImageDraw.Draw(out)
+def samples(pipe: StableDiffusionXLPipeline, icons: list[Icon], steps: int = 25) -> list[Image.Image]:
+    """One native-size sample for each icon; sample k has seed k."""
     pipe.set_progress_bar_config(disable=True)
-    for index, icon in enumerate(icons):
-        generator = torch.Generator("cpu").manual_seed(index)
-        image = pipe(
+    return [
+        pipe(
             icon.words,
-            height=256,
-            width=256,
+            height=NATIVE,
+            width=NATIVE,
             num_inference_steps=steps,
             guidance_scale=4.0,
-            generator=generator,
+            generator=torch.Generator("cpu").manual_seed(seed),
         ).images[0]
-        left, top = index % columns * cell, index // columns * (cell + line)
+        for seed, icon in enumerate(icons)
+    ]
+
+
+def recognised(images: list[Image.Image], icons: list[Icon], others: list[Icon]) -> int:
+    """How many of the images are nearer to a render of their own icon than to any other's, of `icons` or `others`."""
+    renders = [render(icon, NATIVE, scale=0.88) for icon in (*icons, *others)]
+    return ranks(images, renders).count(0)
+
+
+def sheet(images: list[Image.Image], icons: list[Icon], columns: int = 8) -> Image.Image:
+    """The samples in rows, each with its prompt below it."""
+    line = 24
+    out = Image.new("RGB", (columns * NATIVE, -(-len(icons) // columns) * (NATIVE + line)), "white")
+    draw = ImageDraw.Draw(out)
+    for index, (image, icon) in enumerate(zip(images, icons, strict=True)):
+        left, top = index % columns * NATIVE, index // columns * (NATIVE + line)
         out.paste(image, (left, top))
-        draw.text((left + 8, top + cell), icon.words[:36], fill="black", font_size=15)
+        draw.text((left + 8, top + NATIVE), icon.words[:36], fill="black", font_size=15)
     return out
