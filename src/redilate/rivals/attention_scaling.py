@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -22,6 +22,9 @@ from ..errors import RedilateError
 from ..generation.generate import Generation
 from ..pipelines.families import Size
 from .installing import argument, draw_within, installing, native_latent_size
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
 NAME = "attention_scaling"
 
@@ -62,7 +65,7 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
         yield
 
 
-def self_attentions(unet: nn.Module) -> dict[str, nn.Module]:
+def self_attentions(unet: nn.Module) -> dict[str, Attention]:
     """Every self-attention among the pixels of a feature map, by name: its keys are as many as its queries.
 
     Raises:
@@ -70,7 +73,7 @@ def self_attentions(unet: nn.Module) -> dict[str, nn.Module]:
     """
     from diffusers.models.attention_processor import Attention
 
-    found: dict[str, nn.Module] = {
+    found = {
         name: module
         for name, module in unet.named_modules()
         # Kandinsky's attention has the text among its keys.

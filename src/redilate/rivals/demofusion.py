@@ -39,6 +39,7 @@ NAME = "demofusion"
 # α₁, α₂, α₃ and the blur's σ of the paper's experiments.
 SKIP, DILATED, BLUR, SIGMA = 3.0, 1.0, 1.0, 0.8
 _STRIDE = 0.5
+_CLIPPING = ("clip_sample", "thresholding")
 
 
 def cosine(noise_level: float, power: float) -> float:
@@ -59,29 +60,32 @@ def phases(size: Size, native: Size, scale: int) -> list[Size]:
     return [*((height, width) for height, width in smaller), size]
 
 
-def shifted_corners(size: Size, window: Size, dice: torch.Generator) -> list[tuple[int, int]]:
-    """(top, left) of crops of `window` that cover `size`, half a window apart, those inside shifted at random.
+def most_shift(length: int, window: int) -> int:
+    """How far crops along an axis may be shifted: a quarter of their overlap, so that neighbours go on overlapping."""
+    return (window - _pace(window)) // 4 if length > window else 0
 
-    A shift is at most a quarter of the overlap, so that neighbours go on overlapping; crops at a border stay there.
+
+def shifted_corners(size: Size, window: Size, dice: torch.Generator) -> list[tuple[int, int]]:
+    """(top, left) of crops of `window` that cover `size`, half a window apart, each shifted at random.
+
+    A crop at a border is only shifted outwards, by up to `most_shift`: a seam never stands where it stood before.
     """
 
-    def axis(length: int, part: int) -> tuple[list[int], int]:
-        pace = max(1, round(part * _STRIDE))
-        return starts(length, part, pace), (part - pace) // 4
+    def shifted(start: int, length: int, part: int) -> int:
+        most = most_shift(length, part)
+        least = 0 if start == length - part else -most
+        return start + int(torch.randint(least, 1 if start == 0 else most + 1, (1,), generator=dice))
 
-    def shifted(start: int, length: int, part: int, most: int) -> int:
-        if start in (0, length - part) or not most:
-            return start
-        shift = int(torch.randint(-most, most + 1, (1,), generator=dice))
-        return min(max(start + shift, 0), length - part)
-
-    rows, most_down = axis(size[0], window[0])
-    columns, most_right = axis(size[1], window[1])
+    rows, columns = (starts(length, part, _pace(part)) for length, part in zip(size, window, strict=True))
     return [
-        (shifted(top, size[0], window[0], most_down), shifted(left, size[1], window[1], most_right))
+        (shifted(top, size[0], window[0]), shifted(left, size[1], window[1]))
         for top in rows
         for left in columns
     ]
+
+
+def _pace(window: int) -> int:
+    return max(1, round(window * _STRIDE))
 
 
 def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
@@ -122,6 +126,8 @@ def latents_in_predictions(scheduler: Any, timestep: Any) -> float:
 
     def step(prediction: float, latents: float) -> float:
         probe = copy.deepcopy(scheduler)
+        # What clips is not linear; around the latents of a picture it lets through what it is given.
+        probe.register_to_config(**{name: False for name in _CLIPPING if name in probe.config})
         noise = {"generator": torch.Generator().manual_seed(0)}
         known = inspect.signature(probe.step).parameters
         one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -174,14 +180,22 @@ def fused_paths(
         level = level_at(timestep)
         corners = shifted_corners(size, crop, dice)
         soft = blur(sample, factor, sigma * (0.99 * cosine(level, blurred) + 0.01))
+        # The crops reach over the border by what they may be shifted: there the latents are mirrored.
+        down, right = (most_shift(length, part) for length, part in zip(size, crop, strict=True))
+        wider = F.pad(sample, (right, right, down, down), mode="reflect")
+        places = [(top + down, left + right) for top, left in corners]
         views = [
-            View(sample[..., top : top + crop[0], left : left + crop[1]], (top * scale, left * scale))
-            for top, left in corners
+            View(
+                wider[..., place[0] : place[0] + crop[0], place[1] : place[1] + crop[1]],
+                (max(top, 0) * scale, max(left, 0) * scale),
+            )
+            for place, (top, left) in zip(places, corners, strict=True)
         ]
         views += [View(part) for part in interleaved(soft, factor)]
 
         def merge(predictions: list[Tensor]) -> Tensor:
-            local = average(predictions[: len(corners)], corners, size)
+            local = average(predictions[: len(corners)], places, (wider.shape[-2], wider.shape[-1]))
+            local = local[..., down : down + size[0], right : right + size[1]]
             whole = put_together(predictions[len(corners) :], factor, size)
             whole = whole + latents_in_predictions(pipe.scheduler, timestep) * (soft - sample)
             share = cosine(level, dilated)
@@ -233,54 +247,38 @@ def draw(
         return Generation(made.images, made.seeds, None, made.seconds, settings)
     _check(pipe, prompt, steps)
     started = time.monotonic()
-    dice = torch.Generator("cpu").manual_seed(seed)
-    latents: Tensor | None = None
-    for phase, (tall, wide) in enumerate(sizes):
-        residual = (
-            None
-            if latents is None
-            else _Residual(pipe, latents, (tall // scale, wide // scale), steps, skip, dice)
-        )
+    noise = torch.Generator("cpu").manual_seed(seed)
 
-        def report(
-            _: Any, index: int, __: Any, tensors: dict, residual: Any = residual, phase: int = phase
-        ) -> dict:
+    def call(phase: int, residual: _Residual | None) -> Any:
+        """One phase: the pipeline's own call; its latents, or the pictures of the last one."""
+
+        def report(_: Any, index: int, __: Any, tensors: dict) -> dict:
             if on_step is not None:
                 on_step(phase * steps + index + 1, len(sizes) * steps)
-            return (
-                tensors
-                if residual is None
-                else tensors | {"latents": residual.before(index + 1, tensors["latents"])}
-            )
+            if residual is None:
+                return tensors
+            return tensors | {"latents": residual.before(index + 1, tensors["latents"])}
 
-        call = {
-            "prompt": prompt,
-            "negative_prompt": negative,
-            "width": wide,
-            "height": tall,
-            "num_inference_steps": steps,
-            "guidance_scale": guidance,
-            "generator": dice,
-            "latents": None if residual is None else residual.first(),
-            "callback_on_step_end": report,
-            "output_type": "latent" if phase + 1 < len(sizes) else "pil",
-        }
-        if residual is None:
-            made = pipe(**call)
-        else:
-            paths = fused_paths(
-                pipe,
-                phase + 1,
-                dilated=dilated,
-                blurred=blurred,
-                sigma=sigma,
-                seed=seed + phase,
-                native_size=native_size,
-            )
-            with paths:
-                made = pipe(**call)
-        latents = made.images
-    return Generation(list(made.images), [seed], None, time.monotonic() - started, settings)
+        return pipe(
+            prompt=prompt,
+            negative_prompt=negative,
+            width=sizes[phase][1],
+            height=sizes[phase][0],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=noise,
+            latents=None if residual is None else residual.first(),
+            callback_on_step_end=report,
+            output_type="pil" if phase + 1 == len(sizes) else "latent",
+        ).images
+
+    made = call(0, None)
+    powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma, "native_size": native_size}
+    for phase in range(1, len(sizes)):
+        size = (sizes[phase][0] // scale, sizes[phase][1] // scale)
+        with fused_paths(pipe, phase + 1, seed=seed + phase, **powers):
+            made = call(phase, _Residual(pipe, made, size, steps, skip, noise))
+    return Generation(list(made), [seed], None, time.monotonic() - started, settings)
 
 
 class _Residual:

