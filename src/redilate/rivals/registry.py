@@ -1,13 +1,19 @@
-"""Every way of drawing large by its name: what the command line and the evaluation choose from."""
+"""Every way of drawing large by its name: what the command line and the evaluation choose from.
+
+Nothing of torch's weight is imported before a method is called, so that `redilate --help` can list the names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import RedilateError
-from ..generation.generate import Generation, OnStep, generate
+
+if TYPE_CHECKING:
+    from ..generation.generate import Generation, OnStep
 
 
 class Draw(Protocol):
@@ -28,9 +34,31 @@ class Draw(Protocol):
     ) -> Generation: ...
 
 
+@dataclass(frozen=True)
+class _Method:
+    """The function `draw` of a module of this package, or another one, found when it is first called."""
+
+    module: str
+    function: str = "draw"
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(import_module(self.module, __package__), self.function)
+        return found(*args, **self.fixed, **kwargs)
+
+
 METHODS: Mapping[str, Draw] = {
-    "direct": partial(generate, method="direct"),
-    "redilate": partial(generate, method="redilate"),
+    "direct": _Method("..generation.generate", "generate", {"method": "direct"}),
+    "redilate": _Method("..generation.generate", "generate", {"method": "redilate"}),
+    "attention_scaling": _Method(".attention_scaling"),
+    "multidiffusion": _Method(".multidiffusion"),
+    "hidiffusion": _Method(".hidiffusion"),
+    "fouriscale": _Method(".fouriscale"),
+    "demofusion": _Method(".demofusion"),
+    "upscale_lanczos": _Method(".upscale_lanczos"),
+    "upscale_esrgan": _Method(".upscale_esrgan"),
+    "freeu": _Method(".freeu"),
+    "redilate_freeu": _Method(".freeu", fixed={"method": "redilate"}),
 }
 
 

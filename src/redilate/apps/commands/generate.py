@@ -6,10 +6,13 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from redilate.errors import RedilateError
+from redilate.rivals.registry import METHODS, find
 
 from .. import files
 from ..arguments import model_name, parse_size
@@ -35,7 +38,7 @@ def generate(
     ] = 0,
     model: Model = None,
     method: Annotated[
-        Literal["redilate", "direct"], typer.Option(help="Re-dilated, or as the model would on its own.")
+        str, typer.Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
     ] = "redilate",
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
@@ -56,20 +59,27 @@ def generate(
 ) -> None:
     """Draw PROMPT at any size; a PNG carries the settings that made it."""
     with one_line_endings():
-        width, height = (None, None) if size is None else parse_size(size)
+        draw = find(method)
+        if plan is not None and method != "redilate":
+            raise RedilateError(
+                f"a plan is for the method redilate, and {method} uses none; leave one of them out"
+            )
+        asked = None if size is None else parse_size(size)
         paths = files.numbered(output, count)
         for path in paths:
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
+            from redilate.pipelines.native import native_size
 
-            plan_read = None if plan is None else redilate.Plan.read(plan)
+            planned = {} if plan is None else {"plan": redilate.Plan.read(plan)}
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
+            width, height = asked or native_size(pipe)[::-1]
             made = []
             with progress(Console(stderr=True, quiet=as_json)) as on_step:
                 for index, path in enumerate(paths):
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
-                    one = redilate.generate(
+                    one = draw(
                         pipe,
                         prompt,
                         width=width,
@@ -78,9 +88,8 @@ def generate(
                         steps=steps,
                         guidance=guidance,
                         negative=negative,
-                        method=method,
-                        plan=plan_read,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
+                        **planned,
                     )
                     _save(path, one.images[0], one.settings | {"model": model_name(model)})
                     made.append(one)

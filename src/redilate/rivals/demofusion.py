@@ -1,0 +1,330 @@
+"""DemoFusion: Du et al., "DemoFusion: Democratising High-Resolution Image Generation With No $$$", CVPR 2024,
+arXiv 2311.16973.
+
+- Progressive upscaling. A picture of the native size is enlarged in phases, by one native side each. A phase begins
+  with the latents of the one before, bicubically enlarged, z′₀, and all its noise levels z′_t.
+- Skip residual. Before each step ẑ_t = c₁ z′_t + (1 − c₁) z_t, with c₁ = ((1 + cos(π (T − t) / T)) / 2)^α₁.
+- Local paths. Overlapping crops of the native size, shifted at random, are denoised each on its own and averaged.
+- Dilated sampling. Blurred latents are cut into s² interleaved ones of the native size, which are denoised on their
+  own: the global paths. The step is c₂ global + (1 − c₂) local, with c₂ as c₁ and α₂.
+
+No loop is copied: each phase is a call of the pipeline. The paths are views of its U-Net (`views.py`), the skip
+residual its callback.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import RedilateError
+from ..generation.generate import Generation, OnStep, generate, settings_of
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale
+from ..pipelines.native import native_size as native_size_of
+from ..pipelines.noise import noise_level_of
+from .installing import installing, native_latent_size
+from .views import Split, View, average, predict_by_views, starts
+
+NAME = "demofusion"
+# α₁, α₂, α₃ and the blur's σ of the paper's experiments.
+SKIP, DILATED, BLUR, SIGMA = 3.0, 1.0, 1.0, 0.8
+_STRIDE = 0.5
+_CLIPPING = ("clip_sample", "thresholding")
+
+
+def cosine(noise_level: float, power: float) -> float:
+    """((1 + cos(π (T − t) / T)) / 2)^power for t / T = `noise_level`: from 1 at pure noise to 0."""
+    return ((1 + math.cos(math.pi * (1 - noise_level))) / 2) ** power
+
+
+def phases(size: Size, native: Size, scale: int) -> list[Size]:
+    """The sizes (height, width) in pixels that a picture of `size` passes through, the native one first.
+
+    All have the shape of `size`, as nearly as multiples of `scale` allow; the first has one side at its native length.
+    """
+    longest = max(size[0] / native[0], size[1] / native[1])
+    smaller = [
+        tuple(max(scale, round(side * phase / longest / scale) * scale) for side in size)
+        for phase in range(1, math.ceil(longest))
+    ]
+    return [*((height, width) for height, width in smaller), size]
+
+
+def most_shift(length: int, window: int) -> int:
+    """How far crops along an axis may be shifted: a quarter of their overlap, so that neighbours go on overlapping."""
+    return (window - _pace(window)) // 4 if length > window else 0
+
+
+def shifted_corners(size: Size, window: Size, dice: torch.Generator) -> list[tuple[int, int]]:
+    """(top, left) of crops of `window` that cover `size`, half a window apart, each shifted at random.
+
+    A crop at a border is only shifted outwards, by up to `most_shift`: a seam never stands where it stood before.
+    """
+
+    def shifted(start: int, length: int, part: int) -> int:
+        most = most_shift(length, part)
+        least = 0 if start == length - part else -most
+        return start + int(torch.randint(least, 1 if start == 0 else most + 1, (1,), generator=dice))
+
+    rows, columns = (starts(length, part, _pace(part)) for length, part in zip(size, window, strict=True))
+    return [
+        (shifted(top, size[0], window[0]), shifted(left, size[1], window[1]))
+        for top in rows
+        for left in columns
+    ]
+
+
+def _pace(window: int) -> int:
+    return max(1, round(window * _STRIDE))
+
+
+def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
+    """Gaussian blur with a kernel of 2 · factor − 1 taps a side, each picture's mean and deviation kept."""
+    taps = torch.arange(1 - factor, factor, dtype=torch.float32, device=latents.device)
+    line = torch.exp(-(taps**2) / (2 * sigma**2))
+    line = line / line.sum()
+    channels, reach = latents.shape[1], factor - 1
+    padded = F.pad(latents.float(), (reach,) * 4, mode="replicate")
+    kernel = torch.outer(line, line).expand(channels, 1, -1, -1)
+    soft = F.conv2d(padded, kernel, groups=channels)
+    axes, was = (1, 2, 3), latents.float()
+    soft = (soft - soft.mean(axes, True)) / soft.std(axes, keepdim=True)
+    return (soft * was.std(axes, keepdim=True) + was.mean(axes, True)).to(latents.dtype)
+
+
+def interleaved(latents: Tensor, factor: int) -> list[Tensor]:
+    """Every `factor`-th pixel from each of the factor² beginnings, row by row; beginnings outside are left out."""
+    parts = [latents[..., row::factor, column::factor] for row in range(factor) for column in range(factor)]
+    return [part for part in parts if part.numel()]
+
+
+def put_together(parts: list[Tensor], factor: int, size: Size) -> Tensor:
+    """The tensor of `size` (height, width) that `interleaved` took apart."""
+    whole = parts[0].new_empty((*parts[0].shape[:2], *size))
+    for part, place in zip(parts, interleaved(whole, factor), strict=True):
+        place.copy_(part)
+    return whole
+
+
+def latents_in_predictions(scheduler: Any, timestep: Any) -> float:
+    """How much of a prediction has the effect on the next step that one unit of the U-Net's input has.
+
+    A step is a · latents + b · prediction (+ what does not depend on either); asked of a copy of the scheduler, so
+    that it holds for every kind of prediction and noise schedule: a / (b · c), c being what the scheduler scales its
+    latents by for the U-Net.
+    """
+
+    def step(prediction: float, latents: float) -> float:
+        probe = copy.deepcopy(scheduler)
+        # What clips is not linear; around the latents of a picture it lets through what it is given.
+        probe.register_to_config(**{name: False for name in _CLIPPING if name in probe.config})
+        noise = {"generator": torch.Generator().manual_seed(0)}
+        known = inspect.signature(probe.step).parameters
+        one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        extra = noise if "generator" in known else {}
+        return float(probe.step(prediction * one, timestep, latents * one, **extra).prev_sample.flatten()[0])
+
+    unit = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    scaled = float(copy.deepcopy(scheduler).scale_model_input(unit, timestep).flatten()[0])
+    neither = step(0, 0)
+    return (step(0, 1) - neither) / ((step(1, 0) - neither) * scaled)
+
+
+@contextmanager
+def fused_paths(
+    pipe: Any,
+    factor: int,
+    *,
+    dilated: float = DILATED,
+    blurred: float = BLUR,
+    sigma: float = SIGMA,
+    seed: int = 0,
+    native_size: int | Size | None = None,
+) -> Iterator[None]:
+    """Have a pipeline's U-Net predict through DemoFusion's local and global paths.
+
+    The published step takes its global part from the blurred latents. What these differ by from the pipeline's own is
+    added to the prediction, in the measure that the scheduler's step will undo: exact for schedulers whose step is
+    linear (DDIM, Euler and the like).
+
+    Args:
+        pipe: any diffusers pipeline with a `unet`.
+        factor: s, how many times the native side the latents are.
+        dilated, blurred: α₂ and α₃, the powers of the cosine that the global paths' share and their blur fall by.
+        sigma: of the blur at pure noise, in latents.
+        seed: of the crops' shifts.
+        native_size: as for `redilate.apply`.
+
+    Raises:
+        RedilateError: see `installing`.
+    """
+    window = native_latent_size(pipe, native_size)
+    scale, level_at = latent_scale(pipe), noise_level_of(pipe)
+    dice = torch.Generator().manual_seed(seed)
+
+    def split(sample: Tensor, timestep: Any) -> Split | None:
+        size = (sample.shape[-2], sample.shape[-1])
+        crop = (min(window[0], size[0]), min(window[1], size[1]))
+        if crop == size:
+            return None
+        level = level_at(timestep)
+        corners = shifted_corners(size, crop, dice)
+        soft = blur(sample, factor, sigma * (0.99 * cosine(level, blurred) + 0.01))
+        # The crops reach over the border by what they may be shifted: there the latents are mirrored.
+        down, right = (most_shift(length, part) for length, part in zip(size, crop, strict=True))
+        wider = F.pad(sample, (right, right, down, down), mode="reflect")
+        places = [(top + down, left + right) for top, left in corners]
+        views = [
+            View(
+                wider[..., place[0] : place[0] + crop[0], place[1] : place[1] + crop[1]],
+                (max(top, 0) * scale, max(left, 0) * scale),
+            )
+            for place, (top, left) in zip(places, corners, strict=True)
+        ]
+        views += [View(part) for part in interleaved(soft, factor)]
+
+        def merge(predictions: list[Tensor]) -> Tensor:
+            local = average(predictions[: len(corners)], places, (wider.shape[-2], wider.shape[-1]))
+            local = local[..., down : down + size[0], right : right + size[1]]
+            whole = put_together(predictions[len(corners) :], factor, size)
+            whole = whole + latents_in_predictions(pipe.scheduler, timestep) * (soft - sample)
+            share = cosine(level, dilated)
+            return share * whole + (1 - share) * local
+
+        return Split(views, merge)
+
+    with installing(pipe, NAME) as (unet, stack):
+        predict_by_views(unet, stack, split)
+        yield
+
+
+def draw(
+    pipe: Any,
+    prompt: str,
+    *,
+    width: int,
+    height: int,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float = 5.0,
+    negative: str | None = None,
+    on_step: OnStep | None = None,
+    skip: float = SKIP,
+    dilated: float = DILATED,
+    blurred: float = BLUR,
+    sigma: float = SIGMA,
+    native_size: int | Size | None = None,
+) -> Generation:
+    """One picture with DemoFusion, in as many phases as the native side goes into it.
+
+    Args:
+        skip: α₁, the power of the cosine that the skip residual falls by; the rest as for `fused_paths` and
+            `generation.generate`. `steps` is for each phase.
+
+    Raises:
+        RedilateError: for anything that cannot be done, before any work.
+    """
+    scale = latent_scale(pipe)
+    check_size(width, height, scale)
+    sizes = phases((height, width), native_size_of(pipe, native_size), scale)
+    parameters = {"skip": skip, "dilated": dilated, "blurred": blurred, "sigma": sigma}
+    asked = {
+        "seed": seed, "steps": steps, "guidance": guidance, "negative": negative, "width": width, "height": height,
+    }  # fmt: skip
+    settings = settings_of(pipe, prompt=prompt, **asked, method=NAME, plan=None, parameters=parameters)
+    if len(sizes) == 1:
+        made = generate(pipe, prompt, **asked, method="direct", native_size=native_size, on_step=on_step)
+        return Generation(made.images, made.seeds, None, made.seconds, settings)
+    _check(pipe, prompt, steps)
+    started = time.monotonic()
+    noise = torch.Generator("cpu").manual_seed(seed)
+
+    def call(phase: int, residual: _Residual | None) -> Any:
+        """One phase: the pipeline's own call; its latents, or the pictures of the last one."""
+
+        def report(_: Any, index: int, __: Any, tensors: dict) -> dict:
+            if on_step is not None:
+                on_step(phase * steps + index + 1, len(sizes) * steps)
+            if residual is None:
+                return tensors
+            return tensors | {"latents": residual.before(index + 1, tensors["latents"])}
+
+        return pipe(
+            prompt=prompt,
+            negative_prompt=negative,
+            width=sizes[phase][1],
+            height=sizes[phase][0],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=noise,
+            latents=None if residual is None else residual.first(),
+            callback_on_step_end=report,
+            output_type="pil" if phase + 1 == len(sizes) else "latent",
+        ).images
+
+    made = call(0, None)
+    powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma, "native_size": native_size}
+    for phase in range(1, len(sizes)):
+        size = (sizes[phase][0] // scale, sizes[phase][1] // scale)
+        with fused_paths(pipe, phase + 1, seed=seed + phase, **powers):
+            made = call(phase, _Residual(pipe, made, size, steps, skip, noise))
+    return Generation(list(made), [seed], None, time.monotonic() - started, settings)
+
+
+class _Residual:
+    """The latents of the phase before, enlarged, at every noise level of this phase.
+
+    Args:
+        latents: (B, C, h, w), free of noise.
+        size: (height, width) of this phase's latents.
+        steps: of this phase.
+        power: α₁.
+    """
+
+    def __init__(
+        self, pipe: Any, latents: Tensor, size: Size, steps: int, power: float, dice: torch.Generator
+    ):
+        self._scheduler = pipe.scheduler
+        self._level_at = noise_level_of(pipe)
+        self._power = power
+        self._scheduler.set_timesteps(steps, device=latents.device)
+        self._clean = F.interpolate(latents.float(), size=size, mode="bicubic", align_corners=False).to(
+            latents.dtype
+        )
+        noise = torch.randn(self._clean.shape, generator=dice, dtype=torch.float32)
+        self._noise = noise.to(latents.device, latents.dtype)
+
+    def first(self) -> Tensor:
+        """What the phase begins with, as a pipeline takes its `latents`: before its own scaling of the noise."""
+        return self._at(0) / self._scheduler.init_noise_sigma
+
+    def before(self, index: int, latents: Tensor) -> Tensor:
+        """The latents that step `index` is to start from; unchanged behind the last step."""
+        if index >= len(self._scheduler.timesteps):
+            return latents
+        share = cosine(self._level_at(self._scheduler.timesteps[index]), self._power)
+        return share * self._at(index).to(latents.dtype) + (1 - share) * latents
+
+    def _at(self, index: int) -> Tensor:
+        timestep = self._scheduler.timesteps[index : index + 1]
+        return self._scheduler.add_noise(self._clean, self._noise, timestep)
+
+
+def _check(pipe: Any, prompt: str, steps: int) -> None:
+    if not isinstance(prompt, str):
+        raise RedilateError(f"the prompt is one text, not {type(prompt).__name__}; call draw once for each")
+    if steps < 1:
+        raise RedilateError(f"steps is {steps}; at least 1 is needed")
+    missing = {"latents", "callback_on_step_end"} - set(inspect.signature(pipe.__call__).parameters)
+    if missing:
+        raise RedilateError(f"{type(pipe).__name__} takes no {min(missing)}, which DemoFusion's phases need")

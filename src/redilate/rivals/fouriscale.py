@@ -1,0 +1,207 @@
+"""FouriScale: Huang et al., "FouriScale: A Frequency Perspective on Training-Free High-Resolution Image Synthesis",
+ECCV 2024, arXiv 2403.12963.
+
+- A convolution of the deeper blocks becomes F⁻¹(H ⊙ F(h)) ⊛ Φ_r(k): the features are low-passed as far as
+  subsampling by r would need, then convolved with the kernel dilated by r. For a picture of another shape the features
+  are padded to r times the trained size first, with one r for both axes, and cropped afterwards.
+- FouriScale guidance: beside ε̃(x, ∅) and ε̃(x, c) a third estimate of a gentler filter takes the queries and keys of
+  its self-attention from ε̃(x, c), and the guidance is ε̃(x, ∅) + w (ε̂(x, c) − ε̃(x, ∅)).
+- r decays to 1 at the later steps; then the network runs as trained.
+
+The third estimate is a third part of the batch, put in before the U-Net and taken out behind it, so that any
+pipeline's own guidance does the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from ..core.conv import exchange, restore, set_factor
+from ..core.schedule import level_after
+from ..errors import RedilateError
+from ..generation.generate import Generation
+from ..pipelines.families import Size
+from ..pipelines.guidance import guidance_of
+from ..pipelines.noise import noise_level_of
+from ..pipelines.support import redilatable
+from ..plans.structure import block_of, count_levels, level_of
+from .attention_scaling import self_attentions
+from .installing import argument, draw_within, installing, native_latent_size, sample_of, with_sample
+from .lowpass import low_pass
+
+NAME = "fouriscale"
+# (steps of fifty at full strength, step of the end), below a ratio of 4 and from there on: the published settings.
+_STEPS = ((10, 30), (20, 35))
+
+
+def dilation_at(ratio: int, noise_level: float) -> float:
+    """The dilation at a noise level: r at first, then a straight line down to 1."""
+    full, end = (level_after(steps) for steps in _STEPS[ratio >= 4])
+    if noise_level <= end:
+        return 1.0
+    return 1 + (ratio - 1) * min(1.0, (noise_level - end) / (full - end))
+
+
+def dilated_names(names: list[str]) -> list[str]:
+    """The convolutions that the published settings dilate: the mid block, the lower half of the way down, and of the
+    way up all but the outermost level."""
+    levels = count_levels(names)
+    return [
+        name
+        for name in names
+        if level_of(name, levels) >= (levels / 2 if block_of(name).startswith("down") else 1)
+    ]
+
+
+@dataclass
+class _State:
+    """The call under way."""
+
+    latents: Size = (0, 0)
+    ratio: int = 1
+    dilation: float = 1.0
+    parts: int = 1  # of the batch, the gentle estimate among them
+
+    @property
+    def at_work(self) -> bool:
+        return self.dilation > 1
+
+
+@contextmanager
+def fouriscale(
+    pipe: Any, *, floor: float | None = None, native_size: int | Size | None = None
+) -> Iterator[None]:
+    """Put FouriScale and its guidance on a pipeline's U-Net; at the native size and below nothing is changed.
+
+    Args:
+        pipe: any diffusers pipeline whose U-Net can be re-dilated, guiding with [∅, c] or not at all.
+        floor: what the filters leave of the highest frequencies, in [0, 1]; None: as published, 0.6 for SDXL and its
+            kin, 0 for others.
+        native_size: as for `redilate.apply`.
+
+    Raises:
+        RedilateError: see `installing` and `pipelines.support.redilatable`; or for a floor out of range.
+    """
+    if floor is not None and not 0 <= floor <= 1:
+        raise RedilateError(f"floor is a share in [0, 1], not {floor}")
+    native = native_latent_size(pipe, native_size)
+    level_at, layout_now = noise_level_of(pipe), guidance_of()
+    with installing(pipe, NAME) as (unet, stack):
+        kept = floor_of(unet) if floor is None else floor
+        named = redilatable(unet)
+        convs = [(name, conv) for name in dilated_names(list(named)) for conv in named[name]]
+        state = _State()
+
+        def before(root: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            sample = argument(args, kwargs, 0, "sample")
+            state.latents = (sample.shape[-2], sample.shape[-1])
+            state.ratio = max(
+                math.ceil(size / usual) for size, usual in zip(state.latents, native, strict=True)
+            )
+            state.dilation = dilation_at(state.ratio, level_at(argument(args, kwargs, 1, "timestep")))
+            whole = float(math.ceil(state.dilation))
+            for _, conv in convs:
+                set_factor(conv, (whole, whole))
+            if not state.at_work:
+                return None
+            layout = layout_now()
+            chunks = 1 if layout is None else layout.chunks
+            if layout is not None and (chunks, layout.unconditional) != (2, 0):
+                raise RedilateError(f"{NAME} is for batches of [∅, c], and this pipeline guides with another")
+            state.parts = chunks + 1
+            return _with_last_chunk_again((args, kwargs), sample.shape[0], chunks)
+
+        def after(_: nn.Module, __: tuple, ___: dict, output: Any) -> Any:
+            return (
+                with_sample(output, _without_strong(sample_of(output), state.parts))
+                if state.at_work
+                else output
+            )
+
+        stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
+        stack.callback(unet.register_forward_hook(after, with_kwargs=True).remove)
+        for name, conv in convs:
+            stack.callback(restore, conv)
+            exchange(conv, None, "taps")
+            if "upsamplers" not in name:  # what was just enlarged has no high frequencies to lose
+                hook = _filtering(state, native, conv, kept)
+                stack.callback(conv.register_forward_pre_hook(hook).remove)
+        for attention in self_attentions(unet).values():
+            for projection in (attention.to_q, attention.to_k):
+                hook = projection.register_forward_hook(lambda _, __, output: _as_strong(output, state))
+                stack.callback(hook.remove)
+        yield
+
+
+def floor_of(unet: nn.Module) -> float:
+    """The published `floor` for a U-Net: SDXL and its kin are known by their conditioning."""
+    return 0.6 if getattr(unet.config, "addition_embed_type", None) == "text_time" else 0.0
+
+
+def _with_last_chunk_again(tree: Any, batch: int, chunks: int) -> Any:
+    """[∅, c] → [∅, c, c], or [c] → [c, c], in everything that has the batch as its first axis."""
+
+    def grow(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 0 or tensor.shape[0] != batch:
+            return tensor
+        return torch.cat([tensor, tensor[batch - batch // chunks :]])
+
+    return tree_map_only(Tensor, grow, tree)
+
+
+def _without_strong(prediction: Tensor, parts: int) -> Tensor:
+    """[∅, c, ĉ] → [∅, ĉ], or [c, ĉ] → [ĉ]."""
+    chunks = prediction.chunk(parts)
+    return torch.cat([*chunks[:-2], chunks[-1]])
+
+
+def _as_strong(output: Tensor, state: _State) -> Tensor | None:
+    """Queries or keys with those of ĉ exchanged for those of c."""
+    if not state.at_work:
+        return None
+    chunks = output.chunk(state.parts)
+    return torch.cat([*chunks[:-1], chunks[-2]])
+
+
+def _filtering(state: _State, native: Size, conv: nn.Conv2d, floor: float) -> Any:
+    """A pre-hook that low-passes what a dilated convolution is given."""
+
+    def filtered(_: nn.Module, args: tuple) -> tuple | None:
+        if not state.at_work:
+            return None
+        features = args[0]
+        height, width = features.shape[-2:]
+        padded = (
+            max(height, state.ratio * math.ceil(height * native[0] / state.latents[0])),
+            max(width, state.ratio * math.ceil(width * native[1] / state.latents[1])),
+        )
+        # A downsampler's own stride already asks for less.
+        scale = (max(1.0, state.dilation / conv.stride[0]), max(1.0, state.dilation / conv.stride[1]))
+        part = features.shape[0] // state.parts
+        strong = low_pass(features[:-part], scale, padded, floor=floor)
+        gentle = low_pass(features[-part:], scale, padded, gentle=True, floor=floor)
+        return (torch.cat([strong, gentle]), *args[1:])
+
+    return filtered
+
+
+def draw(
+    pipe: Any,
+    prompt: str,
+    *,
+    floor: float | None = None,
+    native_size: int | Size | None = None,
+    **arguments: Any,
+) -> Generation:
+    """One picture with FouriScale; the other arguments are `generation.generate`'s."""
+    context = fouriscale(pipe, floor=floor, native_size=native_size)
+    parameters = {"floor": floor}
+    return draw_within(context, NAME, parameters, pipe, prompt, native_size=native_size, **arguments)

@@ -1,0 +1,75 @@
+"""FreeU: Si et al., "FreeU: Free Lunch in Diffusion U-Net", CVPR 2024, arXiv 2309.11497, as diffusers has it.
+
+The decoder's backbone features are scaled by b, the low frequencies of its skip connections by s. An add-on: on top
+of direct inference, or of re-dilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+from ..errors import RedilateError
+from ..generation.generate import Generation, generate
+from ..pipelines.families import family_of, unet_of
+
+NAME = "freeu"
+# The authors' values for each family, as diffusers' documentation repeats them.
+_PUBLISHED = {
+    "sd15": {"s1": 0.9, "s2": 0.2, "b1": 1.5, "b2": 1.6},
+    "sd21": {"s1": 0.9, "s2": 0.2, "b1": 1.4, "b2": 1.6},
+    "sdxl": {"s1": 0.9, "s2": 0.2, "b1": 1.3, "b2": 1.4},
+}
+
+
+def published(pipe: Any) -> dict[str, float]:
+    """The published s1, s2, b1, b2 for a pipeline's family; SDXL's for an unknown one, which are the mildest."""
+    return dict(_PUBLISHED[family_of(unet_of(pipe)) or "sdxl"])
+
+
+@contextmanager
+def freeu(pipe: Any, **factors: float) -> Iterator[None]:
+    """diffusers' `enable_freeu` on a pipeline's U-Net; afterwards whatever was set before.
+
+    Args:
+        pipe: any diffusers pipeline with a `unet`.
+        factors: s1, s2, b1, b2; those left out are `published`'s.
+
+    Raises:
+        RedilateError: for a factor of another name, or a U-Net that diffusers has no FreeU for.
+    """
+    values = published(pipe)
+    if unknown := sorted(set(factors) - set(values)):
+        raise RedilateError(f"FreeU has the factors {', '.join(values)}, and no {unknown[0]}")
+    unet: Any = unet_of(pipe)
+    if not hasattr(unet, "enable_freeu"):
+        raise RedilateError(f"diffusers has no FreeU for {type(unet).__name__}")
+    before = [
+        {name: block.__dict__[name] for name in values if name in block.__dict__} for block in unet.up_blocks
+    ]
+    unet.enable_freeu(**(values | factors))
+    try:
+        yield
+    finally:
+        for block, kept in zip(unet.up_blocks, before, strict=True):
+            for name in values:
+                block.__dict__.pop(name, None)
+            block.__dict__.update(kept)
+
+
+def draw(
+    pipe: Any,
+    prompt: str,
+    *,
+    method: Literal["direct", "redilate"] = "direct",
+    factors: dict[str, float] | None = None,
+    **arguments: Any,
+) -> Generation:
+    """One picture with FreeU on top of `method`; the other arguments are `generation.generate`'s."""
+    values = published(pipe) | (factors or {})
+    with freeu(pipe, **values):
+        made = generate(pipe, prompt, method=method, **arguments)
+    name = NAME if method == "direct" else f"{method}_{NAME}"
+    return replace(made, settings=made.settings | {"method": name, "parameters": values})

@@ -1,0 +1,220 @@
+"""HiDiffusion: Zhang et al., "HiDiffusion: Unlocking Higher-Resolution Creativity and Efficiency in Pretrained
+Diffusion Models", ECCV 2024, arXiv 2311.17528.
+
+- RAU-Net. At high noise the outermost downsampler reduces its features as far as the picture is too large (a stride
+  and a dilation of as many times more), so that the deeper blocks see the size that they were trained on; the
+  matching upsampler brings them back. From a ratio of 4 the reduction is shared with the next level.
+- MSW-MSA. The outermost self-attention looks through windows of half its width and height, shifted by a stride that
+  changes from step to step.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import RedilateError
+from ..generation.generate import Generation
+from ..pipelines.families import Size
+from ..pipelines.noise import noise_level_of
+from ..plans.structure import block_of, convolutions, count_levels, level_of
+from .attention_scaling import self_attentions
+from .installing import argument, draw_within, installing, native_latent_size
+from .resolution_aware import exchange, restore, set_reduction
+from .windows import from_windows, into_windows
+
+NAME = "hidiffusion"
+# T1 and T2 as shares of the denoising, below a ratio of 4 and from there on (the paper's appendix).
+_SWITCHES = ((0.4, 0.0), (0.7, 0.3))
+_SHIFTS = 4
+
+
+def reductions(ratio: tuple[float, float], noise_level: float, levels: int) -> list[tuple[int, int]]:
+    """How much further than as trained each downsampler reduces its features, (height, width), outermost first.
+
+    Args:
+        ratio: how many times the native size the latents are, per axis.
+        noise_level: in [0, 1]; the share of the denoising that is done is 1 minus it.
+        levels: how many resolutions the U-Net works at; it has one downsampler less.
+    """
+    extreme = max(ratio) >= 4 and levels > 2
+    first_until, second_until = (1 - switch for switch in _SWITCHES[extreme])
+    axes = [max(1, math.floor(axis + 0.5)) for axis in ratio]
+    outer = [2 if extreme and axis >= 4 else axis for axis in axes]
+    inner = [max(1, math.floor(axis / taken + 0.5)) for axis, taken in zip(axes, outer, strict=True)]
+    found = [(1, 1)] * (levels - 1)
+    if found and noise_level > first_until:
+        found[0] = (outer[0], outer[1])
+    if len(found) > 1 and noise_level > second_until:
+        found[1] = (inner[0], inner[1])
+    return found
+
+
+@dataclass
+class _State:
+    """What the call under way needs: the downsamplers' reductions, the shift, and what was seen on the way down."""
+
+    reductions: list[tuple[int, int]] = field(default_factory=list)
+    latents: Size = (0, 0)
+    shift: int = 0
+    sizes: dict[int, Size] = field(default_factory=dict)  # level → its feature size
+
+
+@contextmanager
+def hidiffusion(pipe: Any, *, seed: int = 0, native_size: int | Size | None = None) -> Iterator[None]:
+    """Put RAU-Net and MSW-MSA on a pipeline's U-Net; at the native size and below nothing is changed.
+
+    Args:
+        pipe: a diffusers pipeline whose U-Net halves its features with convolutions (Stable Diffusion, SDXL).
+        seed: of the windows' shifts.
+        native_size: as for `redilate.apply`.
+
+    Raises:
+        RedilateError: see `installing`; or for a U-Net whose samplers are of another kind.
+    """
+    native = native_latent_size(pipe, native_size)
+    level_at = noise_level_of(pipe)
+    with installing(pipe, NAME) as (unet, stack):
+        named = convolutions(unet)
+        levels = count_levels(named)
+        downs, ups = _samplers(unet, named, levels)
+        attentions = _outermost_attentions(unet, levels)
+        state, dice = _State(), random.Random(seed)
+
+        def before(_: nn.Module, args: tuple, kwargs: dict) -> None:
+            size = argument(args, kwargs, 0, "sample").shape[-2:]
+            ratio = (size[0] / native[0], size[1] / native[1])
+            noise_level = level_at(argument(args, kwargs, 1, "timestep"))
+            state.latents, state.sizes = (size[0], size[1]), {}
+            state.reductions = reductions(ratio, noise_level, levels)
+            state.shift = dice.randrange(_SHIFTS)
+            for level, convs in enumerate(downs):
+                for conv in convs:
+                    set_reduction(conv, state.reductions[level])
+
+        stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
+        for level, convs in enumerate(downs):
+            for conv in convs:
+                exchange(conv)
+                stack.callback(restore, conv)
+            _resize_back(stack, state, level, convs[0], ups[level])
+        for level, transformer in attentions:
+            _look_through_windows(stack, state, native, level, transformer)
+        yield
+
+
+def _samplers(
+    unet: nn.Module, named: dict[str, list[nn.Conv2d]], levels: int
+) -> tuple[list[list[nn.Conv2d]], list[nn.Module]]:
+    """The convolutions of each level's downsampler, and the upsampler that leads back to that level."""
+    from diffusers.models.upsampling import Upsample2D
+
+    downs: list[list[nn.Conv2d]] = []
+    ups: list[nn.Module] = []
+    for level in range(levels - 1):
+        down = named.get(f"down_blocks.{level}.downsamplers.0.conv")
+        name = f"up_blocks.{levels - 2 - level}.upsamplers.0"
+        up = dict(unet.named_modules()).get(name)
+        if down is None or not isinstance(up, Upsample2D) or not isinstance(up.conv, nn.Module):
+            raise RedilateError(
+                f"{type(unet).__name__} does not sample with convolutions between its levels {level} and {level + 1}; "
+                "HiDiffusion is for Stable Diffusion and SDXL"
+            )
+        downs.append(down)
+        ups.append(up)
+    return downs, ups
+
+
+def _resize_back(stack: ExitStack, state: _State, level: int, down: nn.Module, up: Any) -> None:
+    """Have an upsampler return to the size that its level had on the way down.
+
+    As trained, it doubles (nearest neighbour) before its convolution; what is then missing is bicubic.
+    """
+
+    def remember(_: nn.Module, args: tuple) -> None:
+        state.sizes[level] = (args[0].shape[-2], args[0].shape[-1])
+
+    def double(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if all(reduction == (1, 1) for reduction in state.reductions):
+            return None
+        return (args[0], None), {}  # without the `output_size` that the U-Net works out for halved features
+
+    def stretch(_: nn.Module, args: tuple) -> tuple | None:
+        size = state.sizes[level]
+        if (args[0].shape[-2], args[0].shape[-1]) == size:
+            return None
+        return (F.interpolate(args[0], size=size, mode="bicubic", align_corners=False), *args[1:])
+
+    stack.callback(down.register_forward_pre_hook(remember).remove)
+    stack.callback(up.register_forward_pre_hook(double, with_kwargs=True).remove)
+    stack.callback(up.conv.register_forward_pre_hook(stretch).remove)
+
+
+def _outermost_attentions(unet: nn.Module, levels: int) -> list[tuple[int, nn.Module]]:
+    """(level, transformer) for the transformers of the outermost level that has them, on the way down and up."""
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
+
+    found = [
+        (level_of(name, levels), module)
+        for name, module in unet.named_modules()
+        if isinstance(module, Transformer2DModel) and block_of(name) not in ("", "mid_block")
+    ]
+    outermost = min((level for level, _ in found), default=0)
+    return [(level, module) for level, module in found if level == outermost]
+
+
+def window_of(size: Size, trained: Size) -> Size:
+    """Half the feature map on an axis that is longer than in training and even; all of it on another."""
+    height, width = (
+        length // 2 if length > usual and length % 2 == 0 else length
+        for length, usual in zip(size, trained, strict=True)
+    )
+    return height, width
+
+
+def _look_through_windows(
+    stack: ExitStack, state: _State, native: Size, level: int, transformer: nn.Module
+) -> None:
+    """Have the self-attentions of a transformer see windows, where its features are larger than in training."""
+    trained = (math.ceil(native[0] / 2**level), math.ceil(native[1] / 2**level))
+    size: Size = (0, 0)
+    window: Size = (0, 0)
+    shift: Size = (0, 0)
+
+    def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        nonlocal size, window, shift
+        shape = argument(args, kwargs, 0, "hidden_states").shape
+        size = (shape[-2], shape[-1])
+        window = window_of(size, trained)
+        # An axis that is one window has nothing to shift.
+        height, width = (
+            state.shift * part // _SHIFTS if part < length else 0
+            for part, length in zip(window, size, strict=True)
+        )
+        shift = (height, width)
+
+    def cut(_: nn.Module, args: tuple) -> tuple | None:
+        return None if window == size else (into_windows(args[0], size, window, shift), *args[1:])
+
+    def join(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
+        return None if window == size else from_windows(output, size, window, shift)
+
+    stack.callback(transformer.register_forward_pre_hook(measure, with_kwargs=True).remove)
+    for attention in self_attentions(transformer).values():
+        stack.callback(attention.register_forward_pre_hook(cut).remove)
+        stack.callback(attention.register_forward_hook(join).remove)
+
+
+def draw(
+    pipe: Any, prompt: str, *, seed: int = 0, native_size: int | Size | None = None, **arguments: Any
+) -> Generation:
+    """One picture with HiDiffusion; the other arguments are `generation.generate`'s."""
+    context = hidiffusion(pipe, seed=seed, native_size=native_size)
+    return draw_within(context, NAME, {}, pipe, prompt, seed=seed, native_size=native_size, **arguments)

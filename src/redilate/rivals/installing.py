@@ -1,0 +1,88 @@
+"""What the methods have in common that change a U-Net for the time of a call: undoing it, and the parts of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.patch import find_patch
+from ..errors import RedilateError
+from ..generation.generate import Generation, generate
+from ..pipelines.families import Size, controlnets_of, latent_scale, unet_of
+from ..pipelines.native import native_size as native_size_of
+
+_MARK = "_redilate_rival"
+
+
+@contextmanager
+def installing(pipe: Any, name: str) -> Iterator[tuple[nn.Module, ExitStack]]:
+    """The pipeline's U-Net, and a stack whose callbacks undo what is put on it, run also after an exception.
+
+    Raises:
+        RedilateError: for a pipeline without a U-Net, one that is re-dilated, compiled, has a ControlNet, or draws
+            with another of these methods already.
+    """
+    unet = unet_of(pipe)
+    if find_patch(unet) is not None:
+        raise RedilateError(f"the pipeline is re-dilated; call redilate.remove(pipe) before {name}")
+    if other := unet.__dict__.get(_MARK):
+        raise RedilateError(f"the pipeline draws with {other} already; leave that before {name}")
+    if getattr(pipe, "unet", unet) is not unet or unet._compiled_call_impl is not None:
+        raise RedilateError(
+            f"the U-Net is compiled, and {name} changes what it computes; use an uncompiled one"
+        )
+    if controlnets_of(pipe):
+        raise RedilateError(
+            f"{name} does not fit ControlNets; use redilate or direct, or the pipeline without"
+        )
+    unet.__dict__[_MARK] = name
+    with ExitStack() as stack:
+        stack.callback(unet.__dict__.pop, _MARK, None)
+        yield unet, stack
+
+
+def native_latent_size(pipe: Any, native_size: int | Size | None = None) -> Size:
+    """The latent (height, width) that the checkpoint was trained at."""
+    scale = latent_scale(pipe)
+    height, width = native_size_of(pipe, native_size)
+    return height // scale, width // scale
+
+
+def draw_within(
+    context: AbstractContextManager[Any],
+    name: str,
+    parameters: Mapping[str, Any],
+    pipe: Any,
+    prompt: str,
+    **arguments: Any,
+) -> Generation:
+    """Direct inference inside `context`, with the method's name and parameters in the settings."""
+    with context:
+        made = generate(pipe, prompt, method="direct", **arguments)
+    return replace(made, settings=made.settings | {"method": name, "parameters": dict(parameters)})
+
+
+def argument(args: tuple, kwargs: dict, place: int, name: str) -> Any:
+    """One of a U-Net call's arguments, however it was passed: 0 `sample`, 1 `timestep`."""
+    return args[place] if len(args) > place else kwargs[name]
+
+
+def with_sample_argument(args: tuple, kwargs: dict, sample: Tensor) -> tuple[tuple, dict]:
+    """A U-Net call's arguments with another sample."""
+    if args:
+        return (sample, *args[1:]), kwargs
+    return args, kwargs | {"sample": sample}
+
+
+def sample_of(output: Any) -> Tensor:
+    """The prediction in what a U-Net returned: a tuple or one of diffusers' output classes."""
+    return output[0] if isinstance(output, tuple) else output.sample
+
+
+def with_sample(output: Any, sample: Tensor) -> Any:
+    """What a U-Net returned, with another prediction."""
+    return (sample, *output[1:]) if isinstance(output, tuple) else type(output)(sample=sample)

@@ -1,0 +1,71 @@
+"""Drawing at the native size and enlarging the picture: what any way of drawing large has to beat."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from ..generation.generate import Generation, generate
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale
+from ..pipelines.native import native_size as native_size_of
+
+NAME = "upscale_lanczos"
+
+
+def native_shape(size: Size, native: Size, scale: int) -> Size:
+    """The size of the native area and of the shape of `size`, in multiples of `scale`; `size` where that is no larger.
+
+    Args:
+        size, native: (height, width) in pixels.
+        scale: pixels per latent.
+    """
+    share = math.sqrt(native[0] * native[1] / (size[0] * size[1]))
+    if share >= 1:
+        return size
+    height, width = (max(scale, round(side * share / scale) * scale) for side in size)
+    return height, width
+
+
+def draw_enlarged(
+    enlarge: Callable[[Image.Image, Size], Image.Image],
+    name: str,
+    parameters: Mapping[str, Any],
+    pipe: Any,
+    prompt: str,
+    *,
+    width: int,
+    height: int,
+    native_size: int | Size | None = None,
+    **arguments: Any,
+) -> Generation:
+    """A picture of the native area, as `generation.generate` draws it, made `height` × `width` by `enlarge`."""
+    scale = latent_scale(pipe)
+    check_size(width, height, scale)
+    drawn = native_shape((height, width), native_size_of(pipe, native_size), scale)
+    made = generate(pipe, prompt, width=drawn[1], height=drawn[0], method="direct", **arguments)
+    started = time.monotonic()
+    images = [enlarge(image, (height, width)) for image in made.images]
+    asked = {"width": width, "height": height, "method": name}
+    told = {"drawn": f"{drawn[1]}x{drawn[0]}", **parameters}
+    return replace(
+        made,
+        images=images,
+        seconds=made.seconds + time.monotonic() - started,
+        settings=made.settings | asked | {"parameters": told},
+    )
+
+
+def lanczos(image: Image.Image, size: Size) -> Image.Image:
+    """`image` at `size` (height, width)."""
+    return image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+
+
+def draw(pipe: Any, prompt: str, **arguments: Any) -> Generation:
+    """One picture, drawn at the native area and enlarged with Lanczos' filter; arguments of `generation.generate`."""
+    return draw_enlarged(lanczos, NAME, {}, pipe, prompt, **arguments)
