@@ -31,6 +31,7 @@ class Draw(Protocol):
 METHODS: Mapping[str, Draw] = {
     "direct": partial(generate, method="direct"),
     "redilate": partial(generate, method="redilate"),
+    "relay": partial(generate, mode="relay"),
 }
 
 
