@@ -113,10 +113,10 @@ def generate(
     total = steps + (runner.steps if runner else 0)
     started = time.monotonic()
     images = []
-    used = plan
+    used: Plan | None = None
     for index, one in enumerate(seeds):
         report = _reporter(on_step, index * total, count * total)
-        with patched(pipe, method, None if runner else plan, first[1], first[0], native_size) as used:
+        with patched(pipe, method, None if runner else plan, first[1], first[0], native_size) as first_plan:
             result = pipe(
                 prompt=prompt,
                 negative_prompt=negative,
@@ -129,12 +129,12 @@ def generate(
                 **(extra or {}),
             )
         image = result.images[0]
+        if mode == "relay" and on_preview is not None:
+            on_preview(image)
         if runner:
-            if on_preview is not None:
-                on_preview(image)
             further = _reporter(on_step, index * total + steps, count * total)
             image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
-            used = runner.plan
+        used = runner.plan if runner else first_plan
         images.append(image)
     settings = settings_of(
         pipe,
@@ -186,7 +186,9 @@ def _check(
     if method == "direct" and plan is not None:
         raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
     if mode == "single" and relay is not None:
-        raise RedilateError('the settings of a relay were given, and the mode is "single"; mode="relay" uses them')
+        raise RedilateError(
+            'the settings of a relay were given, and the mode is "single"; mode="relay" uses them'
+        )
 
 
 def _reporter(on_step: OnStep | None, before: int, total: int) -> Callable[[int], None] | None:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from ..core.patch import find_patch
 from ..errors import RedilateError
-from ..pipelines.apply import apply, plan_for
+from ..pipelines.apply import apply, check_names, plan_for
 from ..pipelines.families import Size, unet_of
+from ..pipelines.support import redilatable
 from ..plans.plan import Plan
 
 Method = Literal["redilate", "direct"]
@@ -24,14 +25,11 @@ def patched(
     A pipeline that is re-dilated already is used as it stands, unless a plan is given.
 
     Raises:
-        RedilateError: for direct inference with a pipeline that is re-dilated.
+        RedilateError: for direct inference with a pipeline that is re-dilated, or a plan of another network.
     """
+    check_patched(pipe, method, plan)
     existing = find_patch(unet_of(pipe))
     if method == "direct":
-        if existing is not None:
-            raise RedilateError(
-                "the pipeline is re-dilated; call redilate.remove(pipe) before direct inference"
-            )
         yield None
     elif existing is not None and plan is None:
         yield existing.plan  # type: ignore[misc]
@@ -39,3 +37,12 @@ def patched(
         used = plan or plan_for(pipe, width=width, height=height, native_size=native_size)
         with apply(pipe, used):
             yield used
+
+
+def check_patched(pipe: Any, method: Method, plan: Plan | None) -> None:
+    """Refuse what `patched` would refuse, without touching the pipeline."""
+    unet = unet_of(pipe)
+    if method == "direct" and find_patch(unet) is not None:
+        raise RedilateError("the pipeline is re-dilated; call redilate.remove(pipe) before direct inference")
+    if plan is not None:
+        check_names(set(redilatable(unet)), plan)

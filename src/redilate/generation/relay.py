@@ -17,13 +17,15 @@ import torch
 from PIL import Image
 
 from ..errors import RedilateError
+from ..pipelines.apply import plan_for
 from ..pipelines.families import Size, latent_scale, unet_of
 from ..pipelines.image_to_image import image_to_image
+from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.starts import Start, find_start, level_at_size
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
-from .patched import Method, patched
+from .patched import Method, check_patched, patched
 from .pixels import enlarged_latents, keep_colour
 from .sizes import stage_sizes
 from .stages import Relay, Stage
@@ -101,7 +103,10 @@ class Runner:
         self._extra = _for_image_to_image(self._pipe, extra or {})
         self.legs: list[Leg] = []
         before = start
-        for index, size in enumerate(stage_sizes(start, target, relay.largest_scale, unit_of(pipe))):
+        native = native_size_of(pipe, native_size)
+        sizes = stage_sizes(start, target, native, relay.largest_scale, unit_of(pipe))
+        for index, size in enumerate(sizes):
+            check_patched(pipe, *self._network(relay.stage(index), size))
             self.legs.append(self._leg(relay.stage(index), before, size, steps, guidance))
             before = size
         self.plan: Plan | None = plan
@@ -165,7 +170,7 @@ class Runner:
 
         sizes = {"height": height, "width": width}
         takes = inspect.signature(self._pipe.__call__).parameters
-        method, plan = self._network(stage)
+        method, plan = self._network(stage, leg.size)
         with patched(self._pipe, method, plan, width, height, self._native_size) as used:
             result = self._pipe(
                 prompt=prompt,
@@ -182,12 +187,16 @@ class Runner:
         self.plan = used
         return keep_colour(result.images[0], image, stage.colour)
 
-    def _network(self, stage: Stage) -> tuple[Method, Plan | None]:
-        """Which network a stage denoises with."""
+    def _network(self, stage: Stage, size: Size) -> tuple[Method, Plan | None]:
+        """Which network a stage of `size` (height, width) denoises with."""
         if self._method == "direct" or (stage.plan == "none" and self._plan is None):
             return "direct", None
-        own = stage.plan if isinstance(stage.plan, Plan) else None
-        return "redilate", self._plan or own
+        plan = self._plan or (stage.plan if isinstance(stage.plan, Plan) else None)
+        if stage.until is None:
+            return "redilate", plan
+        if plan is None:
+            plan = plan_for(self._pipe, width=size[1], height=size[0], native_size=self._native_size)
+        return "redilate", plan.model_copy(update={"until": stage.until})
 
 
 def _stage_seed(seed: int, index: int) -> int:

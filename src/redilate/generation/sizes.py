@@ -40,11 +40,12 @@ def _nearest(height: float, ratio: float, unit: int) -> Size:
     return max(unit, round(height / unit) * unit), max(unit, round(height / ratio / unit) * unit)
 
 
-def stage_sizes(start: Size, target: Size, largest_scale: float, unit: int) -> list[Size]:
+def stage_sizes(start: Size, target: Size, native: Size, largest_scale: float, unit: int) -> list[Size]:
     """The sizes of the large stages that lead from `start` to `target`, each at most `largest_scale` per side.
 
-    In equal ratios; all but the last, which is the target, have sides that are multiples of `unit`. Empty where the
-    target is no larger than the start.
+    In equal ratios; all but the last, which is the target, have sides that are multiples of `unit`. A start below the
+    `native` area is taken beyond it at once: no network is at its best below. Empty where the target is no larger than
+    the start.
     """
     scale = max(target[0] / start[0], target[1] / start[1])
     if scale <= 1:
@@ -55,5 +56,6 @@ def stage_sizes(start: Size, target: Size, largest_scale: float, unit: int) -> l
         share = index / count
         sides = (first * (last / first) ** share for first, last in zip(start, target, strict=True))
         height, width = (max(unit, round(side / unit) * unit) for side in sides)
-        between.append((height, width))
+        if height * width >= native[0] * native[1]:
+            between.append((height, width))
     return [*between, target]

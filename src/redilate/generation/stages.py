@@ -23,6 +23,7 @@ class Stage(BaseModel):
         share: of the steps asked for, in (0, 1], how many the stage takes; at least one.
         guidance: classifier-free guidance weight; None: as asked for. 1 or less: none, at half the time.
         plan: "default" for what `plan_for` says at the stage's size, "none" for the network as trained, or a plan.
+        until: the noise level τ down to which that plan dilates; None: as the plan says.
         enlarge: "lanczos" and "bicubic" enlarge the picture and encode it; "latent-bicubic" and "latent-bilinear"
             encode it and enlarge its latents.
         tie: how much of the low frequencies is taken from the stage before, after every step; 0 is the identity.
@@ -37,6 +38,7 @@ class Stage(BaseModel):
     share: Annotated[float, Field(gt=0, le=1)] = 0.34
     guidance: Annotated[float, Field(ge=0)] | None = None
     plan: Literal["default", "none"] | Plan = "default"
+    until: Weight | None = None
     enlarge: Enlarging = "lanczos"
     tie: Weight = 0.0
     tie_period: Annotated[float, Field(ge=1)] = 4.0

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from redilate.errors import RedilateError
+
 from .. import files
 from ..arguments import model_name, parse_size
 from ..console import one_line_endings, progress
-from ..metadata import png_info
 from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from ..saving import save_picture
 
 
 def generate(
@@ -37,6 +37,14 @@ def generate(
     method: Annotated[
         Literal["redilate", "direct"], typer.Option(help="Re-dilated, or as the model would on its own.")
     ] = "redilate",
+    mode: Annotated[
+        Literal["single", "relay"],
+        typer.Option(help="At full size from the first step, or at native size first and then enlarged."),
+    ] = "single",
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
     negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
@@ -58,7 +66,10 @@ def generate(
     with one_line_endings():
         width, height = (None, None) if size is None else parse_size(size)
         paths = files.numbered(output, count)
-        for path in paths:
+        if preview is not None and mode != "relay":
+            raise RedilateError("--preview shows a relay's native picture; --mode relay has one")
+        previews = [] if preview is None else files.numbered(preview, count)
+        for path in [*paths, *previews]:
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
@@ -79,10 +90,12 @@ def generate(
                         guidance=guidance,
                         negative=negative,
                         method=method,
+                        mode=mode,
                         plan=plan_read,
+                        on_preview=partial(save_picture, previews[index]) if previews else None,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
                     )
-                    _save(path, one.images[0], one.settings | {"model": model_name(model)})
+                    save_picture(path, one.images[0], one.settings | {"model": model_name(model)})
                     made.append(one)
         settings, seconds = made[0].settings | {"model": model_name(model)}, sum(one.seconds for one in made)
         if as_json:
@@ -95,11 +108,3 @@ def generate(
                 print(path)
             drawn = f"{settings['width']}x{settings['height']}"
             print(f"{drawn}, {steps} steps, {seconds:.1f} s", file=sys.stderr)
-
-
-def _save(path: Path, image: Image, settings: dict[str, Any]) -> None:
-    """Write one picture, with its settings where the format is PNG."""
-    kind = files.PICTURES[path.suffix.lower()]
-    extra = {"pnginfo": png_info(settings)} if kind == "PNG" else {}
-    with files.replacing(path) as temporary:
-        image.save(temporary, format=kind, **extra)
