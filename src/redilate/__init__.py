@@ -18,7 +18,9 @@ from .errors import RedilateError
 
 if TYPE_CHECKING:
     from .core.dispersion import dispersion_matrix
+    from .generation.enlarge import enlarge
     from .generation.generate import Generation, generate
+    from .generation.stages import Relay, Stage
     from .pipelines.apply import Handle, apply, plan_for, remove
     from .pipelines.loading import load
     from .plans.plan import NoiseDamping, Plan
@@ -31,8 +33,11 @@ __all__ = [
     "NoiseDamping",
     "Plan",
     "RedilateError",
+    "Relay",
+    "Stage",
     "apply",
     "dispersion_matrix",
+    "enlarge",
     "generate",
     "load",
     "plan_for",
@@ -45,8 +50,11 @@ _HOMES = {
     "Handle": "pipelines.apply",
     "NoiseDamping": "plans.plan",
     "Plan": "plans.plan",
+    "Relay": "generation.stages",
+    "Stage": "generation.stages",
     "apply": "pipelines.apply",
     "dispersion_matrix": "core.dispersion",
+    "enlarge": "generation.enlarge",
     "generate": "generation.generate",
     "load": "pipelines.loading",
     "plan_for": "pipelines.apply",

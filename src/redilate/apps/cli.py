@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .commands.enlarge import enlarge
 from .commands.generate import generate
 from .commands.plan import plan
 from .console import REFUSED, say_error
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate)
+app.command()(enlarge)
 app.command()(plan)
 
 

@@ -1,26 +1,29 @@
-"""One stage: a prompt in, pictures out, at any size."""
+"""A prompt in, pictures out, at any size: in one stage, or as a relay."""
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from PIL import Image
 
-from ..core.patch import find_patch
 from ..errors import RedilateError
-from ..pipelines.apply import apply, check_size, plan_for
-from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of
 from ..plans.plan import Plan
+from .patched import Method, patched
+from .relay import Runner, unit_of
+from .sizes import native_shape
+from .stages import Relay
 
-Method = Literal["redilate", "direct"]
+Mode = Literal["single", "relay"]
 OnStep = Callable[[int, int], None]
+OnPreview = Callable[[Image.Image], None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Generation:
     Attributes:
         images: the pictures, in the order of `seeds`.
         seeds: picture k was made with seeds[k] and can be made again with it alone.
-        plan: what was done to the U-Net, None for direct inference.
+        plan: what was done to the U-Net, None for direct inference; of a relay, at the last size.
         seconds: wall time of all pictures together.
         settings: all that is needed to make them again, as plain data.
     """
@@ -54,9 +57,13 @@ def generate(
     negative: str | None = None,
     count: int = 1,
     method: Method = "redilate",
+    mode: Mode = "single",
     plan: Plan | None = None,
+    relay: Relay | None = None,
     native_size: int | Size | None = None,
+    extra: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    on_preview: OnPreview | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
 
@@ -65,40 +72,70 @@ def generate(
             that `redilate.apply` has been called on is used as it stands.
         width, height: in pixels, multiples of the latent scale (8); None: the native size.
         seed: of the first picture; picture k has seed + k.
-        steps: denoising steps, at least 1.
+        steps: denoising steps, at least 1; of a relay, at the native size (each stage takes a share of as many).
         guidance: classifier-free guidance weight; 1 or less: none.
         negative: what the picture should not show.
-        method: "redilate", or "direct" for plain inference at that size.
-        plan: for "redilate"; None: what `plan_for` says.
+        method: "redilate", or "direct" for the network as trained at every size.
+        mode: "single" draws at full size from the first step; "relay" draws at native size, and enlarges the picture
+            in stages that denoise on. At the native area and below they are the same.
+        plan: for "redilate"; None: what `plan_for` says. In a relay, for every large stage.
+        relay: the settings of a relay; None: the defaults.
         native_size: as for `apply`.
+        extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`, …
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
+        on_preview: called with each picture of a relay at native size, before its first large step.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
     """
     scale = latent_scale(pipe)
-    native_height, native_width = native_size_of(pipe, native_size)
-    width = native_width if width is None else width
-    height = native_height if height is None else height
+    native = native_size_of(pipe, native_size)
+    width = native[1] if width is None else width
+    height = native[0] if height is None else height
     check_size(width, height, scale)
-    _check(prompt, steps, count, method, plan)
+    _check(prompt, steps, count, method, mode, plan, relay)
     seeds = [seed + index for index in range(count)]
+    first, runner = (height, width), None
+    if mode == "relay" and height * width > native[0] * native[1]:
+        first = native_shape((height, width), native, unit_of(pipe))
+        runner = Runner(
+            pipe,
+            relay or Relay(),
+            first,
+            (height, width),
+            steps=steps,
+            guidance=guidance,
+            method=method,
+            plan=plan,
+            native_size=native_size,
+            extra=extra,
+        )
+    total = steps + (runner.steps if runner else 0)
     started = time.monotonic()
     images = []
-    with _patched(pipe, method, plan, width, height, native_size) as used:
-        for done, one in enumerate(seeds):
-            extra = _progress(pipe, done, steps, count, on_step)
+    used: Plan | None = None
+    for index, one in enumerate(seeds):
+        report = _reporter(on_step, index * total, count * total)
+        with patched(pipe, method, None if runner else plan, first[1], first[0], native_size) as first_plan:
             result = pipe(
                 prompt=prompt,
                 negative_prompt=negative,
-                width=width,
-                height=height,
+                width=first[1],
+                height=first[0],
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=torch.Generator("cpu").manual_seed(one),
-                **extra,
+                **_progress(pipe, report),
+                **(extra or {}),
             )
-            images.append(result.images[0])
+        image = result.images[0]
+        if mode == "relay" and on_preview is not None:
+            on_preview(image)
+        if runner:
+            further = _reporter(on_step, index * total + steps, count * total)
+            image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
+        used = runner.plan if runner else first_plan
+        images.append(image)
     settings = settings_of(
         pipe,
         prompt=prompt,
@@ -110,6 +147,9 @@ def generate(
         guidance=guidance,
         method=method,
         plan=used.model_dump(mode="json") if used is not None else None,
+        mode=mode,
+        **({"relay": runner.as_json()} if runner else {}),
+        **({"extra": sorted(extra)} if extra else {}),
     )
     return Generation(images, seeds, used, time.monotonic() - started, settings)
 
@@ -128,7 +168,9 @@ def versions() -> dict[str, str]:
     return {"redilate": __version__, "diffusers": diffusers.__version__, "torch": torch.__version__}
 
 
-def _check(prompt: str, steps: int, count: int, method: str, plan: Plan | None) -> None:
+def _check(
+    prompt: str, steps: int, count: int, method: str, mode: str, plan: Plan | None, relay: Relay | None
+) -> None:
     if not isinstance(prompt, str):
         raise RedilateError(
             f"the prompt is one text, not {type(prompt).__name__}; call generate once for each"
@@ -139,47 +181,28 @@ def _check(prompt: str, steps: int, count: int, method: str, plan: Plan | None) 
         raise RedilateError(f"count is {count}; at least 1 is needed")
     if method not in ("redilate", "direct"):
         raise RedilateError(f"unknown method {method!r}; known: redilate, direct")
+    if mode not in ("single", "relay"):
+        raise RedilateError(f"unknown mode {mode!r}; known: single, relay")
     if method == "direct" and plan is not None:
         raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
+    if mode == "single" and relay is not None:
+        raise RedilateError(
+            'the settings of a relay were given, and the mode is "single"; mode="relay" uses them'
+        )
 
 
-def _patched(
-    pipe: Any, method: Method, plan: Plan | None, width: int, height: int, native_size: int | Size | None
-) -> AbstractContextManager[Plan | None]:
-    """The pipeline as `method` wants it, for the time of the `with`; yields the plan in use."""
-    existing = find_patch(unet_of(pipe))
-    if method == "direct":
-        if existing is not None:
-            raise RedilateError(
-                "the pipeline is re-dilated; call redilate.remove(pipe) before direct inference"
-            )
-        return nullcontext(None)
-    if existing is not None and plan is None:
-        return nullcontext(existing.plan)  # type: ignore[arg-type]
-    return _Applied(pipe, plan or plan_for(pipe, width=width, height=height, native_size=native_size))
+def _reporter(on_step: OnStep | None, before: int, total: int) -> Callable[[int], None] | None:
+    """(steps of this part done) → `on_step` over all parts."""
+    return None if on_step is None else lambda done: on_step(before + done, total)
 
 
-class _Applied(AbstractContextManager):
-    """`apply` for the time of a `with`, yielding the plan."""
-
-    def __init__(self, pipe: Any, plan: Plan):
-        self._handle = apply(pipe, plan)
-        self._plan = plan
-
-    def __enter__(self) -> Plan:
-        return self._plan
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
-
-
-def _progress(pipe: Any, done: int, steps: int, count: int, on_step: OnStep | None) -> dict[str, Any]:
+def _progress(pipe: Any, report: Callable[[int], None] | None) -> dict[str, Any]:
     """Keyword arguments that make the pipeline report each step, where it can."""
-    if on_step is None or "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
+    if report is None or "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
         return {}
 
-    def report(_pipe: Any, index: int, _timestep: Any, arguments: dict) -> dict:
-        on_step(done * steps + index + 1, count * steps)
+    def step_end(_pipe: Any, index: int, _timestep: Any, arguments: dict) -> dict:
+        report(index + 1)
         return arguments
 
-    return {"callback_on_step_end": report}
+    return {"callback_on_step_end": step_end}

@@ -78,7 +78,7 @@ def apply(
     for control in controls:
         redilatable(unwrap(control))
     if plan is not None:
-        _check_names(set(known), plan)
+        check_names(set(known), plan)
     plans = _Plans(pipe, list(known), plan, native_size, preset)
     remove(pipe)
     surroundings = Surroundings(
@@ -169,7 +169,8 @@ def check_size(width: int, height: int, scale: int) -> None:
     )
 
 
-def _check_names(known: set[str], plan: Plan) -> None:
+def check_names(known: set[str], plan: Plan) -> None:
+    """RedilateError unless every module that `plan` names is one of `known`."""
     named = set(plan.dilation) | set(plan.noise_damping.dilation if plan.noise_damping else ())
     if unknown := sorted(named - known):
         raise RedilateError(

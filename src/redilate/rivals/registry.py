@@ -50,6 +50,7 @@ class _Method:
 METHODS: Mapping[str, Draw] = {
     "direct": _Method("..generation.generate", "generate", {"method": "direct"}),
     "redilate": _Method("..generation.generate", "generate", {"method": "redilate"}),
+    "relay": _Method("..generation.generate", "generate", {"mode": "relay"}),
     "attention_scaling": _Method(".attention_scaling"),
     "multidiffusion": _Method(".multidiffusion"),
     "hidiffusion": _Method(".hidiffusion"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,11 +18,8 @@ from redilate.rivals.registry import METHODS, find
 from .. import files
 from ..arguments import model_name, parse_size
 from ..console import one_line_endings, progress
-from ..metadata import png_info
 from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from ..saving import save_picture
 
 
 def generate(
@@ -40,6 +38,14 @@ def generate(
     method: Annotated[
         str, typer.Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
     ] = "redilate",
+    mode: Annotated[
+        Literal["single", "relay"],
+        typer.Option(help="At full size from the first step, or at native size first and then enlarged."),
+    ] = "single",
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
     negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
@@ -66,18 +72,27 @@ def generate(
             )
         asked = None if size is None else parse_size(size)
         paths = files.numbered(output, count)
-        for path in paths:
+        if mode == "relay" and method not in ("redilate", "direct"):
+            raise RedilateError(f"a relay draws with the method redilate or direct, not with {method}")
+        if preview is not None and mode != "relay":
+            raise RedilateError("--preview shows a relay's native picture; --mode relay has one")
+        previews = [] if preview is None else files.numbered(preview, count)
+        for path in [*paths, *previews]:
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
             from redilate.pipelines.native import native_size
 
-            planned = {} if plan is None else {"plan": redilate.Plan.read(plan)}
+            planned: dict[str, Any] = {} if plan is None else {"plan": redilate.Plan.read(plan)}
+            if mode == "relay":
+                planned["mode"] = mode
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             width, height = asked or native_size(pipe)[::-1]
             made = []
             with progress(Console(stderr=True, quiet=as_json)) as on_step:
                 for index, path in enumerate(paths):
+                    if previews:
+                        planned["on_preview"] = partial(save_picture, previews[index])
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
                     one = draw(
                         pipe,
@@ -91,7 +106,7 @@ def generate(
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
                         **planned,
                     )
-                    _save(path, one.images[0], one.settings | {"model": model_name(model)})
+                    save_picture(path, one.images[0], one.settings | {"model": model_name(model)})
                     made.append(one)
         settings, seconds = made[0].settings | {"model": model_name(model)}, sum(one.seconds for one in made)
         if as_json:
@@ -104,11 +119,3 @@ def generate(
                 print(path)
             drawn = f"{settings['width']}x{settings['height']}"
             print(f"{drawn}, {steps} steps, {seconds:.1f} s", file=sys.stderr)
-
-
-def _save(path: Path, image: Image, settings: dict[str, Any]) -> None:
-    """Write one picture, with its settings where the format is PNG."""
-    kind = files.PICTURES[path.suffix.lower()]
-    extra = {"pnginfo": png_info(settings)} if kind == "PNG" else {}
-    with files.replacing(path) as temporary:
-        image.save(temporary, format=kind, **extra)

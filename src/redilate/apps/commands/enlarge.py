@@ -1,0 +1,93 @@
+"""`redilate enlarge`: a picture that the user has, several times larger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from redilate.errors import RedilateError
+
+from .. import files
+from ..arguments import model_name
+from ..console import one_line_endings, progress
+from ..options import Device, Dtype, Json, Model, load_pipeline
+from ..saving import save_picture
+
+
+def enlarge(
+    picture: Annotated[Path, typer.Argument(help="The picture to enlarge, of any size and ratio.")],
+    scale: Annotated[float | None, typer.Option(help="How many times its sides.")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="In place of --scale: pixels; the height follows.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, help="In place of --scale: pixels; the width follows.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What it shows; it goes without.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where the result goes: .png, .jpg or .webp; without it, PICTURE-enlarged.png.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the noise that is added.")] = 0,
+    model: Model = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Denoising steps; each stage takes a share of them.")
+    ] = 25,
+    guidance: Annotated[
+        float, typer.Option(min=0.0, help="Classifier-free guidance scale, where there is a prompt.")
+    ] = 5.0,
+    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Enlarge PICTURE, with detail that the model draws; a PNG carries the settings that made it."""
+    with one_line_endings():
+        output = picture.with_name(f"{picture.stem}-enlarged.png") if output is None else output
+        files.check_output(output, tuple(files.PICTURES))
+        if (scale is None) == (width is None and height is None):
+            raise RedilateError("say how large: either --scale, such as 4, or --width and --height")
+        with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+            import redilate
+            from redilate.generation.photos import read_photo
+
+            photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
+            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
+            with progress(Console(stderr=True, quiet=as_json)) as on_step:
+                made = redilate.enlarge(
+                    pipe,
+                    photo,
+                    scale=scale,
+                    width=width,
+                    height=height,
+                    prompt=prompt,
+                    negative=negative,
+                    seed=seed,
+                    steps=steps,
+                    guidance=guidance,
+                    on_step=on_step,
+                )
+        settings = made.settings | {"model": model_name(model)}
+        save_picture(output, made.images[0], settings)
+        if as_json:
+            told = {"images": [{"path": str(output), "seed": seed}], "seconds": round(made.seconds, 3)}
+            print(json.dumps(told | {"settings": settings}))
+        else:
+            print(output)
+            drawn = f"{settings['width']}x{settings['height']}"
+            print(f"{drawn} from {photo.width}x{photo.height}, {made.seconds:.1f} s", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""Between pictures and tensors, and a picture's colours kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..core.frequency import with_low_frequencies_of
+from ..pipelines.families import Size
+from ..pipelines.image_to_image import encode
+from .stages import Colour, Enlarging
+
+_COLOUR_CELLS = 16  # along the short side
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """(1, 3, height, width), float32 in [0, 1]."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """The picture of a tensor of shape (1, 3, height, width) in [0, 1]; what is outside is clipped."""
+    rounded = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(rounded.permute(1, 2, 0).contiguous().numpy())
+
+
+def enlarged_latents(pipe: object, image: Image.Image, size: Size, how: Enlarging) -> Tensor:
+    """The latents, (1, channels, height / 8, width / 8), of `image` enlarged to `size` (height, width) in pixels."""
+    height, width = size
+    if how == "lanczos":
+        return encode(pipe, image.resize((width, height), Image.Resampling.LANCZOS))
+    if how == "bicubic":
+        pixels = interpolate(to_tensor(image), size=size, mode="bicubic", antialias=True)
+        return encode(pipe, to_image(pixels))
+    latents = encode(pipe, image)
+    scale = getattr(pipe, "vae_scale_factor", 8)
+    mode = how.removeprefix("latent-")
+    return interpolate(latents.float(), size=(height // scale, width // scale), mode=mode).to(latents.dtype)
+
+
+def keep_colour(image: Image.Image, before: Image.Image, how: Colour) -> Image.Image:
+    """`image` with the colours of `before`, which may have another size; "as-drawn" is the identity.
+
+    "moments" is AdaIN in pixels (Huang and Belongie 2017, arXiv 1703.06868, equation 8); "low" exchanges what is
+    averaged over cells, as StableSR's colour correction does (Wang et al. 2023, arXiv 2305.07015, section 3.4).
+    """
+    if how == "as-drawn":
+        return image
+    drawn = to_tensor(image)
+    wanted = to_tensor(before.resize(image.size, Image.Resampling.LANCZOS))
+    if how == "low":
+        period = min(image.size) / _COLOUR_CELLS
+        return to_image(with_low_frequencies_of(drawn, wanted, period, 1.0))
+    over = {"dim": (-2, -1), "keepdim": True}
+    deviation = drawn.std(**over).clamp(min=1e-6)
+    return to_image((drawn - drawn.mean(**over)) / deviation * wanted.std(**over) + wanted.mean(**over))

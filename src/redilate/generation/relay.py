@@ -1,0 +1,220 @@
+"""The relay: a picture at native size, enlarged stage by stage, each denoised on by the re-dilated network.
+
+Structure is settled where the network knows it best, detail is drawn at full size, and most steps are cheap ones
+(SDEdit, arXiv 2108.01073, in a cascade, as DemoFusion, FreeScale and FreCaS have it). Every stage is one call of
+diffusers' own image-to-image pipeline.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..errors import RedilateError
+from ..pipelines.apply import plan_for
+from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.image_to_image import image_to_image
+from ..pipelines.native import native_size as native_size_of
+from ..pipelines.noise import noise_level_of
+from ..pipelines.starts import Start, find_start, level_at_size
+from ..plans.plan import Plan
+from ..plans.structure import convolutions, count_levels
+from .patched import Method, check_patched, patched
+from .pixels import enlarged_latents, keep_colour
+from .sizes import stage_sizes
+from .stages import Relay, Stage
+from .tie import tie_to
+
+# An odd number, so that every stage of every seed draws noise of its own.
+_SEED_STEP = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One large stage of one relay: its settings, and what follows from them for a pipeline and a size.
+
+    Attributes:
+        size: (height, width) in pixels.
+        stage: its settings.
+        start: where in the noise schedule it starts.
+        guidance: classifier-free guidance weight.
+    """
+
+    size: Size
+    stage: Stage
+    start: Start
+    guidance: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For `Generation.settings`: what the settings came to."""
+        return {
+            "width": self.size[1],
+            "height": self.size[0],
+            "steps": len(self.start.timesteps),
+            "noise": round(self.start.level, 4),
+            "guidance": self.guidance,
+        }
+
+
+def unit_of(pipe: Any) -> int:
+    """What sides should be multiples of, in pixels, so that every level of the U-Net has whole maps."""
+    return latent_scale(pipe) * 2 ** (count_levels(convolutions(unet_of(pipe))) - 1)
+
+
+class Runner:
+    """The large stages of a relay, laid out before any work; `run` may be called for many pictures.
+
+    Args:
+        pipe: the text-to-image pipeline, left as it is.
+        relay: the settings.
+        start, target: (height, width) in pixels of the picture that there is and of the one asked for.
+        steps, guidance, method, plan, native_size: as for `generate`; a `plan` goes before the stages' own.
+        extra: further arguments of the pipeline's own call.
+
+    Raises:
+        RedilateError: for what cannot be done.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        relay: Relay,
+        start: Size,
+        target: Size,
+        *,
+        steps: int,
+        guidance: float,
+        method: Method = "redilate",
+        plan: Plan | None = None,
+        native_size: int | Size | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ):
+        self._pipe = image_to_image(pipe)
+        self._relay = relay
+        self._method: Method = method
+        self._plan = plan
+        self._native_size = native_size
+        self._extra = _for_image_to_image(self._pipe, extra or {})
+        self.legs: list[Leg] = []
+        before = start
+        native = native_size_of(pipe, native_size)
+        sizes = stage_sizes(start, target, native, relay.largest_scale, unit_of(pipe))
+        for index, size in enumerate(sizes):
+            check_patched(pipe, *self._network(relay.stage(index), size))
+            self.legs.append(self._leg(relay.stage(index), before, size, steps, guidance))
+            before = size
+        self.plan: Plan | None = plan
+
+    def _leg(self, stage: Stage, before: Size, size: Size, steps: int, guidance: float) -> Leg:
+        scheduler = self._pipe.scheduler
+        scale = math.sqrt(math.prod(size) / math.prod(before))
+        level = level_at_size(scheduler, stage.noise, scale)
+        device = self._pipe._execution_device
+        start = find_start(scheduler, stage.steps(steps), level, noise_level_of(self._pipe), device)
+        return Leg(size, stage, start, guidance if stage.guidance is None else stage.guidance)
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of all large stages together."""
+        return sum(len(leg.start.timesteps) for leg in self.legs)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `Generation.settings`: the settings of the relay, and what they came to."""
+        return self._relay.model_dump(mode="json") | {"sizes": [leg.as_json() for leg in self.legs]}
+
+    def run(
+        self,
+        image: Image.Image,
+        *,
+        prompt: str,
+        negative: str | None,
+        seed: int,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Image.Image:
+        """Take `image`, of the size that the relay starts from, through every stage.
+
+        Args:
+            on_step: called after each step with the large stages' steps done.
+        """
+        done = 0
+        for index, leg in enumerate(self.legs):
+            image = self._step(image, leg, prompt, negative, _stage_seed(seed, index), done, on_step)
+            done += len(leg.start.timesteps)
+        return image
+
+    def _step(
+        self,
+        image: Image.Image,
+        leg: Leg,
+        prompt: str,
+        negative: str | None,
+        seed: int,
+        done: int,
+        on_step: Callable[[int], None] | None,
+    ) -> Image.Image:
+        height, width = leg.size
+        stage, start = leg.stage, leg.start
+        latents = enlarged_latents(self._pipe, image, leg.size, stage.enlarge)
+        tie = tie_to(latents, seed, stage, start.timesteps)
+
+        def step_end(pipe: Any, index: int, timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+            if on_step is not None:
+                on_step(done + index + 1)
+            return arguments if tie is None else tie(pipe, index, timestep, arguments)
+
+        sizes = {"height": height, "width": width}
+        takes = inspect.signature(self._pipe.__call__).parameters
+        method, plan = self._network(stage, leg.size)
+        with patched(self._pipe, method, plan, width, height, self._native_size) as used:
+            result = self._pipe(
+                prompt=prompt,
+                negative_prompt=negative,
+                image=latents,
+                strength=start.strength,
+                num_inference_steps=start.scheduled,
+                guidance_scale=leg.guidance,
+                generator=torch.Generator("cpu").manual_seed(seed),
+                callback_on_step_end=step_end,
+                **{name: side for name, side in sizes.items() if name in takes},
+                **self._extra,
+            )
+        self.plan = used
+        return keep_colour(result.images[0], image, stage.colour)
+
+    def _network(self, stage: Stage, size: Size) -> tuple[Method, Plan | None]:
+        """Which network a stage of `size` (height, width) denoises with."""
+        if self._method == "direct" or (stage.plan == "none" and self._plan is None):
+            return "direct", None
+        plan = self._plan or (stage.plan if isinstance(stage.plan, Plan) else None)
+        if stage.until is None:
+            return "redilate", plan
+        if plan is None:
+            plan = plan_for(self._pipe, width=size[1], height=size[0], native_size=self._native_size)
+        return "redilate", plan.model_copy(update={"until": stage.until})
+
+
+def _stage_seed(seed: int, index: int) -> int:
+    return (seed + (index + 1) * _SEED_STEP) % 2**63
+
+
+def _for_image_to_image(pipe: Any, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The extra arguments of a text-to-image call, for the image-to-image one.
+
+    Raises:
+        RedilateError: for one that it does not take.
+    """
+    takes = inspect.signature(pipe.__call__).parameters
+    arguments = dict(extra)
+    # What a ControlNet follows is called `image` where there is no other picture.
+    if "image" in arguments and "control_image" in takes:
+        arguments["control_image"] = arguments.pop("image")
+    for name in arguments:
+        if name not in takes or name == "image":
+            raise RedilateError(f"{type(pipe).__name__} takes no argument {name!r}; leave it out of extra")
+    return arguments

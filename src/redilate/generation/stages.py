@@ -1,0 +1,67 @@
+"""The settings of a relay, as data: what each of its large stages does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..plans.plan import Plan
+
+Enlarging = Literal["lanczos", "bicubic", "latent-bicubic", "latent-bilinear"]
+Colour = Literal["as-drawn", "moments", "low"]
+Weight = Annotated[float, Field(ge=0, le=1)]
+
+
+class Stage(BaseModel):
+    """One step of a relay: enlarge, add noise back, denoise the rest at the larger size.
+
+    Attributes:
+        noise: the noise level in (0, 1) (timestep / T) that is added back, as it would look at the size before the
+            enlargement. At k times the side the same picture shows through more noise, so the stage starts where σ is
+            k times as large (`pipelines.starts.level_at_size`).
+        share: of the steps asked for, in (0, 1], how many the stage takes; at least one.
+        guidance: classifier-free guidance weight; None: as asked for. 1 or less: none, at half the time.
+        plan: "default" for what `plan_for` says at the stage's size, "none" for the network as trained, or a plan.
+        until: the noise level τ down to which that plan dilates; None: as the plan says.
+        enlarge: "lanczos" and "bicubic" enlarge the picture and encode it; "latent-bicubic" and "latent-bilinear"
+            encode it and enlarge its latents.
+        tie: how much of the low frequencies is taken from the stage before, after every step; 0 is the identity.
+        tie_period: what counts as low, in latents of the stage's size: all that changes more slowly.
+        colour: "as-drawn"; "moments" gives each colour channel the mean and deviation that it had before; "low" gives
+            the picture the colours that it had before, averaged over cells of a sixteenth of its short side.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    noise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    share: Annotated[float, Field(gt=0, le=1)] = 0.34
+    guidance: Annotated[float, Field(ge=0)] | None = None
+    plan: Literal["default", "none"] | Plan = "default"
+    until: Weight | None = None
+    enlarge: Enlarging = "lanczos"
+    tie: Weight = 0.0
+    tie_period: Annotated[float, Field(ge=1)] = 4.0
+    colour: Colour = "as-drawn"
+
+    def steps(self, asked: int) -> int:
+        """How many denoising steps the stage takes where `asked` were asked for."""
+        return max(1, round(self.share * asked))
+
+
+class Relay(BaseModel):
+    """A relay: the settings of its large stages, and how many there are.
+
+    Attributes:
+        stages: from the smallest size to the largest; where a size asks for more, the last one is repeated.
+        largest_scale: how many times its side a stage may enlarge a picture, above 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
+    largest_scale: Annotated[float, Field(gt=1)] = 2.0
+
+    def stage(self, index: int) -> Stage:
+        """The settings of the large stage `index`, from 0."""
+        return self.stages[min(index, len(self.stages) - 1)]

@@ -1,0 +1,100 @@
+"""Where in the noise schedule image to image starts, and in how many steps it ends.
+
+diffusers' pipelines take a `strength`, which means another noise level for each scheduler, spacing and number of
+steps. Here the scheduler itself is asked which timesteps it would go through.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import RedilateError
+
+_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an image-to-image pipeline is called so that it takes a number of steps from a noise level down.
+
+    Attributes:
+        scheduled: its `num_inference_steps`.
+        strength: its `strength`.
+        timesteps: those that it will denoise at, from the highest; for a second-order scheduler more than steps.
+        level: the noise level in [0, 1] of the first: what is added back.
+    """
+
+    scheduled: int
+    strength: float
+    timesteps: tuple[float, ...]
+    level: float
+
+
+def find_start(
+    scheduler: Any, steps: int, level: float, noise_level: Callable[[Any], float], device: Any = "cpu"
+) -> Start:
+    """The call whose last `steps` steps start nearest to noise level `level`; some of the schedule is always left out.
+
+    Args:
+        scheduler: is left as it is.
+        steps: at least 1.
+        level: in (0, 1).
+        noise_level: timestep → noise level, `pipelines.noise.noise_level_of`.
+        device: that the pipeline will run on.
+
+    Raises:
+        RedilateError: if the scheduler cannot take so many steps, or cannot be asked.
+    """
+    trial = copy.deepcopy(scheduler)
+    order = getattr(trial, "order", 1)
+    best: Start | None = None
+    for scheduled in range(steps + 1, _TIMESTEPS + 1):
+        try:
+            trial.set_timesteps(scheduled, device=device)
+        except ValueError:
+            break  # LCM and its kin know a largest number of steps
+        left = trial.timesteps[(scheduled - steps) * order :]
+        if len(left) == 0:
+            continue
+        found = noise_level(left[0])
+        if best is None or abs(found - level) < abs(best.level - level):
+            # diffusers takes int(scheduled × strength): half a step above the whole number is safe from rounding.
+            best = Start(scheduled, (steps + 0.5) / scheduled, tuple(left.tolist()), found)
+        if found <= level:
+            break  # more steps in all only start lower
+    if best is None:
+        raise RedilateError(
+            f"{type(scheduler).__name__} cannot start on the way for {steps} steps; fewer steps, or another scheduler "
+            "such as euler, works"
+        )
+    return best
+
+
+def level_at_size(scheduler: Any, level: float, scale: float) -> float:
+    """The noise level that hides as much of a picture enlarged `scale` times per side as `level` hid of it before.
+
+    A mean over scale² pixels has its noise divided by `scale`, so σ must be `scale` times as large (Hoogeboom et al.
+    2023, arXiv 2301.11093, equation 3). Always below 1: there is something left of the picture.
+
+    Args:
+        scheduler: its `alphas_cumprod` are asked; Stable Diffusion's schedule where it has none.
+        level: in [0, 1].
+        scale: above 0.
+    """
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    kept = _stable_diffusion() if kept is None else kept.to("cpu", torch.float64)
+    sigmas = ((1 - kept) / kept).clamp(min=0).sqrt()
+    last = len(sigmas) - 1
+    wanted = sigmas[min(last, round(level * len(sigmas)))] * scale
+    # Not the last: with zero terminal signal-to-noise ratio nothing would be left there.
+    return min(int(torch.searchsorted(sigmas, wanted)), last - 1) / len(sigmas)
+
+
+def _stable_diffusion() -> torch.Tensor:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, _TIMESTEPS, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0)

@@ -1,0 +1,118 @@
+"""Where image to image starts: against what diffusers' own pipelines then do."""
+
+import diffusers
+import pytest
+import torch
+
+from redilate.errors import RedilateError
+from redilate.pipelines.image_to_image import image_to_image
+from redilate.pipelines.noise import noise_level_of
+from redilate.pipelines.starts import find_start, level_at_size
+from tests.models import tiny_sdxl
+
+SCHEDULERS = [
+    "DDIMScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+    "PNDMScheduler",
+    "LCMScheduler",
+    "DDPMScheduler",
+]
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    pipe = tiny_sdxl()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def timesteps_of_a_call(pipe, start, size=8):
+    """The timesteps at which the U-Net is really evaluated, and the latents that it is given first."""
+    seen = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(float(args[1])))
+    try:
+        pipe(
+            "apple",
+            image=torch.zeros(1, 4, size, size),
+            strength=start.strength,
+            num_inference_steps=start.scheduled,
+            generator=torch.Generator().manual_seed(0),
+            output_type="latent",
+        )
+    finally:
+        hook.remove()
+    return tuple(seen)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize(("steps", "level"), [(1, 0.5), (4, 0.6)])
+def test_the_pipeline_denoises_at_just_the_timesteps_foretold(pipe, name, steps, level):
+    other = image_to_image(pipe)
+    other.scheduler = getattr(diffusers, name).from_config(other.scheduler.config)
+    other.set_progress_bar_config(disable=True)
+    start = find_start(other.scheduler, steps, level, noise_level_of(other))
+    assert timesteps_of_a_call(other, start) == pytest.approx(start.timesteps)
+    if name not in ("HeunDiscreteScheduler", "PNDMScheduler"):  # these evaluate more than once a step
+        assert len(start.timesteps) == steps
+    # As near as whole numbers of steps allow: steps / N for some N.
+    assert abs(start.level - level) < 0.5 * level / steps + 0.02
+
+
+@pytest.mark.parametrize("karras", [False, True])
+def test_the_level_holds_for_other_spacings_of_the_noise(pipe, karras):
+    other = image_to_image(pipe)
+    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
+        other.scheduler.config, use_karras_sigmas=karras
+    )
+    other.scheduler = scheduler
+    assert find_start(scheduler, 8, 0.5, noise_level_of(other)).level == pytest.approx(0.5, abs=0.04)
+
+
+def test_with_zero_terminal_signal_something_of_the_picture_is_left():
+    scheduler = diffusers.DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+    level = level_at_size(scheduler, 0.95, 4.0)
+    start = find_start(scheduler, 3, level, lambda timestep: float(timestep) / 1000)
+    assert start.timesteps[0] < 999 and scheduler.alphas_cumprod[int(start.timesteps[0])] > 0
+
+
+def test_the_scheduler_that_is_asked_is_left_as_it_was():
+    scheduler = diffusers.EulerDiscreteScheduler()
+    scheduler.set_timesteps(7)
+    find_start(scheduler, 2, 0.5, lambda timestep: float(timestep) / 1000)
+    assert scheduler.num_inference_steps == 7 and scheduler.begin_index is None
+
+
+def test_a_scheduler_that_cannot_take_so_many_steps_is_refused():
+    with pytest.raises(RedilateError, match="LCMScheduler cannot start"):
+        find_start(diffusers.LCMScheduler(), 50, 0.5, lambda timestep: float(timestep) / 1000)
+
+
+def test_noise_at_twice_the_side_averages_to_the_noise_before():
+    """Four latents hold the noise of one: at the level found, their mean has the σ of the level asked for."""
+    scheduler = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    kept = scheduler.alphas_cumprod
+
+    def noise_to_signal(level):
+        at = kept[round(level * 1000)]
+        return float(((1 - at) / at).sqrt())
+
+    for level in (0.1, 0.3, 0.5):
+        higher = level_at_size(scheduler, level, 2.0)
+        assert noise_to_signal(higher) / 2 == pytest.approx(noise_to_signal(level), rel=0.01)
+        assert level_at_size(scheduler, level, 1.0) == pytest.approx(level, abs=0.0011)
+
+
+def test_without_a_schedule_of_its_own_stable_diffusions_is_taken():
+    edm = diffusers.EDMEulerScheduler()
+    plain = diffusers.DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    assert level_at_size(edm, 0.3, 2.0) == pytest.approx(level_at_size(plain, 0.3, 2.0), abs=0.002)
