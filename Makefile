@@ -47,7 +47,7 @@ $(BIN)/python:
 
 .venv/.installed-dev: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and its development tools into .venv"
-	@$(INSTALL) -e '.[dev,eval,train]'
+	@$(INSTALL) -e '.[dev,eval,batch,train]'
 	@touch .venv/.installed .venv/.installed-train $@
 
 .venv/.installed-train: $(STATED) | $(BIN)/python
