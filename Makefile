@@ -47,7 +47,7 @@ $(BIN)/python:
 
 .venv/.installed-dev: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and its development tools into .venv"
-	@$(INSTALL) -e '.[dev,eval,upscale,train]'
+	@$(INSTALL) -e '.[batch,dev,eval,train,upscale]'
 	@touch .venv/.installed .venv/.installed-train $@
 
 .venv/.installed-train: $(STATED) | $(BIN)/python

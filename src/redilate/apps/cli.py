@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .commands.batch import batch
 from .commands.enlarge import enlarge
 from .commands.generate import generate
 from .commands.plan import plan
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(enlarge)
 app.command()(plan)
+app.command()(batch)
 
 
 @app.callback(invoke_without_command=True)

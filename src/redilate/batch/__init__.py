@@ -1,0 +1,1 @@
+"""Thousands of prompts: read, planned, drawn by one worker or many, kept once each."""

@@ -1,0 +1,156 @@
+"""A batch from a file of prompts to a folder of pictures: what is missing is drawn, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..errors import RedilateError
+from .drawing import Drawn
+from .engine import Outcome
+from .index import Index
+from .prompts import read_rows
+from .store import Store
+from .tasks import Defaults, Fault, Task, check_defaults, tasks_of
+
+
+@dataclass
+class Tally:
+    """What a batch has come to.
+
+    Attributes:
+        rows: read so far.
+        repeated: rows that say what an earlier one said; one picture serves both.
+        present: pictures that were there already.
+        missing: pictures that were not.
+        drawn: of these, those that are there now.
+        failed: rows of which there is no picture, because of the row or because its drawing failed.
+        ignored: columns of the file that mean nothing here.
+    """
+
+    rows: int = 0
+    repeated: int = 0
+    present: int = 0
+    missing: int = 0
+    drawn: int = 0
+    failed: int = 0
+    ignored: set[str] = field(default_factory=set)
+
+
+OnFault = Callable[[Fault], None]
+
+
+def missing_tasks(
+    prompts: Path, defaults: Defaults, store: Store, tally: Tally, on_fault: OnFault
+) -> Generator[Task]:
+    """The tasks whose pictures `store` lacks, in the file's order, each once; `tally` counts along.
+
+    Reads as it goes: however long the file, a row at a time is in memory.
+
+    Raises:
+        RedilateError: for defaults that no row could have, and for a file that cannot be read.
+    """
+    check_defaults(defaults)
+    rows = read_rows(prompts)
+    seen = Index()
+    try:
+        for task in tasks_of(rows, defaults, tally.ignored):
+            tally.rows += 1
+            found = task if isinstance(task, Fault) else _look(task, seen, store)
+            if isinstance(found, Fault):
+                tally.failed += 1
+                on_fault(found)
+            elif found == "repeated":
+                tally.repeated += 1
+            elif found == "present":
+                tally.present += 1
+            elif isinstance(task, Task):
+                tally.missing += 1
+                yield task
+    finally:
+        seen.close()
+
+
+def survey(prompts: Path, defaults: Defaults, store: Store, on_fault: OnFault) -> Tally:
+    """What a run would do: everything but the drawing. `store` need not be one that writes.
+
+    Raises:
+        RedilateError: as for `missing_tasks`, and for a file without a row that can be drawn.
+    """
+    tally = Tally()
+    first: list[Fault] = []
+
+    def note(fault: Fault) -> None:
+        first[:] = first or [fault]
+        on_fault(fault)
+
+    for _ in missing_tasks(prompts, defaults, store, tally, note):
+        pass
+    if tally.rows == 0:
+        raise RedilateError(f"{str(prompts)!r} has no prompts")
+    if tally.rows == tally.failed:
+        raise RedilateError(
+            f"none of the {tally.rows} rows of {str(prompts)!r} can be drawn; row {first[0].row}: {first[0].cause}"
+        )
+    return tally
+
+
+def draw_missing(
+    prompts: Path,
+    defaults: Defaults,
+    store: Store,
+    run: Callable[[Iterable[Task]], Generator[Outcome[Task, Drawn]]],
+    on_done: Callable[[Tally], None] | None = None,
+    on_fault: OnFault | None = None,
+) -> Tally:
+    """Draw what `store` lacks and keep each picture as soon as it is there.
+
+    Args:
+        prompts, defaults: what to draw.
+        store: entered, and one that writes.
+        run: `engine.run` or `ray.run` with all its arguments but the tasks, and with `drawing.draw` as its work.
+        on_done: called after each picture and each failure.
+        on_fault: called for each row of which there will be no picture in this run.
+
+    Raises:
+        RedilateError: as for `missing_tasks` and `run`; what is drawn by then is kept.
+    """
+    tally = Tally()
+
+    def failed(fault: Fault) -> None:
+        store.fail(fault)
+        if on_fault is not None:
+            on_fault(fault)
+
+    tasks = missing_tasks(prompts, defaults, store, tally, failed)
+    outcomes = run(tasks)
+    with closing(tasks), closing(outcomes):
+        for outcome in outcomes:
+            if outcome.result is not None:
+                store.keep(outcome.task, outcome.result.picture, outcome.result.seconds)
+                tally.drawn += 1
+            else:
+                tally.failed += 1
+                failed(Fault(outcome.task.row, outcome.cause or "no cause is known", outcome.task.id))
+            if on_done is not None:
+                on_done(tally)
+    return tally
+
+
+def _look(task: Task, seen: Index, store: Store) -> Literal["missing", "present", "repeated"] | Fault:
+    """What is to be done for a task, given the earlier ones and the pictures that are there."""
+    key = task.id.casefold()  # some file systems take Apple.png and apple.png for one
+    told = seen.get(key)
+    if told is not None:
+        digest, row, name = told.split(" ", 2)
+        if (digest, name) == (task.digest, task.id):
+            return "repeated"
+        return Fault(task.row, f"id {task.id!r}: row {row} has it ({name!r}) for another picture", task.id)
+    seen.put(key, f"{task.digest} {task.row} {task.id}")
+    try:
+        return "present" if store.has(task) else "missing"
+    except RedilateError as error:
+        return Fault(task.row, str(error), task.id)

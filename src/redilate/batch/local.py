@@ -1,0 +1,222 @@
+"""Worker processes on one machine. One that dies is replaced, and nothing but its task of the moment is done again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
+
+from ..errors import RedilateError
+from .engine import MakePipe, Outcome, Work, attempt, torch_threads
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# How long a worker that is told to stop may take before it is killed.
+_STOP_SECONDS = 5.0
+
+# What a worker says first in each message; the rest is the message's own.
+_READY, _REFUSED, _STEP, _OUTCOME = "ready", "refused", "step", "outcome"
+
+
+@dataclass
+class _Job(Generic[T]):
+    """A task and how many processes have died over it."""
+
+    task: T
+    deaths: int = 0
+
+
+@dataclass
+class _Worker(Generic[T]):
+    """A process, our end of its pipe, and what it is at."""
+
+    slot: int
+    process: SpawnProcess
+    ready: bool = False
+    job: _Job[T] | None = None
+
+
+class _Crew(Generic[T]):
+    """The worker processes, by our end of the pipe to each."""
+
+    def __init__(self, arguments: tuple[Any, ...], devices: Sequence[str | None], size: int):
+        self._arguments = arguments
+        self._devices = devices
+        self._free_slots = list(range(size - 1, -1, -1))
+        self.workers: dict[Connection, _Worker[T]] = {}
+
+    def for_new_job(self) -> Connection | None:
+        """A worker with nothing to do, a new one where there may be one more, or None."""
+        for connection, worker in self.workers.items():
+            if worker.job is None:
+                return connection
+        return self._start(self._free_slots.pop()) if self._free_slots else None
+
+    def give(self, connection: Connection, job: _Job[T]) -> None:
+        """Hand over a job. To one that has just died it is handed in vain, which its pipe's end will tell."""
+        self.workers[connection].job = job
+        with suppress(OSError):
+            connection.send(job.task)
+
+    def bury(self, connection: Connection) -> _Worker[T]:
+        """Take a dead worker off; its slot, and so its device, is free again."""
+        worker = self.workers.pop(connection)
+        connection.close()
+        worker.process.join(_STOP_SECONDS)
+        self._free_slots.append(worker.slot)
+        return worker
+
+    def stop(self) -> None:
+        """End all processes, whatever they are at."""
+        for connection, worker in self.workers.items():
+            connection.close()
+            worker.process.terminate()
+        for worker in self.workers.values():
+            worker.process.join(_STOP_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self.workers.clear()
+
+    def _start(self, slot: int) -> Connection:
+        context = multiprocessing.get_context("spawn")  # CUDA does not live through a fork
+        ours, theirs = context.Pipe()
+        device = self._devices[slot % len(self._devices)]
+        process = context.Process(target=_serve, args=(theirs, device, *self._arguments), daemon=True)
+        with _interrupts_ignored():
+            process.start()
+        theirs.close()  # so that ours ends when the process does
+        self.workers[ours] = _Worker(slot, process)
+        return ours
+
+
+def run_processes(
+    tasks: Iterable[T],
+    make_pipe: MakePipe,
+    work: Work[T, R],
+    workers: int,
+    threads: int | None,
+    devices: Sequence[str | None],
+    attempts: int,
+    on_step: Callable[[T, int, int], None] | None,
+) -> Generator[Outcome[T, R]]:
+    """`engine.run` with worker processes; its docstring says what the arguments are."""
+    fresh = iter(tasks)
+    again: deque[_Job[T]] = deque()
+    deaths_while_loading = 0
+    crew: _Crew[T] = _Crew((make_pipe, work, threads, on_step is not None), devices, workers)
+
+    def next_job() -> _Job[T] | None:
+        if again:
+            return again.popleft()
+        return next((_Job(task) for task in fresh), None)
+
+    try:
+        while True:
+            while (connection := crew.for_new_job()) is not None:
+                if (job := next_job()) is None:
+                    break
+                crew.give(connection, job)
+            busy = [connection for connection, worker in crew.workers.items() if worker.job is not None]
+            if not busy:
+                return
+            for connection in wait(busy):
+                assert isinstance(connection, Connection)
+                worker = crew.workers[connection]
+                job = worker.job
+                assert job is not None
+                try:
+                    kind, *rest = connection.recv()
+                except (EOFError, OSError):
+                    crew.bury(connection)
+                    if worker.ready:
+                        job.deaths += 1
+                    else:
+                        deaths_while_loading += 1
+                    ended = _ending(worker.process.exitcode)
+                    if deaths_while_loading == attempts:
+                        raise RedilateError(
+                            f"{attempts} worker processes in a row {ended} while they loaded the model; "
+                            "fewer workers need less memory"
+                        ) from None
+                    if job.deaths < attempts:
+                        again.append(job)
+                    else:
+                        cause = f"{attempts} worker processes {ended} over it, one after another"
+                        yield Outcome(job.task, None, cause, None)
+                    continue
+                if kind == _READY:
+                    worker.ready, deaths_while_loading = True, 0
+                elif kind == _REFUSED:
+                    raise RedilateError(rest[0])
+                elif kind == _STEP and on_step is not None:
+                    on_step(job.task, *rest)
+                elif kind == _OUTCOME:
+                    worker.job = None
+                    yield Outcome(job.task, *rest)
+    finally:
+        crew.stop()
+
+
+def _serve(
+    connection: Connection,
+    device: str | None,
+    make_pipe: MakePipe,
+    work: Work[Any, Any],
+    threads: int | None,
+    steps: bool,
+) -> None:
+    """A worker's life: load, then one task after another until our end of the pipe is gone."""
+    sys.stdout = sys.stderr  # whatever a library prints: stdout is the command's answer
+    try:
+        with torch_threads(threads):
+            try:
+                pipe = make_pipe(device)
+            except RedilateError as error:
+                connection.send((_REFUSED, str(error)))
+                return
+            except Exception as error:
+                cause = f"a worker could not load the model: {type(error).__name__}: {error}"
+                connection.send((_REFUSED, cause))
+                return
+            connection.send((_READY,))
+            report = partial(_report, connection) if steps else None
+            while True:
+                outcome = attempt(work, pipe, connection.recv(), report)
+                connection.send((_OUTCOME, outcome.result, outcome.cause, outcome.worker))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the other side has ended
+
+
+def _report(connection: Connection, done: int, total: int) -> None:
+    connection.send((_STEP, done, total))
+
+
+def _ending(code: int | None) -> str:
+    """How a process ended, in words: `were killed by SIGKILL`."""
+    if code is not None and code < 0:
+        return f"were killed by {signal.Signals(-code).name}"
+    return f"ended with code {code}"
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """What starts in this `with` never hears Ctrl-C, which a terminal sends to all: stopping workers is our part."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's alone
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,213 @@
+"""The same work on a Ray cluster: Ray Data with an actor pool, a pipeline for each GPU or for each share of the CPUs.
+
+Pictures travel through Ray's object store to the process that asked, which alone writes: machines need share no disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import RedilateError
+from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt
+
+if TYPE_CHECKING:
+    import numpy as np
+    import ray
+    from ray.data import Dataset
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Tasks are put into the object store so many at a time.
+_CHUNK = 1000
+
+
+def run_on_ray(
+    tasks: Iterable[T],
+    make_pipe: MakePipe,
+    work: Work[T, R],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    attempts: int = ATTEMPTS,
+) -> Generator[Outcome[T, R]]:
+    """`engine.run` on the actors of a Ray cluster; outcomes come in the order in which they end.
+
+    Unlike there, `tasks` is read to its end first, into Ray's object store, which spills to disk: about 0.2 kB a task.
+    From then on Ray Data's back-pressure holds: an actor has one task at a time, and waits while its last outcomes
+    are not taken. Redilate must be installed on every machine of the cluster.
+
+    Args:
+        tasks, make_pipe, work: as for `engine.run`; all must pickle.
+        address: as for `ray.init`: "auto", "host:port", "ray://host:port", or "local" for a cluster of this machine
+            that lasts as long as the run. None, or any where Ray is connected already: the one that it is connected to.
+        workers: actors; None: one for each GPU of the cluster, or, where it has none, for each `threads` CPUs.
+        threads: for torch in each actor, and the CPUs that it takes up.
+        device: given to `make_pipe`.
+        attempts: how many actors may die over one task; its outcome is then a cause, at the end of all.
+
+    Raises:
+        RedilateError: without the extra `batch`, for a cluster that is not there or too small, and where `make_pipe`
+            fails.
+    """
+    with _connected(address):
+        import ray
+        from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
+
+        chunks, count = _put(tasks)
+        if not count:
+            return
+        pool = _pool_size(workers, threads)
+        resources = {"num_gpus": 1, "num_cpus": 1} if _gpus() else {"num_cpus": threads}
+        with _settings(DataContext.get_current()):
+            outcomes = (
+                from_arrow_refs(chunks)
+                # CPUs may all be taken up by actors; splitting a chunk of tasks needs next to nothing of one.
+                .flat_map(_split, num_cpus=0)
+                .map_batches(
+                    _Actor,
+                    fn_constructor_args=(make_pipe, work, threads, device),
+                    batch_size=1,
+                    batch_format="numpy",
+                    compute=ActorPoolStrategy(size=min(pool, count), max_tasks_in_flight_per_actor=1),
+                    max_restarts=-1,
+                    max_task_retries=attempts - 1,
+                    **resources,
+                )
+            )
+            ended = bytearray(count)
+            for number, outcome in _take(outcomes):
+                ended[number] = 1
+                yield outcome
+        for number in (number for number in range(count) if not ended[number]):
+            task = pickle.loads(ray.get(chunks[number // _CHUNK])["task"][number % _CHUNK].as_py())
+            yield Outcome(task, None, f"{attempts} actors died over it, one after another", None)
+
+
+class _Actor:
+    """One pipeline on one GPU or share of the CPUs, made when the first task comes."""
+
+    def __init__(self, make_pipe: MakePipe, work: Work[Any, Any], threads: int, device: str | None):
+        self._make_pipe = make_pipe
+        self._work = work
+        self._threads = threads
+        self._device = device
+        self._pipe: Any = None
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        """One task in, one outcome or the reason why there is no pipeline out; all pickled."""
+        number, task = int(batch["number"][0]), pickle.loads(batch["task"][0])
+        refusal, outcome = self._load(), None
+        if refusal is None:
+            outcome = attempt(self._work, self._pipe, task, None)
+        return {"number": [number], "ended": [pickle.dumps((refusal, outcome))]}
+
+    def _load(self) -> str | None:
+        """Make the pipeline, unless it is there; what stands against it."""
+        if self._pipe is not None:
+            return None
+        import torch
+
+        torch.set_num_threads(self._threads)
+        try:
+            self._pipe = self._make_pipe(self._device)
+        except RedilateError as error:
+            return str(error)
+        except Exception as error:
+            return f"an actor could not load the model: {type(error).__name__}: {error}"
+        return None
+
+
+def _put(tasks: Iterable[Any]) -> tuple[list[ray.ObjectRef], int]:
+    """The tasks, pickled and numbered, as Arrow tables in the object store."""
+    import pyarrow
+    import ray
+
+    chunks, count, rest = [], 0, iter(tasks)
+    while pickled := [pickle.dumps(task) for task in islice(rest, _CHUNK)]:
+        table = pyarrow.table({"number": range(count, count + len(pickled)), "task": pickled})
+        chunks.append(ray.put(table))
+        count += len(pickled)
+    return chunks, count
+
+
+def _split(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row as it is: with the block size of `_settings` it is a block, and so an actor's task, of its own."""
+    return [row]
+
+
+def _take(outcomes: Dataset) -> Iterator[tuple[int, Outcome[Any, Any]]]:
+    """What the actors return, as soon as it is there. RedilateError as soon as one of them has no pipeline."""
+    for row in outcomes.iter_rows():
+        refusal, outcome = pickle.loads(row["ended"])
+        if refusal is not None:
+            raise RedilateError(refusal)
+        yield row["number"], outcome
+
+
+def _gpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def _pool_size(workers: int | None, threads: int) -> int:
+    import ray
+
+    gpus, cpus = _gpus(), int(ray.cluster_resources().get("CPU", 0))
+    most, what = (
+        (gpus, f"{gpus} GPUs") if gpus else (cpus // threads, f"{cpus} CPUs for {threads} threads each")
+    )
+    if most < (workers or 1):
+        raise RedilateError(f"the Ray cluster has {what}: {workers or 1} workers are too many, {most} work")
+    return workers or most
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[None]:
+    """A connection to Ray: the one that there is, or one for the time of the `with`."""
+    try:
+        import ray
+        import ray.data  # with pyarrow
+    except ImportError as error:
+        raise RedilateError("Ray is not installed: pip install 'redilate[batch]'") from error
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise RedilateError(f"there is no Ray cluster at {address!r}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _settings(context: Any) -> Iterator[None]:
+    """Ray Data as this work wants it, for the time of the `with`."""
+    wanted = {
+        "target_max_block_size": 1,  # bytes: each row a block, so that each picture leaves its actor when it is done
+        "max_errored_blocks": -1,  # a task over which all attempts died does not end the others
+        "enable_progress_bars": False,
+    }
+    before = {name: getattr(context, name) for name in wanted}
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        logger.setLevel(level)

@@ -1,0 +1,242 @@
+"""The folder of a batch: its pictures, each there whole or not at all, and the manifest that says what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Self
+
+from filelock import FileLock, Timeout
+
+from ..errors import RedilateError
+from .index import Index
+from .tasks import Fault, Task
+
+SETTINGS, MANIFEST, FAILURES, LOCK = "batch.json", "manifest.jsonl", "failures.jsonl", ".lock"
+SUFFIX = ".png"
+
+# The settings inside a picture; RedilateError where there are none.
+ReadSettings = Callable[[Path], Mapping[str, Any]]
+
+
+class Store:
+    """A folder that one run at a time writes to.
+
+    `<id>.png`: the pictures. `manifest.jsonl`: a line for each, in the order they were finished; where an id stands
+    twice, the later line holds. `failures.jsonl`: what the last run could not do, and why. `batch.json`: the settings
+    that all pictures here share.
+
+    A picture takes its place in one step and gets its line after that. A run that is killed between the two leaves a
+    picture without a line, which the next run knows by the settings inside it; one killed while it writes a line
+    leaves a torn one, which the next run cuts off.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], read: ReadSettings, *, writing: bool = True
+    ):
+        """Nothing is touched before the store is entered (`with`).
+
+        Args:
+            folder: where the pictures go; made if need be, its parent not.
+            settings: plain JSON data that all pictures of the folder must share.
+            read: gives the settings inside a picture.
+            writing: False only looks, and may do so while another run writes.
+        """
+        self.folder = folder
+        self._settings = dict(settings)
+        self._read = read
+        self._writing = writing
+        self._made = Index()  # id → digest
+        self._manifest: IO[bytes] | None = None
+        self._failures: IO[str] | None = None
+        self._lock = FileLock(folder / LOCK, blocking=False)
+
+    def __enter__(self) -> Self:
+        """Make the folder ready and know what it holds.
+
+        Raises:
+            RedilateError: a file in the folder's place, no parent, no leave to write there, another run that is
+                writing, or pictures there that were made with other settings.
+        """
+        check_folder(self.folder)
+        try:
+            if self._writing:
+                self.folder.mkdir(exist_ok=True)
+                self._lock.acquire()
+            self._check_settings()
+            for line in self.records():
+                self._made.put(line["id"], line["digest"])
+            if self._writing:
+                _replace(self.folder / SETTINGS, json.dumps(self._settings, indent=2).encode() + b"\n")
+                self._manifest = _open_lines(self.folder / MANIFEST)
+                self._failures = (self.folder / FAILURES).open("w", encoding="utf-8")
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, Timeout):
+                raise RedilateError(
+                    f"another batch is writing to {str(self.folder)!r}: wait for it"
+                ) from error
+            if isinstance(error, OSError):
+                raise RedilateError(f"can't write to {str(self.folder)!r}: {error.strerror}") from error
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._manifest, self._failures):
+            if file is not None:
+                file.close()
+        self._manifest = self._failures = None
+        self._made.close()
+        self._lock.release()
+
+    def _check_settings(self) -> None:
+        try:
+            kept = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise RedilateError(f"{self.folder / SETTINGS} is not JSON: {error}") from error
+        names = dict.fromkeys([*self._settings, *kept])
+        other = [
+            f"{name} {kept.get(name)!r} and not {self._settings.get(name)!r}"
+            for name in names
+            if kept.get(name) != self._settings.get(name)
+        ]
+        if other:
+            raise RedilateError(
+                f"{str(self.folder)!r} holds a batch with {', '.join(other)}: use its settings, or another folder"
+            )
+
+    def path(self, task: Task) -> Path:
+        """Where the task's picture is kept."""
+        return self.folder / f"{task.id}{SUFFIX}"
+
+    def has(self, task: Task) -> bool:
+        """Whether the task's picture is there.
+
+        Raises:
+            RedilateError: another picture is in its place; it is never overwritten.
+        """
+        path = self.path(task)
+        if not path.exists():
+            return False
+        digest = self._made.get(task.id)
+        if digest is None:
+            digest = self._read(path).get("task", {}).get("digest")
+            if digest == task.digest:
+                self._record(task, None)
+        if digest != task.digest:
+            raise RedilateError(
+                f"{path} was made for another prompt, seed or size: give the row another id, or delete the picture"
+            )
+        return True
+
+    def keep(self, task: Task, picture: bytes, seconds: float) -> None:
+        """Write the picture, then its line; OSError where the disk does not take it."""
+        _replace(self.path(task), picture)
+        self._record(task, seconds)
+
+    def fail(self, fault: Fault) -> None:
+        """Write down what could not be done."""
+        if self._failures is not None:
+            self._failures.write(json.dumps(asdict(fault)) + "\n")
+            self._failures.flush()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The lines of the manifest, oldest first; a torn last one is left out."""
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise RedilateError(f"{path}, line {number}, is not JSON: {error}") from error
+
+    def write_parquet(self) -> Path:
+        """The manifest as `manifest.parquet` beside it, one row for each id; needs pyarrow."""
+        import pyarrow
+        from pyarrow import parquet
+
+        schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in _COLUMNS.items()])
+        last = Index()  # id → number of the line that holds
+        for number, line in enumerate(self.records()):
+            last.put(line["id"], str(number))
+        path = self.folder / "manifest.parquet"
+        temporary = _temporary(path)
+        with parquet.ParquetWriter(temporary, schema) as writer:
+            held = (line for number, line in enumerate(self.records()) if last.get(line["id"]) == str(number))
+            while lines := list(islice(held, 1024)):
+                writer.write_table(pyarrow.Table.from_pylist(lines, schema))
+        os.replace(temporary, path)
+        return path
+
+    def _record(self, task: Task, seconds: float | None) -> None:
+        self._made.put(task.id, task.digest)
+        if self._manifest is not None:  # a dry run only looks
+            line = asdict(task) | {"file": self.path(task).name, "digest": task.digest, "seconds": seconds}
+            self._manifest.write(json.dumps(line).encode() + b"\n")
+            self._manifest.flush()
+
+
+# The manifest's fields and their Arrow types.
+_COLUMNS = {
+    "id": "string",
+    "row": "int64",
+    "prompt": "string",
+    "seed": "int64",
+    "width": "int64",
+    "height": "int64",
+    "steps": "int64",
+    "guidance": "float64",
+    "negative": "string",
+    "file": "string",
+    "digest": "string",
+    "seconds": "float64",
+}
+
+
+def check_folder(folder: Path) -> None:
+    """RedilateError for a file in the folder's place, or no parent to make it in."""
+    if folder.exists() and not folder.is_dir():
+        raise RedilateError(f"{str(folder)!r} is a file; name a folder for the pictures")
+    if not folder.absolute().parent.is_dir():
+        raise RedilateError(f"there is no folder {str(folder.absolute().parent)!r}")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put `data` at `path` in one step: also after a power cut there is the old file or the new one."""
+    temporary = _temporary(path)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path`, always the same: a run that was killed leaves nothing that the next does not use up."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _open_lines(path: Path) -> IO[bytes]:
+    """The file, ready for further lines, without the torn one that a killed run may have left at its end."""
+    file = path.open("a+b")
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    file.truncate(end)
+    return file
