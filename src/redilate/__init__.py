@@ -18,6 +18,7 @@ from .errors import RedilateError
 
 if TYPE_CHECKING:
     from .core.dispersion import dispersion_matrix
+    from .decoding.decode import decode, encode
     from .generation.generate import Generation, generate
     from .pipelines.apply import Handle, apply, plan_for, remove
     from .pipelines.loading import load
@@ -32,7 +33,9 @@ __all__ = [
     "Plan",
     "RedilateError",
     "apply",
+    "decode",
     "dispersion_matrix",
+    "encode",
     "generate",
     "load",
     "plan_for",
@@ -46,7 +49,9 @@ _HOMES = {
     "NoiseDamping": "plans.plan",
     "Plan": "plans.plan",
     "apply": "pipelines.apply",
+    "decode": "decoding.decode",
     "dispersion_matrix": "core.dispersion",
+    "encode": "decoding.decode",
     "generate": "generation.generate",
     "load": "pipelines.loading",
     "plan_for": "pipelines.apply",
