@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..errors import RedilateError
 from .layers import pointwise
-from .passes import Limits, Tick, run, size_after
+from .passes import Limits, Tick, least_room, run, size_after
 from .steps import Step, decoder_steps, encoder_steps
 
 OnProgress = Callable[[int, int], None]
 
 _MIB = 2**20
 # A strip that stays in a processor's cache on its way through several layers; a GPU wants more work at a time.
-_STRIP_ON_CPU, _STRIP_ELSEWHERE = 16 * _MIB, 128 * _MIB
+_STRIP_ON_CPU, _STRIP_ELSEWHERE = 16 * _MIB, 64 * _MIB
 
 
 @torch.inference_mode()
@@ -116,6 +116,17 @@ def moments(
     return next(pointwise([out], vae.quant_conv))
 
 
+def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int:
+    """About how many bytes `decode` holds at its peak for latents of height × width, without the weights.
+
+    Raises:
+        RedilateError: as `decode`.
+    """
+    start = torch.empty((1, vae.config.latent_channels, height, width), dtype=working_type(vae), device="meta")
+    # Counted on tensors without data, a pass with its shortcuts and halos holds up to sixteen strips.
+    return least_room(decoder_steps(vae), start) + 16 * _strip_bytes(device)
+
+
 def unscale(vae: Any, latents: Tensor) -> Tensor:
     """Latents as a U-Net has them → as `vae.decode` takes them, as diffusers' pipelines do it."""
     config = vae.config
@@ -156,8 +167,11 @@ def _statistics(config: Any, like: Tensor) -> tuple[Tensor | None, Tensor | None
 
 
 def _limits(like: Tensor, room: int | None, storage: torch.device | str | None) -> Limits:
-    strip = _STRIP_ON_CPU if like.device.type == "cpu" else _STRIP_ELSEWHERE
-    return Limits(strip, room, None if storage is None else torch.device(storage))
+    return Limits(_strip_bytes(like.device), room, None if storage is None else torch.device(storage))
+
+
+def _strip_bytes(device: torch.device) -> int:
+    return _STRIP_ON_CPU if device.type == "cpu" else _STRIP_ELSEWHERE
 
 
 def _run(

@@ -16,7 +16,9 @@ from ..core.patch import find_patch
 from ..errors import RedilateError
 from ..pipelines.apply import apply, check_size, plan_for
 from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
+from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
 
 Method = Literal["redilate", "direct"]
@@ -56,9 +58,12 @@ def generate(
     method: Method = "redilate",
     plan: Plan | None = None,
     native_size: int | Size | None = None,
+    sequential: bool = False,
     on_step: OnStep | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
+
+    A picture that is large for the device is decoded in strips (`redilate.decode`), equal within rounding.
 
     Args:
         pipe: a diffusers text-to-image pipeline with a U-Net. It is left as it was, also after an exception; one
@@ -71,6 +76,7 @@ def generate(
         method: "redilate", or "direct" for plain inference at that size.
         plan: for "redilate"; None: what `plan_for` says.
         native_size: as for `apply`.
+        sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
 
     Raises:
@@ -82,10 +88,14 @@ def generate(
     height = native_height if height is None else height
     check_size(width, height, scale)
     _check(prompt, steps, count, method, plan)
+    check_memory(pipe, width, height, guided=guidance > 1, sequential=sequential)
     seeds = [seed + index for index in range(count)]
     started = time.monotonic()
     images = []
-    with _patched(pipe, method, plan, width, height, native_size) as used:
+    with (
+        _patched(pipe, method, plan, width, height, native_size) as used,
+        sparing(pipe, width, height, sequential=sequential),
+    ):
         for done, one in enumerate(seeds):
             extra = _progress(pipe, done, steps, count, on_step)
             result = pipe(

@@ -46,6 +46,9 @@ def generate(
     count: Annotated[
         int, typer.Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")
     ] = 1,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
+    ] = False,
     scheduler: Annotated[
         str | None,
         typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
@@ -80,6 +83,7 @@ def generate(
                         negative=negative,
                         method=method,
                         plan=plan_read,
+                        sequential=sequential,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
                     )
                     _save(path, one.images[0], one.settings | {"model": model_name(model)})
