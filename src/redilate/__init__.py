@@ -18,6 +18,7 @@ from .errors import RedilateError
 
 if TYPE_CHECKING:
     from .core.dispersion import dispersion_matrix
+    from .decoding.decode import decode, encode
     from .generation.enlarge import enlarge
     from .generation.generate import Generation, generate
     from .generation.stages import Relay, Stage
@@ -36,7 +37,9 @@ __all__ = [
     "Relay",
     "Stage",
     "apply",
+    "decode",
     "dispersion_matrix",
+    "encode",
     "enlarge",
     "generate",
     "load",
@@ -53,8 +56,10 @@ _HOMES = {
     "Relay": "generation.stages",
     "Stage": "generation.stages",
     "apply": "pipelines.apply",
+    "decode": "decoding.decode",
     "dispersion_matrix": "core.dispersion",
     "enlarge": "generation.enlarge",
+    "encode": "decoding.decode",
     "generate": "generation.generate",
     "load": "pipelines.loading",
     "plan_for": "pipelines.apply",

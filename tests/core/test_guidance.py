@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from redilate.core.guidance import GuidanceLayout, damp, take_unconditional
+from redilate.core.guidance import GuidanceLayout, add_delta, damping_delta, take_unconditional
+
+
+def damp(strong, mild, layout, channels=None):
+    return add_delta(strong, damping_delta(strong, mild, layout, channels), layout)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 7.5])

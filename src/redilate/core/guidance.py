@@ -11,6 +11,7 @@ coefficients sum to 1 gives its own result + Δ, which is the equation: ε̃(∅
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,21 +67,51 @@ def _map(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return tree
 
 
-def damp(strong: Tensor, mild: Tensor, layout: GuidanceLayout, channels: int | None = None) -> Tensor:
-    """Add Δ to every chunk of `strong`.
+def damping_delta(
+    strong: Tensor, mild: Tensor, layout: GuidanceLayout, channels: int | None = None
+) -> Tensor:
+    """Δ, (b, C, …).
 
     Args:
         strong: ε̃'s output on the whole batch, (chunks · b, C, …).
         mild: ε's output on the ∅ part, (b, C, …).
         channels: how many leading channels are the prediction; the rest (a learned variance) is left alone.
             None: all of them.
-
-    Returns:
-        A tensor of the shape of `strong`.
     """
     part = mild.shape[0]
     first = layout.unconditional * part
     delta = mild - strong[first : first + part]
     if channels is not None and channels < delta.shape[1]:
         delta = torch.cat([delta[:, :channels], torch.zeros_like(delta[:, channels:])], dim=1)
+    return delta
+
+
+def add_delta(strong: Tensor, delta: Tensor, layout: GuidanceLayout) -> Tensor:
+    """Δ added to every chunk of `strong`."""
     return strong + delta.repeat(layout.chunks, *[1] * (strong.dim() - 1))
+
+
+@dataclass(frozen=True)
+class KeptDelta:
+    """A Δ that later, less noisy calls of the same generation may use: it changes slowly with the noise level.
+
+    Attributes:
+        delta: (b, C, …).
+        noise_level: that it was worked out at.
+        condition: the text embeddings of the call. A pipeline makes them once and hands the same tensor to every
+            step, so another tensor is another generation.
+    """
+
+    delta: Tensor
+    noise_level: float
+    condition: weakref.ref[Tensor]
+
+    def serves(self, noise_level: float, within: float, shape: tuple[int, ...], condition: Any) -> bool:
+        """Whether Δ may be used at `noise_level` for a ∅ part of `shape`, if it holds for less than `within` below."""
+        return (
+            0 < self.noise_level - noise_level < within
+            and self.delta.shape[0] == shape[0]
+            and self.delta.shape[2:] == shape[2:]
+            and condition is not None
+            and self.condition() is condition
+        )

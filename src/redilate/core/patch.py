@@ -6,6 +6,7 @@ convolution's dilation; after it, where ND-CFG asks for it, they evaluate the mi
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +15,14 @@ from torch import Tensor, nn
 
 from .conv import Dispersion, RedilatedConv2d, exchange, restore, set_factor
 from .geometry import Dilation, Fractional
-from .guidance import GuidanceLayout, copy_containers, damp, take_unconditional
+from .guidance import (
+    GuidanceLayout,
+    KeptDelta,
+    add_delta,
+    copy_containers,
+    damping_delta,
+    take_unconditional,
+)
 
 _MARK = "_redilate_patch"
 
@@ -24,6 +32,8 @@ class Redilating(Protocol):
 
     @property
     def fractional(self) -> Fractional: ...
+    @property
+    def damping_reuse(self) -> float: ...
     @property
     def dispersions(self) -> Mapping[str, Dispersion]: ...
     def dilations(self, noise_level: float, /) -> Mapping[str, Dilation]: ...
@@ -59,13 +69,15 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class _Damping:
-    """The second evaluation that a call has still to make."""
+    """The second evaluation that a call has still to make, or the Δ that spares it."""
 
     dilations: Mapping[str, Dilation]
     layout: GuidanceLayout
     batch: int
+    noise_level: float
     args: tuple
     kwargs: dict
+    delta: Tensor | None = None
 
 
 class Patch:
@@ -91,6 +103,7 @@ class Patch:
         self._exchanged: dict[str, list[nn.Conv2d]] = {}
         self._inside = False  # the mild evaluation calls the root again, hooks and all
         self._pending: _Damping | None = None
+        self._kept: KeptDelta | None = None
         self._compiled: Callable[..., Any] | None = None
         self._hooks = []
         if entrance is None and root._compiled_call_impl is not None:
@@ -112,7 +125,7 @@ class Patch:
         if self._compiled is not None:
             self._root._compiled_call_impl, self._compiled = self._compiled, None
         self._release()
-        self._pending = None
+        self._pending = self._kept = None
         if self._root.__dict__.get(_MARK) is self:
             del self._root.__dict__[_MARK]
 
@@ -158,9 +171,9 @@ class Patch:
         if self._inside:
             return
         self._pending = None
-        sample = _argument(args, kwargs, 0, "sample")
+        sample = argument_of(args, kwargs, 0, "sample")
         plan = self.use((sample.shape[-2], sample.shape[-1]))
-        noise_level = self._around.noise_level(_argument(args, kwargs, 1, "timestep"))
+        noise_level = self._around.noise_level(argument_of(args, kwargs, 1, "timestep"))
         mild = plan.mild_dilations(noise_level)
         if self.mild and mild is not None:
             self._set(mild)
@@ -168,28 +181,46 @@ class Patch:
         self._set(plan.dilations(noise_level))
         layout = self._around.guidance() if mild is not None else None
         if mild is None or layout is None or sample.shape[0] % layout.chunks:
+            self._kept = None
+            return
+        part = (sample.shape[0] // layout.chunks, *sample.shape[1:])
+        kept, condition = self._kept, _condition(args, kwargs)
+        if kept is not None and kept.serves(noise_level, plan.damping_reuse, part, condition):
+            self._pending = _Damping(mild, layout, sample.shape[0], noise_level, (), {}, kept.delta)
             return
         args, kwargs = copy_containers((args, kwargs))
-        self._pending = _Damping(mild, layout, sample.shape[0], args, kwargs)
+        self._kept = None
+        self._pending = _Damping(mild, layout, sample.shape[0], noise_level, args, kwargs)
 
     def _after(self, root: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         if self._inside or self._pending is None:
             return output
         damping, self._pending = self._pending, None
         if output is None:  # the network raised
+            self._kept = None
             return None
+        strong = sample_of(output)
+        delta = damping.delta if damping.delta is not None else self._delta(root, damping, strong)
+        return with_sample(output, add_delta(strong, delta, damping.layout))
+
+    def _delta(self, root: nn.Module, damping: _Damping, strong: Tensor) -> Tensor:
+        """Evaluate the mild network; keep Δ where the plan lets later calls use it."""
         layout, inputs = damping.layout, (damping.args, damping.kwargs)
         if not layout.whole:
             inputs = take_unconditional(inputs, damping.batch, layout)
         self._set(damping.dilations)
         self._inside = True
         try:
-            mild = _sample(root(*inputs[0], **inputs[1]))
+            mild = sample_of(root(*inputs[0], **inputs[1]))
         finally:
             self._inside = False
         if layout.whole:
             mild = take_unconditional(mild, damping.batch, layout)
-        return _with_sample(output, damp(_sample(output), mild, layout, self._around.channels))
+        delta = damping_delta(strong, mild, layout, self._around.channels)
+        condition = _condition(damping.args, damping.kwargs)
+        if self.plan is not None and self.plan.damping_reuse > 0 and condition is not None:
+            self._kept = KeptDelta(delta, damping.noise_level, weakref.ref(condition))
+        return delta
 
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
         """What the hooks do, around a network that was compiled in place."""
@@ -200,7 +231,7 @@ class Patch:
         try:
             output = self._compiled(*args, **kwargs)
         except BaseException:
-            self._pending = None
+            self._pending = self._kept = None
             raise
         return self._after(self._root, args, kwargs, output)
 
@@ -215,15 +246,20 @@ def _structure(root: nn.Module) -> int:
     return sum(2 if "forward" in module.__dict__ else 1 for module in root.modules())
 
 
-def _argument(args: tuple, kwargs: dict, place: int, name: str) -> Any:
+def argument_of(args: tuple, kwargs: dict, place: int, name: str) -> Any:
     return args[place] if len(args) > place else kwargs[name]
 
 
-def _sample(output: Any) -> Tensor:
+def _condition(args: tuple, kwargs: dict) -> Tensor | None:
+    found = args[2] if len(args) > 2 else kwargs.get("encoder_hidden_states")
+    return found if isinstance(found, Tensor) else None
+
+
+def sample_of(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output.sample
 
 
-def _with_sample(output: Any, sample: Tensor) -> Any:
+def with_sample(output: Any, sample: Tensor) -> Any:
     """`output` with its sample exchanged: a tuple or one of diffusers' output classes."""
     if isinstance(output, tuple):
         return (sample, *output[1:])

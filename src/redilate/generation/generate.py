@@ -14,7 +14,9 @@ from PIL import Image
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
+from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
+from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
 from .patched import Method, patched
 from .relay import Runner, unit_of
@@ -62,10 +64,13 @@ def generate(
     relay: Relay | None = None,
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
+    sequential: bool = False,
     on_step: OnStep | None = None,
     on_preview: OnPreview | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
+
+    A picture that is large for the device is decoded in strips (`redilate.decode`), equal within rounding.
 
     Args:
         pipe: a diffusers text-to-image pipeline with a U-Net. It is left as it was, also after an exception; one
@@ -82,6 +87,7 @@ def generate(
         relay: the settings of a relay; None: the defaults.
         native_size: as for `apply`.
         extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`, …
+        sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
         on_preview: called with each picture of a relay at native size, before its first large step.
 
@@ -94,6 +100,7 @@ def generate(
     height = native[0] if height is None else height
     check_size(width, height, scale)
     _check(prompt, steps, count, method, mode, plan, relay)
+    check_memory(pipe, width, height, guided=guidance > 1, sequential=sequential)
     seeds = [seed + index for index in range(count)]
     first, runner = (height, width), None
     if mode == "relay" and height * width > native[0] * native[1]:
@@ -116,7 +123,10 @@ def generate(
     used: Plan | None = None
     for index, one in enumerate(seeds):
         report = _reporter(on_step, index * total, count * total)
-        with patched(pipe, method, None if runner else plan, first[1], first[0], native_size) as first_plan:
+        with (
+            patched(pipe, method, None if runner else plan, first[1], first[0], native_size) as first_plan,
+            sparing(pipe, first[1], first[0], sequential=sequential),
+        ):
             result = pipe(
                 prompt=prompt,
                 negative_prompt=negative,
@@ -133,7 +143,8 @@ def generate(
             on_preview(image)
         if runner:
             further = _reporter(on_step, index * total + steps, count * total)
-            image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
+            with sparing(pipe, width, height, sequential=sequential):
+                image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
         used = runner.plan if runner else first_plan
         images.append(image)
     settings = settings_of(

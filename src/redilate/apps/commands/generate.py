@@ -55,6 +55,9 @@ def generate(
     count: Annotated[
         int, typer.Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")
     ] = 1,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
+    ] = False,
     scheduler: Annotated[
         str | None,
         typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
@@ -86,6 +89,8 @@ def generate(
             planned: dict[str, Any] = {} if plan is None else {"plan": redilate.Plan.read(plan)}
             if mode == "relay":
                 planned["mode"] = mode
+            if sequential:
+                planned["sequential"] = True
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             width, height = asked or native_size(pipe)[::-1]
             made = []

@@ -26,7 +26,7 @@ def plan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the plan for a model and a size: which convolutions are dilated, how far, until which noise level."""
+    """Show the plan for a model and a size, block by block, and the memory that the size needs."""
     with one_line_endings():
         width, height = parse_size(size)
         if output is not None:
@@ -35,7 +35,10 @@ def plan(
             import redilate
 
             pipe = load_pipeline(model, device="cpu", quiet=as_json)
+            from redilate.pipelines.memory import memory_for
+
             made = redilate.plan_for(pipe, width=width, height=height, preset=preset)
+            memory = None if as_json else memory_for(pipe, width, height)
         if output is not None:
             made.write(output)
-        print(made.model_dump_json() if as_json else made)
+        print(made.model_dump_json() if as_json else f"{made}\n{memory}")

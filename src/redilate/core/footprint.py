@@ -1,0 +1,73 @@
+"""How much memory a computation holds at its peak, found by running it on tensors without data.
+
+A network on torch's "meta" device makes every tensor's shape and type but no contents: in a second, and in no memory,
+it shows what would be alive at each moment. What a kernel takes inside itself (a convolution's workspace, a layout
+changed on the way) does not show.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+
+class _Alive(TorchDispatchMode):
+    """Adds up the storages that operations make, for as long as each lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {id(tensor) for tensor in tree_iter((args, kwargs)) if isinstance(tensor, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, Tensor) and id(tensor) not in given:
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._seen:
+            return
+        self._seen.add(storage)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._release, size).atexit = False
+
+    def _release(self, size: int) -> None:
+        self.now -= size
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as the fused kernels do it, which never write the scores out."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            query, _, value = (
+                args[:3] if len(args) >= 3 else (kwargs[key] for key in ("query", "key", "value"))
+            )
+            return torch.empty_like(query[..., :1]).expand(*query.shape[:-1], value.shape[-1]).contiguous()
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def peak_bytes(run: Callable[[], object]) -> int:
+    """Bytes of the tensors that `run` makes, at the moment when most are alive; its inputs and weights not included.
+
+    Args:
+        run: a computation on meta tensors.
+    """
+    alive = _Alive()
+    with alive, _FusedAttention():
+        run()
+    return alive.peak

@@ -1,0 +1,53 @@
+"""The mid block's attention over all pixels of the latents, with queries strip by strip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .layers import Normalised, parameters_of
+from .strips import Kept, recut
+
+# Where no fused kernel fits, torch writes the scores out: queries × keys, at most so many at a time.
+_SCORES = 2**29
+
+
+def attend(kept: Kept, attention: Any, width: int, pixels: int) -> Iterator[Tensor]:
+    """A diffusers `Attention` as autoencoders have it: one normalisation, self-attention over pixels, a residual.
+
+    Args:
+        kept: its input, which is read and then drained.
+        attention: the module.
+        width: of the activations.
+        pixels: height × width.
+    """
+    normalised = Normalised(attention.group_norm, kept.moments)
+
+    def projected(strip: Tensor, layer: Any) -> Tensor:
+        weight, bias = parameters_of(layer, strip)
+        return functional.linear(strip.permute(0, 2, 3, 1).flatten(1, 2), weight, bias)
+
+    def heads(tokens: Tensor) -> Tensor:
+        return tokens.unflatten(2, (attention.heads, -1)).transpose(1, 2)
+
+    pairs = [
+        (projected(strip, attention.to_k), projected(strip, attention.to_v))
+        for strip in normalised(kept.read())
+    ]
+    keys, values = (heads(torch.cat(parts, 1)) for parts in zip(*pairs, strict=True))
+    del pairs
+    rows = max(1, _SCORES // (pixels * attention.heads * width))
+    for strip in recut(kept.drain(), rows):
+        normal = next(normalised([strip]))
+        queries = heads(projected(normal, attention.to_q))
+        found = functional.scaled_dot_product_attention(queries, keys, values, scale=attention.scale)
+        weight, bias = parameters_of(attention.to_out[0], found)
+        out = functional.linear(found.transpose(1, 2).flatten(2), weight, bias)
+        out = out.unflatten(1, (strip.shape[2], width)).permute(0, 3, 1, 2)
+        if attention.residual_connection:
+            out = out + strip
+        yield out / attention.rescale_output_factor

@@ -1,0 +1,116 @@
+"""What an autoencoder's half does, read off its modules as a list of steps, and what of it can be done in strips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..errors import RedilateError
+
+SUPPORTED = "AutoencoderKL, as Stable Diffusion 1.5, 2.1 and SDXL have it"
+
+
+@dataclass(frozen=True)
+class Resnet:
+    """A residual block; with `up`, on the output of an upsampler (nearest by 2, then this convolution)."""
+
+    block: Any
+    up: nn.Conv2d | None = None
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The mid block's attention."""
+
+    block: Any
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of its own: the first one, or an upsampler's or downsampler's."""
+
+    conv: nn.Conv2d
+    scale: float = 1.0  # 2 and 0.5: what it does to height and width
+
+
+Step = Resnet | Attention | Convolution
+
+
+def decoder_steps(vae: Any) -> list[Step]:
+    """From latents to what the last normalisation takes.
+
+    Raises:
+        RedilateError: naming what in the autoencoder cannot be done in strips.
+    """
+    decoder = _half(vae, "decoder")
+    steps: list[Step] = [Convolution(conv) for conv in (vae.post_quant_conv,) if conv is not None]
+    steps += [Convolution(decoder.conv_in), *_mid(decoder.mid_block)]
+    up: nn.Conv2d | None = None
+    for block in decoder.up_blocks:
+        _check(block, "UpDecoderBlock2D")
+        for resnet in block.resnets:
+            steps.append(Resnet(_checked(resnet), up))
+            up = None
+        for upsampler in block.upsamplers or ():
+            if upsampler.norm is not None or not upsampler.interpolate or not upsampler.use_conv:
+                raise _cannot(upsampler, "its upsampling is not nearest-neighbour and a convolution")
+            up = upsampler.conv
+    return steps if up is None else [*steps, Convolution(up, 2.0)]
+
+
+def encoder_steps(vae: Any) -> list[Step]:
+    """From a picture to what the last normalisation takes; raises as `decoder_steps`."""
+    encoder = _half(vae, "encoder")
+    steps: list[Step] = [Convolution(encoder.conv_in)]
+    for block in encoder.down_blocks:
+        _check(block, "DownEncoderBlock2D")
+        steps += [Resnet(_checked(resnet)) for resnet in block.resnets]
+        for downsampler in block.downsamplers or ():
+            if downsampler.norm is not None or not downsampler.use_conv or downsampler.padding != 0:
+                raise _cannot(downsampler, "its downsampling does not pad below and to the right alone")
+            steps.append(Convolution(downsampler.conv, 0.5))
+    return [*steps, *_mid(encoder.mid_block)]
+
+
+def _half(vae: Any, name: str) -> Any:
+    half = getattr(vae, name, None)
+    if type(vae).__name__ != "AutoencoderKL" or half is None:
+        raise RedilateError(f"{type(vae).__name__} cannot be run in strips; supported is {SUPPORTED}")
+    if not isinstance(half.conv_norm_out, nn.GroupNorm):
+        raise _cannot(half.conv_norm_out, "it is no GroupNorm")
+    return half
+
+
+def _mid(block: Any) -> Iterator[Step]:
+    _check(block, "UNetMidBlock2D")
+    yield Resnet(_checked(block.resnets[0]))
+    for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
+        if attention is not None:
+            if attention.group_norm is None or attention.spatial_norm is not None:
+                raise _cannot(attention, "its normalisation is no GroupNorm")
+            yield Attention(attention)
+        yield Resnet(_checked(resnet))
+
+
+def _checked(resnet: Any) -> Any:
+    _check(resnet, "ResnetBlock2D")
+    if resnet.time_emb_proj is not None or resnet.upsample is not None or resnet.downsample is not None:
+        raise _cannot(resnet, "it depends on a timestep or changes the size")
+    for conv in (resnet.conv1, resnet.conv2, resnet.conv_shortcut):
+        if conv is not None and not isinstance(conv, nn.Conv2d):
+            raise _cannot(conv, "it is no Conv2d; fuse or remove the adapter")
+        if conv is not None and conv.padding_mode != "zeros":
+            raise _cannot(conv, f"its padding is {conv.padding_mode!r}, not zeros")
+    return resnet
+
+
+def _check(block: Any, name: str) -> None:
+    if type(block).__name__ != name:
+        raise _cannot(block, f"only {name} stands there in {SUPPORTED}")
+
+
+def _cannot(module: Any, why: str) -> RedilateError:
+    return RedilateError(f"the autoencoder's {type(module).__name__} cannot be run in strips: {why}")

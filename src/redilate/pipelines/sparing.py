@@ -1,0 +1,41 @@
+"""What spares memory while a pipeline runs: the decode in strips where it is large, guidance one sample at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ..core.sequential import Sequential
+from ..errors import RedilateError
+from .decoder import decoding_in_strips
+from .families import unet_of
+from .memory import decodes_in_strips
+
+
+@contextmanager
+def sparing(pipe: Any, width: int, height: int, *, sequential: bool = False) -> Iterator[None]:
+    """For the time of the `with`, a picture of width × height pixels takes as little memory as it can.
+
+    Args:
+        pipe: the pipeline, left as it was at the end, also after an exception. One whose VAE tiling is enabled keeps
+            that.
+        sequential: whether guidance is evaluated one sample at a time.
+
+    Raises:
+        RedilateError: for sequential guidance on a network that does not allow it.
+    """
+    with ExitStack() as stack:
+        if decodes_in_strips(pipe, width, height):
+            stack.enter_context(decoding_in_strips(pipe))
+        if sequential:
+            if getattr(pipe, "pag_applied_layers", None) is not None:
+                raise RedilateError(
+                    "perturbed-attention guidance needs its batch whole; leave sequential guidance out"
+                )
+            if unet_of(pipe)._compiled_call_impl is not None:
+                raise RedilateError(
+                    "a U-Net compiled in place cannot run sequential guidance; use torch.compile(pipe.unet)"
+                )
+            stack.enter_context(Sequential(pipe.unet))
+        yield

@@ -1,0 +1,168 @@
+"""`decode` and `encode` against the autoencoder's own, whole, at odd sizes, in every type; and what they leave."""
+
+import copy
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+
+import redilate
+from redilate import RedilateError
+from redilate.decoding import decode as module
+from tests.models import tiny_sdxl
+
+LAYOUTS = {
+    "as the bundled one": {"block_out_channels": (8, 16, 24, 32), "layers_per_block": 1},
+    "as SDXL's": {"block_out_channels": (8, 16, 32, 32), "layers_per_block": 2},
+    "without attention": {"block_out_channels": (8, 16), "layers_per_block": 2, "mid_block_add_attention": False},
+    "without quant convolutions": {
+        "block_out_channels": (8, 16),
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+        "latent_channels": 16,
+    },
+}
+
+
+def autoencoder(**changes) -> AutoencoderKL:
+    torch.manual_seed(0)
+    layout = LAYOUTS["as SDXL's"] | {"latent_channels": 4, "norm_num_groups": 4} | changes
+    levels = len(layout["block_out_channels"])
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        **layout,
+    ).eval()
+    for parameter in vae.parameters():  # normalisations start as the identity, which would hide mistakes
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    vae.decoder.conv_out.weight.data *= 0.05  # most values inside [−1, 1]
+    return vae
+
+
+@pytest.fixture(autouse=True)
+def thin_strips(monkeypatch):
+    """Many strips even of a small picture."""
+    monkeypatch.setattr(module, "_STRIP_ON_CPU", 16 * 1024)
+
+
+@pytest.mark.parametrize("room", [None, 10**9], ids=["least room", "all kept"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_decode_is_the_untiled_one_in_float64(layout, room):
+    vae = autoencoder(**layout).double()
+    for shape in ((1, 16, 16), (2, 13, 7), (1, 2, 1), (1, 1, 40)):
+        latents = torch.randn(shape[0], vae.config.latent_channels, *shape[1:], dtype=torch.float64)
+        with torch.inference_mode():
+            whole = vae.decode(latents).sample.clamp(-1, 1)
+        torch.testing.assert_close(redilate.decode(vae, latents, room=room), whole, rtol=0, atol=1e-11)
+        assert (whole.abs() < 1).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_encode_is_the_untiled_one_in_float64_at_any_size(layout):
+    vae = autoencoder(**layout).double()
+    for height, width in ((64, 64), (75, 41), (16, 129)):
+        image = torch.rand(2, 3, height, width, dtype=torch.float64) * 2 - 1
+        with torch.inference_mode():
+            whole = vae.encode(image).latent_dist
+        torch.testing.assert_close(redilate.encode(vae, image), whole.mode(), rtol=0, atol=1e-11)
+        both = module.moments(vae, image)
+        torch.testing.assert_close(both, whole.parameters, rtol=0, atol=1e-11)
+
+
+def test_float32_is_within_rounding_and_bfloat16_as_near_to_the_truth_as_the_untiled_one():
+    vae, latents = autoencoder(), torch.randn(1, 4, 24, 24)
+    with torch.inference_mode():
+        truth = copy.deepcopy(vae).double().decode(latents.double()).sample.clamp(-1, 1)
+        assert (redilate.decode(vae, latents) - truth).abs().max() < 1e-5
+        half = vae.bfloat16()
+        whole = half.decode(latents.bfloat16()).sample.clamp(-1, 1)
+    ours = redilate.decode(half, latents)
+    assert ours.dtype is torch.bfloat16
+    assert (ours - truth).abs().mean() < 1.2 * (whole - truth).abs().mean()
+
+
+def test_a_float16_autoencoder_that_overflows_is_decoded_in_float32_and_not_changed():
+    vae, latents = autoencoder(force_upcast=True).half(), torch.randn(1, 4, 8, 8)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    ours = redilate.decode(vae, latents.half())
+    with torch.inference_mode():
+        whole = copy.deepcopy(vae).float().decode(latents.half().float()).sample.clamp(-1, 1)
+    assert ours.dtype is torch.float32 and (ours - whole).abs().max() < 1e-5
+    assert vae.dtype is torch.float16
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"scaling_factor": 0.2},
+        {"scaling_factor": 0.2, "shift_factor": 0.1},
+        {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.0, 2.0, 0.5, 1.5], "scaling_factor": 0.5},
+    ],
+)
+def test_scaled_latents_go_out_and_back(config):
+    vae = autoencoder(**config).double()
+    latents = torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(module.rescale(vae, module.unscale(vae, latents)), latents)
+    assert torch.equal(redilate.decode(vae, latents, scaled=True), redilate.decode(vae, module.unscale(vae, latents)))
+
+
+def test_scaled_latents_are_what_a_pipeline_returns():
+    pipe = tiny_sdxl()
+    pipe.set_progress_bar_config(disable=True)
+    pipe.vae.register_to_config(scaling_factor=0.13, latents_mean=[0.1] * 4, latents_std=[1.2] * 4)
+
+    def draw(kind):
+        return pipe(
+            "a", num_inference_steps=1, generator=torch.Generator().manual_seed(1), output_type=kind
+        ).images
+
+    ours = redilate.decode(pipe.vae, draw("latent"), scaled=True)
+    torch.testing.assert_close(ours, draw("pt") * 2 - 1, rtol=0, atol=1e-5)
+
+
+def test_progress_ends_at_all_and_never_goes_back():
+    seen = []
+    redilate.decode(autoencoder(), torch.randn(2, 4, 9, 9), on_progress=lambda done, total: seen.append((done, total)))
+    done, totals = zip(*seen, strict=True)
+    assert len(set(totals)) == 1 and done[-1] == totals[0] and list(done) == sorted(done) and len(done) > 50
+
+
+def test_activations_may_wait_elsewhere():
+    vae, latents = autoencoder(), torch.randn(1, 4, 9, 9)
+    assert torch.equal(redilate.decode(vae, latents, storage="cpu"), redilate.decode(vae, latents))
+
+
+def test_weights_that_are_there_in_a_call_only_are_found():
+    from accelerate import cpu_offload
+
+    vae, latents = autoencoder(), torch.randn(1, 4, 9, 9)
+    whole = redilate.decode(vae, latents)
+    cpu_offload(vae, execution_device=torch.device("cpu"))
+    assert vae.decoder.conv_in.weight.device.type == "meta"
+    assert torch.equal(redilate.decode(vae, latents), whole)
+    assert vae.decoder.conv_in.weight.device.type == "meta"
+
+
+def test_a_tiny_autoencoder_previews():
+    torch.manual_seed(0)
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),
+    ).eval()  # fmt: skip
+    latents = torch.randn(1, 4, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(redilate.decode(vae, latents), vae.decode(latents).sample.clamp(-1, 1))
+
+
+def test_what_cannot_be_decoded_is_refused():
+    vae = autoencoder()
+    with pytest.raises(RedilateError, match=r"shape \(1, 3, 8, 8\).*\(B, 4, height, width\)"):
+        redilate.decode(vae, torch.randn(1, 3, 8, 8))
+    with pytest.raises(RedilateError, match="shape"):
+        redilate.encode(vae, torch.randn(3, 8, 8))
+    with pytest.raises(RedilateError, match="Linear cannot be run in strips"):
+        redilate.decode(torch.nn.Linear(2, 2), torch.randn(1, 4, 8, 8))
+    vae.decoder.up_blocks[0].resnets[0].conv1.padding_mode = "circular"
+    with pytest.raises(RedilateError, match="padding is 'circular'"):
+        redilate.decode(vae, torch.randn(1, 4, 8, 8))
