@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .commands.evaluate import evaluate
 from .commands.generate import generate
 from .commands.plan import plan
 from .console import REFUSED, say_error
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(plan)
+app.command()(evaluate)
 
 
 @app.callback(invoke_without_command=True)
