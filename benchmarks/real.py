@@ -24,13 +24,19 @@ _SCALES, _SHIFT = (0.84, 0.92), 0.02
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The folder for evaluate's --real; one folder in it for each size.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder for evaluate's --real; one folder in it for each size.")
+    ],
     sizes: Annotated[str, typer.Option(metavar="WxH,…", help="In pixels, separated by commas.")] = "512x512",
-    prompts: Annotated[Path, typer.Option(help="The concepts to draw: those that the evaluation draws.")] = BUNDLED,
-    each: Annotated[int, typer.Option(min=1, help="Pictures of each concept, scaled and shifted a little.")] = 4,
-    icons: Annotated[
-        Path, typer.Option(help="Where npm puts the icons, as training has it.")
-    ] = Path("training/work"),
+    prompts: Annotated[
+        Path, typer.Option(help="The concepts to draw: those that the evaluation draws.")
+    ] = BUNDLED,
+    each: Annotated[
+        int, typer.Option(min=1, help="Pictures of each concept, scaled and shifted a little.")
+    ] = 4,
+    icons: Annotated[Path, typer.Option(help="Where npm puts the icons, as training has it.")] = Path(
+        "training/work"
+    ),
 ) -> None:
     """Render every prompt's icon in the middle of a white ground, at each size."""
     fetch(icons)

@@ -13,17 +13,22 @@ def test_discs_and_their_ground_are_counted(count, size):
     assert count_parts(image, palette(image)) == count + 1
 
 
-@pytest.mark.parametrize("eyes", [2, 4, 8, 12])
-def test_eyes_are_parts_of_a_face_counted_in_the_native_palette(eyes):
+@pytest.mark.parametrize("dots", [3, 4, 6])
+def test_dots_are_parts_of_a_cookie_counted_in_the_native_palette(dots):
+    native = cookie(256, dots=2)
+    colours = palette(native)
+    assert count_parts(cookie(1024, dots), colours) - count_parts(native, colours) == dots**2 - 4
+
+
+def test_a_face_of_four_eyes_has_two_parts_more():
     colours = palette(face(256))
-    assert count_parts(face(1024, eyes), colours) - count_parts(face(256), colours) == eyes - 2
+    assert count_parts(face(512, eyes=4), colours) == count_parts(face(256), colours) + 2
 
 
 def test_copies_have_as_many_times_the_parts():
-    native = face(256)
-    colours = palette(native)
-    alone, copies = count_parts(native, colours) - 1, count_parts(glued(native, 2), colours)
-    assert copies >= 4 * alone
+    native = cookie(256, dots=2)
+    # The dough of all copies hangs together; the dots do not.
+    assert count_parts(glued(native, 2), palette(native)) >= 4 * 4 + 2
 
 
 def test_a_dotted_cookie_has_the_same_parts_at_every_size():

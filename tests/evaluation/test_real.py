@@ -20,7 +20,7 @@ def test_a_folder_of_the_size_goes_before_pictures_of_any_size(tmp_path):
 
 def test_larger_pictures_are_shrunk_and_cut_to_the_ratio(tmp_path):
     image = Image.new("RGB", (1200, 600), "white")
-    image.paste("red", (0, 0, 300, 600))  # what is left of the square in the middle
+    image.paste("red", (0, 0, 250, 600))  # well to the left of the square in the middle
     image.save(tmp_path / "a.png")
     image.save(tmp_path / "b.png")
     found = list(load_real(real_pictures(tmp_path, (256, 256)), (256, 256)))

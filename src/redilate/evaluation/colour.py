@@ -22,6 +22,5 @@ def mean_lab(image: Image.Image) -> np.ndarray:
     lab = ImageCms.applyTransform(image.convert("RGB"), _TO_LAB)
     assert lab is not None  # it is where the transform is not in place
     lightness, green_red, blue_yellow = (np.asarray(band) for band in lab.split())
-    # Pillow gives a* and b* as signed bytes in unsigned ones.
-    signed = (band.view(np.int8).mean() for band in (green_red, blue_yellow))
-    return np.array([lightness.mean() * 100 / 255, *signed])
+    # A byte each: L* over the whole range, a* and b* with 128 for 0.
+    return np.array([lightness.mean() * 100 / 255, green_red.mean() - 128, blue_yellow.mean() - 128])

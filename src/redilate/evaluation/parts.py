@@ -14,7 +14,7 @@ from scipy import ndimage
 COLOURS = 8  # of the native picture's palette
 WORKING_SIZE = 256  # pixels of the short side at which every picture is cut
 # A smaller region, as a share of a square of the short side, is noise or a rim between two colours.
-SMALLEST_SHARE = 0.001
+SMALLEST_SHARE = 0.0006
 # Of 255, summed over the channels: palette entries nearer than this are one colour, as a shaded surface is.
 NEAREST = 90
 
@@ -23,9 +23,8 @@ def palette(native: Image.Image) -> np.ndarray:
     """The colours, float32 of shape (n, 3) in [0, 255] with n ≤ COLOURS, that `native` is drawn in."""
     cut = native.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
     found = np.asarray(cut.getpalette(), dtype=np.float32).reshape(-1, 3)
-    used = sorted(cut.getcolors(), reverse=True)
     kept: list[np.ndarray] = []
-    for _, index in used:
+    for _, index in sorted(cut.getcolors() or [], reverse=True):
         if all(np.abs(found[index] - other).sum() >= NEAREST for other in kept):
             kept.append(found[index])
     return np.stack(kept)

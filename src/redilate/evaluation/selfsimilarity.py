@@ -14,14 +14,17 @@ from scipy import ndimage
 WORKING_SIZE = 128  # pixels of the short side
 FINE, COARSE = 1.0, 4.0  # pixels: deviations of the two Gaussians whose difference is a contour
 NEAREST_SHIFT = 0.08  # of the short side: what fits on itself at less is one contour, not two parts
+_WAY_POINTS = 48  # looked at between the origin and a shift
 
 
 def self_similarity(image: Image.Image) -> float:
     """The largest share, in [0, 1], of the contours' energy that a shift brings back onto the picture.
 
-    The autocorrelation of the colour contours over its value at the origin, at the highest of its local maxima that
-    lie further off than NEAREST_SHIFT; 0 where there are none. It sees copies of equal size and direction, and not
-    turned, mirrored or unequal ones.
+    The autocorrelation A of the colour contours over its value at the origin. At a shift s it counts as A(s) less
+    the lowest A on the straight way there, if that is above 0: a straight edge fits on itself along its whole length
+    and never leaves, a repeated part has to come back. Only local maxima further off than NEAREST_SHIFT count.
+
+    It sees copies of equal size and direction, and not turned, mirrored or unequal ones.
     """
     contours = _contours(image)
     energy = float(np.square(contours).sum())
@@ -36,7 +39,14 @@ def self_similarity(image: Image.Image) -> float:
     peaks = (ndimage.maximum_filter(correlation, size=7) == correlation) & (
         np.hypot(y, x) > NEAREST_SHIFT * min(height, width)
     )
-    return float(np.clip(correlation[peaks], 0, 1).max(initial=0.0))
+    # A shift and its opposite fit equally well.
+    shifts = np.argwhere(peaks & (x >= 0)) - (height, width)
+    if not len(shifts):
+        return 0.0
+    way = np.linspace(0, 1, _WAY_POINTS)[:, None] * shifts[:, None] + (height, width)
+    heights = ndimage.map_coordinates(correlation, way.transpose(2, 0, 1), order=1)
+    back = heights[:, -1] - np.maximum(heights.min(axis=1), 0)
+    return float(np.clip(back.max(), 0, 1))
 
 
 def _contours(image: Image.Image) -> np.ndarray:

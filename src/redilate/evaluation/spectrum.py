@@ -7,9 +7,8 @@ from PIL import Image
 
 # Cycles per pixel: the highest octave, where an enlarged smaller picture has nothing.
 TOP_OCTAVE = (0.25, 0.5)
-# Frequency bins beside one of the grid's: the Hann window spreads a line over ±2, and beyond 8 the spectrum slopes.
-_BESIDE = range(3, 9)
-_LINE = range(-1, 2)
+_LINE = (-1, 0, 1)  # bins over which the Hann window spreads a line
+_BESIDE = range(3, 9)  # bins of its surroundings, on both sides
 
 
 def sharpness(image: Image.Image) -> float:
@@ -20,7 +19,7 @@ def sharpness(image: Image.Image) -> float:
     """
     power = _power(image)
     vertical = np.fft.fftfreq(power.shape[0])[:, None]
-    radius = np.hypot(vertical, np.fft.rfftfreq(image.width)[None])
+    radius = np.hypot(vertical, np.fft.fftfreq(image.width)[None])
     low, high = TOP_OCTAVE
     share = power[(radius >= low) & (radius < high)].sum() / max(power.sum(), 1e-12)
     return float(10 * np.log10(max(share, 1e-12)))
@@ -29,42 +28,47 @@ def sharpness(image: Image.Image) -> float:
 def grid_energy(image: Image.Image, period: tuple[float, float]) -> float:
     """How far the frequencies of a grid stand out of their surroundings, in dB: about 0 where there is none.
 
-    A convolution dilated d times works on d separate lattices; where they disagree, a pattern of d latents appears,
-    d · f pixels. Its frequencies are the multiples of 1 / (d · f) along each axis. The mean over them of each one's
-    power over the median of the bins around it.
+    A convolution dilated d times works on d² separate lattices; where they disagree, a pattern of d latents appears,
+    d · f pixels. Its frequencies are the multiples of 1 / (d · f) along each axis. At each of them the mean level of
+    its bins less that of the bins around it, averaged; on an axis those along the axis only, for the straight edges
+    of a drawing have a ridge there.
 
     Args:
         image: at full resolution.
         period: (vertical, horizontal) of the grid, in pixels: dilation times the latent scale.
 
-    What it can't see: a grid of another period, and whether a regular pattern is an artefact or was asked for.
+    What it can't see: a grid of another period, and whether a pattern is an artefact or was asked for: a drawing
+    that repeats itself at a multiple of the period stands out too.
     """
     power = _power(image)
-    # rfft2 keeps half of the horizontal frequencies; the half that is left out has the same sums.
-    spectra = (power.sum(axis=1)[: image.height // 2 + 1], power.sum(axis=0))
-    sides = (image.height, image.width)
-    found = [
-        _standing_out(spectrum, side / one)
-        for spectrum, side, one in zip(spectra, sides, period, strict=True)
-    ]
-    levels = np.concatenate(found)
-    return float(levels.mean()) if levels.size else 0.0
+    height, width = power.shape
+    # Bins that hold nothing but rounding are level with each other.
+    level = 10 * np.log10(power + 1e-12 * max(float(power.max()), 1.0))
+    steps = (height / period[0], width / period[1])
+    beside = [offset for offset in _BESIDE if offset <= min(steps) / 2]
+    both_sides = [*beside, *(-offset for offset in beside)]
+    along_y = [(offset, across) for offset in both_sides for across in _LINE]
+    along_x = [(across, offset) for offset in both_sides for across in _LINE]
+    line = [(y, x) for y in _LINE for x in _LINE]
+    heights = []
+    # Half of the plane: the other half of a real picture's spectrum is its mirror image.
+    for row in range(-int(period[0] / 2), int(period[0] / 2) + 1):
+        for column in range(int(period[1] / 2) + 1):
+            if column == 0 and row <= 0:
+                continue
+            around = along_y if column == 0 else along_x if row == 0 else along_y + along_x
+            place = (round(row * steps[0]), round(column * steps[1]))
+            heights.append(_mean(level, place, line) - _mean(level, place, around))
+    return float(np.mean(heights)) if heights and beside else 0.0
 
 
-def _standing_out(spectrum: np.ndarray, step: float) -> np.ndarray:
-    """Of every multiple of `step` bins whose surroundings lie in `spectrum`, its height over them in dB."""
-    reach = max(_BESIDE)
-    lines = np.arange(step, len(spectrum) - 1 - reach, step).round().astype(int)
-    lines = lines[lines > reach]
-    line = np.mean([spectrum[lines + offset] for offset in _LINE], axis=0)
-    beside = np.median([spectrum[lines + sign * offset] for sign in (-1, 1) for offset in _BESIDE], axis=0)
-    # The floor keeps rounding noise of a flat picture from standing out.
-    floor = 1e-10 * max(float(spectrum.sum()), 1.0)
-    return 10 * np.log10((line + floor) / (beside + floor))
+def _mean(level: np.ndarray, place: tuple[int, int], offsets: list[tuple[int, int]]) -> float:
+    y, x = (np.array(offsets) + place).T
+    return float(level[y % level.shape[0], x % level.shape[1]].mean())
 
 
 def _power(image: Image.Image) -> np.ndarray:
-    """The power spectrum, of shape (h, w // 2 + 1), of the luminance without its mean, under a Hann window."""
+    """The power spectrum, of shape (h, w), of the luminance without its mean, under a Hann window."""
     luminance = np.asarray(image.convert("L"), dtype=np.float64) / 255
     window = np.hanning(image.height)[:, None] * np.hanning(image.width)[None]
-    return np.square(np.abs(np.fft.rfft2((luminance - luminance.mean()) * window)))
+    return np.square(np.abs(np.fft.fft2((luminance - luminance.mean()) * window)))
