@@ -2,7 +2,7 @@
 
     python benchmarks/real.py --out outputs/real --sizes 512x512,1024x512
 
-A true reference at any size, since a vector has no resolution. Needs the `train` extra and npm, which fetches the icons.
+A true reference at any size, since a vector has no resolution. Needs the `train` extra, and npm for the icons.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_too_few_and_too_small_are_refused(tmp_path, sizes, said):
 
 
 def test_a_missing_folder_and_a_broken_picture_are_named(tmp_path):
-    with pytest.raises(RedilateError, match="cannot read the real pictures in .*nowhere"):
+    with pytest.raises(RedilateError, match=r"cannot read the real pictures in .*nowhere"):
         real_pictures(tmp_path / "nowhere", (64, 64))
     _pictures(tmp_path, (64, 64))
     (tmp_path / "broken.png").write_bytes(b"no picture")

@@ -10,6 +10,7 @@ equal sizes. The kernel distance (Bińkowski et al. 2018) has no such bias and i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,22 +65,27 @@ def frechet_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = 
 def kernel_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = False) -> Distance:
     """Squared maximum mean discrepancy with the kernel (x·y / channels + 1)³, unbiased; arguments as above.
 
-    torchmetrics' KernelInceptionDistance averages random subsets; this is what they average to, from all pairs.
-    It can be below 0 where the sets are alike.
+    Over all pairs of different pictures (Gretton et al. 2012, Lemma 6): views of one picture are no pair, nor are
+    copies of it in a resample, nor, of paired sets, pictures that belong together. For one view and unpaired sets of
+    equal size it is what torchmetrics' KernelInceptionDistance gives for the whole set; that averages random subsets
+    of it. It can be below 0 where the sets are alike.
     """
     first, second = _flat(reference), _flat(made)
     kernel = needed("torchmetrics.image.kid").poly_kernel
     kernels = kernel(first, first), kernel(first, second), kernel(second, second)
-    ones = torch.ones(len(first), dtype=torch.float64), torch.ones(len(second), dtype=torch.float64)
-    one_view = torch.arange(len(first)), torch.arange(len(second))
-    value = _kernel(kernels, ones, one_view)
-    # Copies of a picture in a resample are no pair of different pictures, and neither are a picture's views.
     pictures = _pictures(reference), _pictures(made)
-    values = [
-        _kernel(kernels, weights, pictures)
-        for weights in _resampled_weights(reference.shape, made.shape, paired)
+    across = pictures[0][:, None] != pictures[1]
+    kept = [
+        (pictures[0][:, None] != pictures[0]).double(),
+        across.double() if paired else torch.ones_like(across, dtype=torch.float64),
+        (pictures[1][:, None] != pictures[1]).double(),
     ]
-    return Distance(value, np.array(values))
+    ones = torch.ones(len(first), dtype=torch.float64), torch.ones(len(second), dtype=torch.float64)
+    values = [
+        _discrepancy(kernels, kept, weights)
+        for weights in [ones, *_resampled_weights(reference.shape, made.shape, paired)]
+    ]
+    return Distance(values[0], np.array(values[1:]))
 
 
 class _Given(nn.Module):
@@ -121,16 +127,14 @@ def _frechet(sets: tuple[_Weighted, _Weighted], product: Tensor, weights: tuple[
     return float((mean_1 - mean_2).square().sum() + trace_1 + trace_2 - 2 * root)
 
 
-def _kernel(
-    kernels: tuple[Tensor, Tensor, Tensor], weights: tuple[Tensor, Tensor], pictures: tuple[Tensor, Tensor]
-) -> float:
-    """The unbiased estimate, a pair of the same picture left out of the sums within a set."""
-    within = []
-    for kernel, weight, picture in zip(kernels[::2], weights, pictures, strict=True):
-        pairs = torch.outer(weight, weight) * (picture[:, None] != picture[None])
-        within.append((kernel * pairs).sum() / pairs.sum())
-    across = weights[0] @ kernels[1] @ weights[1] / (weights[0].sum() * weights[1].sum())
-    return float(within[0] + within[1] - 2 * across)
+def _discrepancy(kernels: Sequence[Tensor], kept: Sequence[Tensor], weights: tuple[Tensor, Tensor]) -> float:
+    """The mean kernel within the two sets less twice that across, over the `kept` pairs (1 kept, 0 not)."""
+    sides = ((0, 0), (0, 1), (1, 1))
+    within_1, across, within_2 = (
+        weights[left] @ (kernel * pairs) @ weights[right] / (weights[left] @ pairs @ weights[right])
+        for kernel, pairs, (left, right) in zip(kernels, kept, sides, strict=True)
+    )
+    return float(within_1 + within_2 - 2 * across)
 
 
 def _resampled_weights(
