@@ -1,4 +1,4 @@
-"""The plans that the ablation in docs/results.md compares, as files for `redilate.evaluation.study --plan NAME=FILE`.
+"""The plans that the ablation in docs/results.md compares, as files for `redilate evaluate --plan NAME=FILE`.
 
     python benchmarks/plans.py --size 512x512 --out outputs/plans
 

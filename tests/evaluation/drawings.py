@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 # Centres and radii as shares of the side, far enough apart at every count.
 _PLACES = {
@@ -46,6 +46,26 @@ def face(size: int, eyes: int = 2) -> Image.Image:
         )
     draw.arc([0.35 * side, 0.5 * side, 0.65 * side, 0.75 * side], 20, 160, fill="sienna", width=side // 40)
     return image.resize((size, size), Image.Resampling.BOX)
+
+
+def cookie(size: int, dots: int = 4) -> Image.Image:
+    """A brown cookie of `dots` × `dots` chocolate dots in a regular square."""
+    side = 4 * size
+    image, draw = canvas(side)
+    draw.circle((0.5 * side, 0.5 * side), 0.42 * side, fill="peru", outline="saddlebrown", width=side // 40)
+    for index in range(dots * dots):
+        x, y = (0.5 + 0.56 * ((place + 0.5) / dots - 0.5) for place in (index % dots, index // dots))
+        draw.circle((x * side, y * side), 0.16 / dots * side, fill="black")
+    return image.resize((size, size), Image.Resampling.BOX)
+
+
+def glued(image: Image.Image, times: int) -> Image.Image:
+    """`tiled`, with the white margins of `image` cut off first: the copies touch and are one object."""
+    box = ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox()
+    result = Image.new("RGB", image.size, "white")
+    inner = tiled(image.crop(box).resize((7 * image.width // 8 // times * times,) * 2), times)
+    result.paste(inner, ((image.width - inner.width) // 2, (image.height - inner.height) // 2))
+    return result
 
 
 def noisy(image: Image.Image, deviation: float) -> Image.Image:

@@ -1,78 +1,40 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from redilate.evaluation.duplication import Repetition
-from redilate.evaluation.measures import Measurement, measure, summarise
+from redilate.evaluation.cost import Cost
+from redilate.evaluation.duplication import count_objects
+from redilate.evaluation.measures import GROUPS, OF_ONE_PICTURE, enlarged, look, with_cost
+from redilate.evaluation.views import CROPS
 from tests.evaluation.drawings import discs, face, tiled
 
 
-def _measured(seed: int, method: str, large: int, distance: float, size: str = "512x512") -> Measurement:
-    return Measurement(f"prompt {seed}", seed, size, method, Repetition(1, large), distance, seconds=2.0)
+def test_copies_are_told_by_every_measure_of_repetition():
+    native = face(256)
+    same, copies = (look(native, large, scale=8, seed=0).values for large in (face(512), tiled(face(512), 2)))
+    assert (same["objects"], same["repeated"], same["same_count"]) == (1, 0, 1)
+    assert (copies["objects"], copies["repeated"], copies["same_count"]) == (4, 1, 0)
+    assert copies["parts"] > same["parts"]
+    assert copies["self_similarity"] > same["self_similarity"] + 0.3
+    assert copies["feature_distance"] > 0.5 > 0.1 > same["feature_distance"]
+    assert copies["ssim"] < 0.8 < 0.95 < same["ssim"]
 
 
-def test_a_pair_is_counted_and_compared():
-    native, large = face(256), tiled(face(512), 2)
-    one = measure(native, large, prompt="a face", seed=3, method="direct", seconds=1.5)
-    assert (one.size, one.repetition, one.seconds) == ("512x512", Repetition(1, 4), 1.5)
-    assert one.feature_distance > 0.5
-    assert measure(native, native, prompt="a face", seed=3, method="direct", seconds=1).feature_distance == 0
+def test_each_measure_of_a_picture_has_a_value_and_every_key_is_its_own():
+    seen = look(discs(64, 1), discs(128, 1), scale=8, seed=0)
+    values = with_cost(seen, Cost(seconds=1.5, memory=100.0, evaluations=4))
+    assert set(values) == {measure.key for measure in OF_ONE_PICTURE}
+    assert (values["seconds"], values["memory"], values["evaluations"]) == (1.5, 100.0, 4.0)
+    keys = [measure.key for group in GROUPS.values() for measure in group]
+    assert len(keys) == len(set(keys))
+    assert (seen.whole.shape, seen.pieces.shape) == ((1, 1280), (CROPS, 1280))
 
 
-def test_a_row_averages_over_prompts_and_compares_with_the_first_method():
-    direct = [_measured(seed, "direct", large=4 if seed < 3 else 1, distance=1.0 + seed) for seed in range(4)]
-    ours = [_measured(seed, "redilate", large=1, distance=0.5 + seed) for seed in reversed(range(4))]
-    first, second = summarise([*direct, *ours])
-    assert (first.method, first.pictures, first.objects_native, first.objects_large) == (
-        "direct",
-        4,
-        1.0,
-        3.25,
-    )
-    assert (first.repeated.mean, first.same_count, first.seconds) == (0.75, 0.25, 2.0)
-    assert first.repeated_difference is first.feature_difference is None
-    assert (second.repeated.mean, second.repeated_difference.mean, second.same_count) == (0.0, -0.75, 1.0)
-    # Paired by seed, whatever order they came in: every prompt differs by exactly one half.
-    difference = second.feature_difference
-    assert difference.mean == pytest.approx(-0.5)
-    assert difference.low == pytest.approx(-0.5)
-    assert difference.high == pytest.approx(-0.5)
-
-
-def test_sizes_have_rows_and_baselines_of_their_own():
-    measurements = [
-        _measured(0, method, large, 1.0, size)
-        for size, method, large in [
-            ("512x512", "redilate", 1),
-            ("768x256", "redilate", 3),
-            ("512x512", "direct", 2),
-            ("768x256", "direct", 3),
-        ]
-    ]
-    rows = summarise(measurements)
-    assert [(row.size, row.method) for row in rows] == [
-        ("512x512", "redilate"),
-        ("512x512", "direct"),
-        ("768x256", "redilate"),
-        ("768x256", "direct"),
-    ]
-    assert [row.repeated_difference and row.repeated_difference.mean for row in rows] == [
-        None,
-        1.0,
-        None,
-        0.0,
-    ]
-
-
-def test_an_interval_holds_its_mean():
-    rng = np.random.default_rng(0)
-    rows = summarise([_measured(seed, "direct", 1, float(rng.random())) for seed in range(20)])
-    assert rows[0].feature_distance.low < rows[0].feature_distance.mean < rows[0].feature_distance.high
-
-
-def test_the_counter_and_the_distance_see_different_faults():
-    native = discs(256, 1)
-    copies = measure(native, tiled(native, 2), prompt="", seed=0, method="direct", seconds=0)
-    eyes = measure(face(256), face(512, eyes=12), prompt="", seed=0, method="direct", seconds=0)
-    assert copies.repetition.excess == 3
-    assert eyes.repetition.excess == 0
-    assert eyes.feature_distance > 0.2
+@pytest.mark.parametrize("size", [(512, 512), (768, 256), (256, 640)])
+def test_the_native_picture_enlarged_is_itself_on_its_own_ground(size):
+    native = discs(256, 1, colour="white", ground="slateblue")
+    large = enlarged(native, size)
+    assert large.size == size
+    assert count_objects(large) == 1
+    assert np.ptp(np.asarray(large)[0], axis=0).max() == 0
+    assert large.getpixel((0, 0)) == Image.new("RGB", (1, 1), "slateblue").getpixel((0, 0))

@@ -1,14 +1,19 @@
+import base64
+import io
 import json
+from html.parser import HTMLParser
 
 import pytest
 import torch
 from PIL import Image
 
 from redilate.errors import RedilateError
-from redilate.evaluation import pictures
+from redilate.evaluation import run
 from redilate.evaluation.pictures import find, fingerprint
-from redilate.evaluation.run import Study, plan_tasks, run_study
+from redilate.evaluation.run import run_study
+from redilate.evaluation.tasks import Study, plan_tasks
 from redilate.plans.plan import Plan
+from tests.evaluation.drawings import discs, noisy
 from tests.models import tiny_sdxl
 
 _PLAN = Plan(
@@ -54,47 +59,103 @@ def test_methods_draw_differently_and_seeds_too(results):
 
 
 def test_the_reports_have_a_row_for_each_size_and_method(results):
-    content = json.loads((results / "study.json").read_text())
+    content = json.loads((results / "results.json").read_text())
     assert [(row["size"], row["method"], row["pictures"]) for row in content["summary"]] == [
-        (size, method, 3) for size in ("512x256", "256x384") for method in ("direct", "redilate", "mid-only")
+        (size, method, 3)
+        for size in ("512x256", "256x384")
+        for method in ("native", "direct", "redilate", "mid-only")
     ]
-    assert len(content["pictures"]) == 18
-    assert all(one["seconds"] > 0 for one in content["pictures"])
+    assert len(content["pictures"]) == 24
+    # Two steps, each for the prompt and for the empty one.
+    assert all(one["values"]["evaluations"] == 4 for one in content["pictures"])
+    assert all(one["values"]["seconds"] > 0 < one["values"]["memory"] for one in content["pictures"])
+    assert "fid_crop_b" in content["summary"][1]["values"]
+    assert "fid_r" not in content["summary"][1]["values"]
     assert content["settings"]["native size"] == "256x256"
     assert set(content["settings"]["plans"]) == {
         f"{m} {s}" for m in ("redilate", "mid-only") for s in ("512x256", "256x384")
     }
-    assert "| mid-only |" in (results / "study.md").read_text()
-    assert {path.name for path in results.glob("sheet-*.png")} == {"sheet-512x256.png", "sheet-256x384.png"}
+    assert "| mid-only |" in (results / "results.md").read_text()
+    for kind in ("sheet", "plot"):
+        assert {path.name for path in results.glob(f"{kind}-*.png")} == {
+            f"{kind}-512x256.png",
+            f"{kind}-256x384.png",
+        }
     assert not list(results.rglob("*.part"))
 
 
+def test_the_page_shows_every_picture_and_needs_no_other_file(results):
+    page = Page()
+    page.feed((results / "results.html").read_text())
+    # Three prompts, native and three methods, two sizes; and two plots.
+    assert len(page.images) == 3 * 4 * 2 + 2
+    for source in page.images:
+        kind, content = source.split(",", 1)
+        assert kind in ("data:image/webp;base64", "data:image/png;base64")
+        with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+            image.load()
+    assert page.links == []
+    assert page.text.count("mid-only") == 2 * 4 + 2
+    assert "All 3 prompts" in page.text
+
+
+class Page(HTMLParser):
+    """The pictures, the links to anything outside, and the text of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.images, self.links, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "img":
+            self.images.append(given.pop("src"))
+        if tag in ("script", "link", "iframe") or {"href", "src"} & set(given):
+            self.links.append((tag, attrs))
+
+    def handle_data(self, data):
+        self.text += data
+
+
 def test_a_killed_study_goes_on_and_makes_only_what_is_missing(pipe, results, monkeypatch):
-    before = (results / "study.json").read_text()
+    before = (results / "results.json").read_text()
     lost = results / "512x256" / "direct" / "001-fox.png"
-    kept = {path: path.stat().st_mtime_ns for path in results.rglob("0*.png") if path != lost}
+    kept = {path: path.stat().st_mtime_ns for path in results.rglob("0*.*") if path.stem != lost.stem}
     with Image.open(lost) as image:
         pixels = image.tobytes()
     lost.unlink()
     calls = []
-    generate = pictures.generate
+    make = run.make
     monkeypatch.setattr(
-        pictures, "generate", lambda *args, **kwargs: calls.append(kwargs) or generate(*args, **kwargs)
+        run, "make", lambda pipe, request, *rest: calls.append(request) or make(pipe, request, *rest)
     )
     progress = []
     run_study(_STUDY, pipe, results, "tiny", lambda *event: progress.append(event))
-    assert [(call["width"], call["height"], call["seed"], call["method"]) for call in calls] == [
-        (512, 256, 1, "direct")
-    ]
+    assert [(call.width, call.height, call.seed, call.method) for call in calls] == [(512, 256, 1, "direct")]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     with Image.open(lost) as image:
         assert image.tobytes() == pixels
-    first, again = json.loads(before), json.loads((results / "study.json").read_text())
+    first, again = json.loads(before), json.loads((results / "results.json").read_text())
     for row in (*first["summary"], *again["summary"], *first["pictures"], *again["pictures"]):
-        del row["seconds"]
+        for cost in ("seconds", "memory"):
+            del row["values"][cost]
+            row.get("differences", {}).pop(cost, None)
     assert first == again
     assert progress[0] == ("drawing", "direct 512x256", 0, 1)
-    assert progress[-1] == ("measuring", "measuring", 3, 3)
+    assert progress[-1] == ("reporting", "reporting", 1, 1)
+
+
+def test_real_pictures_give_distances_to_them(pipe, tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    for seed in range(3):
+        noisy(discs(512, 1), 5 * seed + 1).save(real / f"{seed}.png")
+    study = Study(["fox"], [(512, 256)], count=2, methods=["direct"], steps=1, real=real)
+    done = run_study(study, pipe, tmp_path / "out")
+    assert {"fid_r", "kid_r", "fid_crop_r", "kid_crop_r"} <= set(done.rows[0].values)
+    assert done.settings["real pictures"] == {"512x256": 3}
+    assert -60 < done.settings["sharpness of real pictures, dB"]["512x256"] < 0
+    assert "3 real pictures; their mean sharpness" in (tmp_path / "out" / "results.html").read_text()
 
 
 def test_an_interrupted_picture_leaves_nothing_behind(pipe, tmp_path, monkeypatch):
@@ -112,7 +173,7 @@ def test_an_interrupted_picture_leaves_nothing_behind(pipe, tmp_path, monkeypatc
     [({"steps": 3}, "steps"), ({"guidance": 2.0}, "guidance"), ({"prompts": ["red  apple"]}, "prompt")],
 )
 def test_pictures_of_another_study_are_refused_before_any_work(pipe, results, change, named, monkeypatch):
-    monkeypatch.setattr(pictures, "generate", None)
+    monkeypatch.setattr(run, "make", None)
     other = Study(**{**vars(_STUDY), **change})
     with pytest.raises(RedilateError, match=f"was made with another {named}"):
         run_study(other, pipe, results)
@@ -150,7 +211,7 @@ def test_a_picture_from_elsewhere_is_not_taken_for_one_of_the_study(pipe, tmp_pa
         ({"prompts": []}, "0 prompts"),
         ({"sizes": []}, "at least one size"),
         ({"methods": [], "plans": {}}, "one method"),
-        ({"methods": ["magic"]}, "unknown method 'magic'; known: direct, redilate"),
+        ({"methods": ["magic"]}, "unknown method 'magic'; known: direct, "),
         ({"plans": {"native": _PLAN}}, "cannot be called 'native'"),
         ({"plans": {"../up": _PLAN}}, "cannot be called '../up'"),
         ({"sizes": [(500, 500)]}, "500"),

@@ -10,6 +10,7 @@ import typer
 
 from .commands.batch import batch
 from .commands.enlarge import enlarge
+from .commands.evaluate import evaluate
 from .commands.generate import generate
 from .commands.plan import plan
 from .console import REFUSED, say_error
@@ -25,6 +26,7 @@ app.command()(generate)
 app.command()(enlarge)
 app.command()(plan)
 app.command()(batch)
+app.command()(evaluate)
 
 
 @app.callback(invoke_without_command=True)

@@ -44,6 +44,17 @@ def check_output(path: Path, extensions: Sequence[str]) -> None:
         raise RedilateError(f"can't write {str(path)!r}: {error.strerror}") from error
 
 
+def check_folder(folder: Path) -> None:
+    """Make `folder`, if it is missing, and make sure that files can be written into it; RedilateError if not."""
+    probe = folder / f".{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RedilateError(f"can't write to the folder {str(folder)!r}: {error.strerror}") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`: what is written there takes the place of `path` at the end, or vanishes."""

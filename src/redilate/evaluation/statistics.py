@@ -12,7 +12,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % confidence interval."""
+    """A figure and its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -26,8 +26,8 @@ def bootstrap_mean(values: Sequence[float]) -> Interval:
     values stand in the same order of prompts are resampled alike.
     """
     measured = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(0).integers(len(measured), size=(RESAMPLES, len(measured)))
-    low, high = np.percentile(measured[drawn].mean(axis=1), [2.5, 97.5])
+    means = measured[resamples(len(measured), RESAMPLES)].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(measured.mean()), float(low), float(high))
 
 
@@ -39,3 +39,18 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Int
     if len(values) != len(baseline):
         raise ValueError(f"{len(values)} values cannot be paired with {len(baseline)}")
     return bootstrap_mean(np.subtract(values, baseline).tolist())
+
+
+def resamples(count: int, times: int, seed: int = 0) -> np.ndarray:
+    """Which of `count` pictures each of `times` resamples is made of: indices of shape (times, count)."""
+    return np.random.default_rng(seed).integers(count, size=(times, count))
+
+
+def bootstrap_normal(value: float, resampled: np.ndarray) -> Interval:
+    """`value` with its normal bootstrap interval: 1.96 standard deviations of what the resamples gave, each way.
+
+    For figures of whole sets of pictures, such as a Fréchet distance: resamples hold pictures twice, which shifts
+    the figure itself, so that a percentile interval would lie beside the value; their spread is still its own.
+    """
+    margin = 1.96 * float(np.std(resampled, ddof=1))
+    return Interval(value, value - margin, value + margin)

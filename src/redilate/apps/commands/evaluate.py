@@ -1,0 +1,153 @@
+"""`redilate evaluate`: draw the same prompts by several methods, and measure what each keeps, repeats and costs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from redilate.errors import RedilateError
+
+from ..arguments import model_name, parse_size
+from ..console import one_line_endings
+from ..files import check_folder
+from ..options import Device, Dtype, Json, Model, load_pipeline
+
+if TYPE_CHECKING:
+    from redilate.plans.plan import Plan
+
+
+def evaluate(
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where pictures and results go; made if missing."),
+    ],
+    sizes: Annotated[
+        str, typer.Option(metavar="WxH,…", help="Sizes in pixels, multiples of 8, separated by commas.")
+    ] = "512x512",
+    methods: Annotated[
+        str,
+        typer.Option(metavar="NAME,…", help="By name; the others are compared with the first."),
+    ] = "direct,redilate",
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="One more method: re-dilated by this plan. Repeatable."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="One prompt in each line; only the bundled model has its own."),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(min=1, help="How many pictures of each method; picture k is of prompt k, with seed k."),
+    ] = 64,
+    model: Model = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
+    guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Real pictures to compare with: FOLDER/WxH/* of that size, or larger ones in FOLDER.",
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Draw each prompt natively and, by each method, at each size; measure, and write tables, plots and one page.
+
+    Pictures that are there are not made again: the same command goes on where a killed one was.
+    """
+    with one_line_endings():
+        from redilate.evaluation.prompts import BUNDLED, read_prompts
+
+        if prompts is None and model is not None:
+            raise RedilateError(
+                f"--prompts is needed with --model {model}: the list that comes with Redilate is for its bundled model"
+            )
+        with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+            # The heavy libraries, once all that needs none of them has been refused.
+            listed = read_prompts(prompts or BUNDLED)
+            shapes = [parse_size(text) for text in _items(sizes)]
+            check_folder(out)
+            from redilate.evaluation.extra import check_installed
+            from redilate.evaluation.run import run_study
+            from redilate.evaluation.tasks import Study
+
+            asked = Study(
+                prompts=listed,
+                sizes=shapes,
+                count=count,
+                methods=_items(methods),
+                plans=dict(map(_named_plan, plan or [])),
+                steps=steps,
+                guidance=guidance,
+                real=real,
+            )
+            asked.check()
+            check_installed()
+            pipe = load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
+            with _bars(quiet=as_json) as on_progress:
+                results = run_study(asked, pipe, out, model_name(model), on_progress)
+        if as_json:
+            print(json.dumps({"page": str(out / "results.html"), "settings": results.settings}))
+        else:
+            for row in results.rows:
+                values = row.values
+                print(
+                    f"{row.size} {row.method}: {values['repeated'].mean:.0%} repeated, "
+                    f"feature distance {values['feature_distance'].mean:.3f}, {values['seconds'].mean:.1f} s"
+                )
+            print(out / "results.html")
+
+
+def _items(text: str) -> list[str]:
+    return list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
+
+
+def _named_plan(text: str) -> tuple[str, Plan]:
+    from redilate.plans.plan import Plan
+
+    name, separator, path = text.partition("=")
+    if not separator or not name or not path:
+        raise RedilateError(f"--plan {text!r} is not of the form NAME=FILE")
+    return name, Plan.read(path)
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[Callable[[str, str, float, int], None]]:
+    """A bar on stderr for each stage: drawing, measuring, reporting. A stderr that is no terminal gets nothing."""
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        stages = {}
+
+        def on_progress(stage: str, what: str, done: float, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(what, total=total)
+            bar.update(stages[stage], description=what, completed=done)
+
+        yield on_progress

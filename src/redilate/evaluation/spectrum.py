@@ -1,0 +1,74 @@
+"""What a picture's spectrum says: how sharp it is, and whether a dilated convolution left its grid in it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+# Cycles per pixel: the highest octave, where an enlarged smaller picture has nothing.
+TOP_OCTAVE = (0.25, 0.5)
+_LINE = (-1, 0, 1)  # bins over which the Hann window spreads a line
+_BESIDE = range(3, 9)  # bins of its surroundings, on both sides
+
+
+def sharpness(image: Image.Image) -> float:
+    """The share of the luminance's variance that lies in the highest octave, in dB; at most 0.
+
+    Below a real picture of the same kind and size it is blur, above it noise or too many edges: it can't tell those
+    two apart. A picture without any contrast has -120.
+    """
+    power = _power(image)
+    vertical = np.fft.fftfreq(power.shape[0])[:, None]
+    radius = np.hypot(vertical, np.fft.fftfreq(image.width)[None])
+    low, high = TOP_OCTAVE
+    share = power[(radius >= low) & (radius < high)].sum() / max(power.sum(), 1e-12)
+    return float(10 * np.log10(max(share, 1e-12)))
+
+
+def grid_energy(image: Image.Image, period: tuple[float, float]) -> float:
+    """How far the frequencies of a grid stand out of their surroundings, in dB: about 0 where there is none.
+
+    A convolution dilated d times works on d² separate lattices; where they disagree, a pattern of d latents appears,
+    d · f pixels. Its frequencies are the multiples of 1 / (d · f) along each axis. At each of them the mean level of
+    its bins less that of the bins around it, averaged; on an axis those along the axis only, for the straight edges
+    of a drawing have a ridge there.
+
+    Args:
+        image: at full resolution.
+        period: (vertical, horizontal) of the grid, in pixels: dilation times the latent scale.
+
+    What it can't see: a grid of another period, and whether a pattern is an artefact or was asked for: a drawing
+    that repeats itself at a multiple of the period stands out too.
+    """
+    power = _power(image)
+    height, width = power.shape
+    # Bins that hold nothing but rounding are level with each other.
+    level = 10 * np.log10(power + 1e-12 * max(float(power.max()), 1.0))
+    steps = (height / period[0], width / period[1])
+    beside = [offset for offset in _BESIDE if offset <= min(steps) / 2]
+    both_sides = [*beside, *(-offset for offset in beside)]
+    along_y = [(offset, across) for offset in both_sides for across in _LINE]
+    along_x = [(across, offset) for offset in both_sides for across in _LINE]
+    line = [(y, x) for y in _LINE for x in _LINE]
+    heights = []
+    # Half of the plane: the other half of a real picture's spectrum is its mirror image.
+    for row in range(-int(period[0] / 2), int(period[0] / 2) + 1):
+        for column in range(int(period[1] / 2) + 1):
+            if column == 0 and row <= 0:
+                continue
+            around = along_y if column == 0 else along_x if row == 0 else along_y + along_x
+            place = (round(row * steps[0]), round(column * steps[1]))
+            heights.append(_mean(level, place, line) - _mean(level, place, around))
+    return float(np.mean(heights)) if heights and beside else 0.0
+
+
+def _mean(level: np.ndarray, place: tuple[int, int], offsets: list[tuple[int, int]]) -> float:
+    y, x = (np.array(offsets) + place).T
+    return float(level[y % level.shape[0], x % level.shape[1]].mean())
+
+
+def _power(image: Image.Image) -> np.ndarray:
+    """The power spectrum, of shape (h, w), of the luminance without its mean, under a Hann window."""
+    luminance = np.asarray(image.convert("L"), dtype=np.float64) / 255
+    window = np.hanning(image.height)[:, None] * np.hanning(image.width)[None]
+    return np.square(np.abs(np.fft.fft2((luminance - luminance.mean()) * window)))

@@ -1,0 +1,111 @@
+"""A study: the same prompts and seeds at native size and, by several methods, at larger ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+from ..errors import RedilateError
+from ..pipelines.apply import check_size, plan_for
+from ..pipelines.families import latent_scale
+from ..pipelines.native import native_size
+from ..plans.plan import Plan
+from ..rivals.registry import METHODS, find
+from .pictures import Request, fingerprint
+from .real import real_pictures
+from .summary import NATIVE
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is drawn and compared.
+
+    Attributes:
+        prompts: picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
+        count: how many prompts and seeds.
+        sizes: (width, height) of the large pictures, in pixels.
+        methods: names in `rivals.registry`; the first is the baseline. "redilate" uses the plan of `plan_for`.
+        plans: name → plan: further methods, re-dilated by that plan at every size.
+        steps, guidance: as for `redilate.generate`.
+        real: a folder of real pictures, see `real.real_pictures`; None: no distances to real pictures.
+    """
+
+    prompts: Sequence[str]
+    sizes: Sequence[tuple[int, int]]
+    count: int = 64
+    methods: Sequence[str] = ("direct", "redilate")
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    steps: int = 25
+    guidance: float = 5.0
+    real: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be run: RedilateError names it."""
+        if not self.prompts or self.count < 1:
+            raise RedilateError(
+                f"{len(self.prompts)} prompts and a count of {self.count}: at least 1 of each is needed"
+            )
+        if not self.sizes or not [*self.methods, *self.plans]:
+            raise RedilateError("a study needs at least one size and one method")
+        for method in self.methods:
+            find(method)
+        for name in self.plans:
+            if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name):
+                raise RedilateError(
+                    f"a plan cannot be called {name!r}; letters, digits, '.', '_' and '-' work, and no method's name"
+                )
+        if self.real is not None:
+            for size in self.sizes:
+                real_pictures(self.real, size)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture to be made: by which method (or NATIVE), how, and where it is kept."""
+
+    method: str
+    request: Request
+    path: Path
+
+    @property
+    def size(self) -> str:
+        """Width and height as `1024x768`."""
+        return f"{self.request.width}x{self.request.height}"
+
+
+def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Task]]:
+    """For each prompt and seed the native picture's task, then each size's and method's."""
+    scale = latent_scale(pipe)
+    height, width = native_size(pipe)
+    for size in study.sizes:
+        check_size(*size, scale)
+    # The column's name, the size, the method that draws it, its plan.
+    variants: list[tuple[str, tuple[int, int], str, Plan | None]] = [
+        (NATIVE, (width, height), "direct", None)
+    ]
+    for size in study.sizes:
+        for method in study.methods:
+            plan = plan_for(pipe, width=size[0], height=size[1]) if method == "redilate" else None
+            variants.append((method, size, method, plan))
+        variants += [(name, size, "redilate", plan) for name, plan in study.plans.items()]
+    weights = fingerprint(pipe)
+    cases = []
+    for seed in range(study.count):
+        prompt = study.prompts[seed % len(study.prompts)]
+        case = []
+        for name, size, method, plan in variants:
+            request = Request(prompt, seed, *size, method, plan, study.steps, study.guidance, weights)
+            folder = f"{NATIVE}-{width}x{height}" if name == NATIVE else f"{size[0]}x{size[1]}/{name}"
+            case.append(Task(name, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))
+        cases.append(case)
+    return cases
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "prompt"
