@@ -25,6 +25,13 @@ def xl_text_to_image() -> Sample:
     return Sample(xl("StableDiffusionXLPipeline"), PROMPT)
 
 
+def few_steps() -> Sample:
+    """As SDXL Turbo and Lightning are run: no guidance, timesteps from the very end."""
+    pipe = xl("StableDiffusionXLPipeline")
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, timestep_spacing="trailing")
+    return Sample(pipe, {**PROMPT, "guidance_scale": 0.0}, chunks=1, unconditional=None)
+
+
 def xl_image_to_image() -> Sample:
     pipe = xl("StableDiffusionXLImg2ImgPipeline")
     return Sample(pipe, {**FROM_PICTURE, "image": picture()}, sized=False)

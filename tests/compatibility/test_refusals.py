@@ -99,20 +99,10 @@ def exchange_one(pipe, conv):
     pipe.unet.mid_block.resnets[0].conv1 = conv
 
 
-@row("Quantised convolutions", "by module class and by weight type")
+@row("Quantised convolutions", "torchao's and torch's own, by weight type and by module class")
 def test_a_quantised_module_is_refused(pipe):
     exchange_one(pipe, torch.ao.nn.quantized.Conv2d(16, 16, 3, padding=1))
     refused(pipe, r"mid_block\.resnets\.0\.conv1 cannot be re-dilated: it is a torch\.\S+Conv2d, a quantised")
-
-
-class Packed(torch.Tensor):
-    """A weight type of a quantising library."""
-
-
-def test_a_quantised_weight_is_refused(pipe):
-    conv = pipe.unet.mid_block.resnets[0].conv1
-    conv.weight = nn.Parameter(conv.weight.data.as_subclass(Packed), requires_grad=False)
-    refused(pipe, r"its weight is a \S+Packed, a quantised one")
 
 
 class OwnForward(nn.Conv2d):

@@ -1,5 +1,7 @@
 """docs/compatibility.md says what the tests of this run prove, no less and no more."""
 
+import re
+
 import pytest
 
 from tests.compatibility.table import DOCUMENT, ROWS, is_complete, render, row_line
@@ -15,4 +17,9 @@ def test_the_committed_table_is_up_to_date(request):
         f"not in docs/compatibility.md (pytest tests/compatibility --write-compatibility): {missing}"
     )
     if is_complete(request.config, request.session.items):
-        assert written == render(rows)
+        # Another environment's versions are no reason to write it anew.
+        assert _without_versions(written) == _without_versions(render(rows))
+
+
+def _without_versions(text):
+    return re.sub(r"Last written with .*?;", "", text, flags=re.DOTALL)

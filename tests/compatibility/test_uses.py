@@ -163,7 +163,7 @@ def test_a_users_own_loop_says_how_its_batch_is_laid_out():
     assert torch.allclose(damped, strong + (mild - strong[1:]), atol=2e-5)
 
 
-@row("`from_single_file`", "U-Nets")
+@row("`from_single_file` of a U-Net", "`UNet2DConditionModel.from_single_file`")
 def test_a_unet_from_a_single_file(pipe, tmp_path):
     from safetensors.torch import save_file
 

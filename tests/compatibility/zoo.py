@@ -41,6 +41,7 @@ SAMPLES: dict[str, tuple[str, Callable[[], Sample]]] = {
         sd.consistency,
     ),
     "SDXL, text to image": ("StableDiffusionXLPipeline", sdxl.xl_text_to_image),
+    "SDXL Turbo, Lightning (no guidance, so no ND-CFG)": ("StableDiffusionXLPipeline", sdxl.few_steps),
     "SDXL, image to image": ("StableDiffusionXLImg2ImgPipeline", sdxl.xl_image_to_image),
     "SDXL, inpainting": ("StableDiffusionXLInpaintPipeline", sdxl.xl_inpainting),
     "SDXL, base that hands over (denoising_end)": ("StableDiffusionXLPipeline", sdxl.base_before_a_refiner),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redilate.core.geometry import redilated_conv2d, redilated_padding, validate_factor
+from redilate.core.geometry import nearest_half, redilated_conv2d, redilated_padding, validate_factor
 
 PLAIN = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -143,3 +143,12 @@ def test_padding_keeps_the_centre_tap_of_an_odd_kernel():
 def test_impossible_factors_are_refused(factor):
     with pytest.raises(ValueError, match="at least 1"):
         validate_factor(factor)
+
+
+@pytest.mark.parametrize(
+    ("dilation", "half"),
+    [(0.3, 1), (1, 1), (1.24, 1), (1.25, 1), (1.26, 1.5), (1.74, 1.5), (1.75, 2), (2.25, 2), (2.5, 2.5)],
+)
+def test_dilations_go_to_the_nearest_half_and_from_between_two_to_the_whole_one(dilation, half):
+    assert nearest_half(dilation) == half
+    assert nearest_half(dilation + 1e-12) == nearest_half(dilation - 1e-12) == half

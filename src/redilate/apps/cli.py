@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,7 +14,7 @@ from .commands.enlarge import enlarge
 from .commands.evaluate import evaluate
 from .commands.generate import generate
 from .commands.plan import plan
-from .console import REFUSED, say_error
+from .console import BROKEN_PIPE, REFUSED, say_error
 
 app = typer.Typer(
     name="redilate",
@@ -39,13 +40,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0 done, 1 failed on the way, 2 refused, 130 interrupted."""
+    """Run the command line and exit with its code: 0 done, 1 failed on the way, 2 refused, 130 interrupted.
+
+    A reader that has left (`redilate plan … | head`) ends it without a word, with 141, as SIGPIPE would.
+    """
     try:
         code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:
         # A usage error: Typer's own way of showing it is a box of several lines. Without a message it was no
         # arguments at all, and the help has been shown.
         if message := error.format_message():
             say_error(message)
         code = REFUSED
+    except BrokenPipeError:
+        # What is still buffered goes nowhere, or the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,8 +21,8 @@ from rich.progress import (
 
 from redilate.errors import RedilateError
 
-# Exit codes: as a shell has it for usage errors and for an interrupt.
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+# Exit codes: as a shell has it for usage errors, for an interrupt and for a pipe that nobody reads.
+FAILED, REFUSED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 OnStep = Callable[[int, int], None]
 
@@ -42,6 +43,8 @@ def one_line_endings() -> Iterator[None]:
     except KeyboardInterrupt as error:
         say_error("interrupted")
         raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        raise typer.Exit(BROKEN_PIPE) from error  # nobody is left to be told
     except (OSError, MemoryError) as error:
         say_error(str(error) or "out of memory")
         raise typer.Exit(FAILED) from error
@@ -76,6 +79,9 @@ def silence_libraries() -> None:
     """Keep the libraries' own bars, advice and warnings off the terminal; downloads from a hub still show theirs."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # Quantising libraries say at their import, which is diffusers', what they could not load.
+    for talker in ("bitsandbytes", "torchao", "torch.utils._pytree", "diffusers.quantizers"):
+        logging.getLogger(talker).setLevel(logging.ERROR)
     # One after the other: importing diffusers already makes transformers talk.
     from transformers.utils import logging as transformers_logging
 

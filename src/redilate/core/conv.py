@@ -8,7 +8,7 @@ that copies them (LoRA) inherits the change.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +102,14 @@ def exchange(conv: nn.Conv2d, dispersion: Dispersion | None, fractional: Fractio
         conv.__class__ = RedilatedConv2d
     elif not isinstance(conv, RedilatedConv2d):
         # A library's own Conv2d keeps its methods; only `_conv_forward` is ours.
-        conv.__class__ = type(f"Redilated{type(conv).__name__}", (RedilatedConv2d, type(conv)), {})
+        conv.__class__ = _subclass(type(conv))
     conv.__dict__[_STATE] = Redilation(dispersion=dispersion, fractional=fractional)
+
+
+@cache
+def _subclass(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    # One for each class: a new one at every exchange would be a new graph for torch.compile.
+    return type(f"Redilated{kind.__name__}", (RedilatedConv2d, kind), {})
 
 
 def restore(conv: nn.Conv2d) -> None:

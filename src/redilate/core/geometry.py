@@ -119,6 +119,15 @@ def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weig
     return F.interpolate(convolve(stretched, spread, bias), size=output, mode="bilinear", align_corners=False)
 
 
+def nearest_half(dilation: float) -> float:
+    """`dilation` to the nearest half, at least 1: halves keep the dilations, and so the compiled graphs, few.
+
+    What lies between two halves alike becomes a whole number, which takes one convolution and no mixture of several.
+    """
+    # Rounded first, so that an interpolation's last bit does not decide.
+    return max(1.0, round(2 * round(dilation, 9)) / 2)
+
+
 def is_neutral(factor: Dilation) -> bool:
     """Whether `factor` leaves a convolution as it was trained."""
     return factor[0] == 1 and factor[1] == 1

@@ -242,8 +242,13 @@ def find_patch(root: nn.Module) -> Patch | None:
 
 
 def _structure(root: nn.Module) -> int:
-    """Changes when a LoRA wraps convolutions and brings its own, or when something replaces a module's forward."""
-    return sum(2 if "forward" in module.__dict__ else 1 for module in root.modules())
+    """Changes when a LoRA wraps convolutions, or something replaces a module's forward or quantises a convolution."""
+    return sum(1 + ("forward" in module.__dict__) + 3 * _is_quantised(module) for module in root.modules())
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    # Not by `module.weight`, which a parametrisation would compute.
+    return isinstance(module, nn.Conv2d) and type(module._parameters.get("weight")) is not nn.Parameter
 
 
 def argument_of(args: tuple, kwargs: dict, place: int, name: str) -> Any:

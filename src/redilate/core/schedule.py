@@ -7,7 +7,9 @@ end early (a refiner's base) or evaluate the network several times a step (Heun)
 
 from __future__ import annotations
 
+import bisect
 import math
+from functools import lru_cache
 from typing import Literal
 
 from .geometry import Dilation
@@ -16,6 +18,7 @@ Shape = Literal["hold", "progressive", "smooth"]
 
 # The published settings count steps of fifty.
 _PUBLISHED_STEPS = 50
+_TIMESTEPS = 1000
 # Fractional dilations cost up to four convolutions and every distinct one is a graph of its own under
 # torch.compile, so the smooth decay moves in halves.
 _SMOOTH_STEP = 0.5
@@ -24,6 +27,25 @@ _SMOOTH_STEP = 0.5
 def level_after(steps: float) -> float:
     """The noise level τ below which the network runs as trained, from the published "first `steps` of fifty"."""
     return round(1 - steps / _PUBLISHED_STEPS, 6)
+
+
+def level_of_sigma(sigma: float) -> float:
+    """The noise level of a latent that holds σ times as much noise as picture, on Stable Diffusion's own schedule.
+
+    For networks that are told σ (EDM's schedulers, ComfyUI's models) and not a timestep.
+    """
+    return bisect.bisect_left(_sigmas(), sigma) / _TIMESTEPS
+
+
+@lru_cache(maxsize=1)
+def _sigmas() -> list[float]:
+    """σ at each training timestep: √((1 − ᾱ) / ᾱ), with β from 0.00085 to 0.012 linear in its root."""
+    low, high = 0.00085**0.5, 0.012**0.5
+    kept, sigmas = 1.0, []
+    for step in range(_TIMESTEPS):
+        kept *= 1 - (low + (high - low) * step / (_TIMESTEPS - 1)) ** 2
+        sigmas.append(math.sqrt((1 - kept) / kept))
+    return sigmas
 
 
 def dilation_at(full: Dilation, noise_level: float, until: float, shape: Shape) -> Dilation:

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import RedilateError
 from .families import SUPPORTED, unet_of
+from .single_file import single_file_pipeline
 
 # owner/name, as the hub spells it; a bare word is taken for a folder that is missing.
 _HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w.-]+$")
@@ -20,7 +21,11 @@ BUNDLED = Path(__file__).parent.parent / "bundled" / "model"
 
 
 def load(
-    name_or_path: str | Path | None = None, *, dtype: torch.dtype | None = None, device: str | None = None
+    name_or_path: str | Path | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+    config: str | Path | None = None,
 ) -> Any:
     """Load a text-to-image pipeline, from safetensors only.
 
@@ -29,6 +34,8 @@ def load(
             small model that comes with Redilate (256×256, flat emoji).
         dtype: of the weights; None: float16 on an accelerator, float32 on a CPU.
         device: where to; None: "cuda" or "mps" where there is one, else "cpu".
+        config: for a single file, the folder of a model of its kind in diffusers' layout, whose configurations and
+            tokenizers it takes, as the file has none; None: those of its base model, from the hub.
 
     Raises:
         RedilateError: if nothing can be loaded under that name, or it has no U-Net.
@@ -40,9 +47,11 @@ def load(
     device = device or default_device()
     dtype = dtype or (torch.float32 if device == "cpu" else torch.float16)
     source = Path(name_or_path) if name_or_path is not None else BUNDLED
+    if config is not None:
+        _check_config(source, Path(config))
     try:
         if source.is_file():
-            pipe = _single_file(source, dtype)
+            pipe = single_file_pipeline(source, dtype, config)
         else:
             name = str(source) if source.exists() else str(name_or_path)
             pipe = DiffusionPipeline.from_pretrained(name, torch_dtype=dtype, use_safetensors=True)
@@ -96,12 +105,12 @@ def default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _single_file(path: Path, dtype: torch.dtype) -> Any:
-    """A single-file checkpoint: SDXL's layout is told from SD's by its second text encoder."""
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-    from safetensors import safe_open
-
-    with safe_open(str(path), framework="pt") as file:
-        is_xl = any(key.startswith("conditioner.embedders.") for key in file.keys())  # noqa: SIM118
-    kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
-    return kind.from_single_file(str(path), torch_dtype=dtype)
+def _check_config(source: Path, config: Path) -> None:
+    if not source.is_file():
+        raise RedilateError(
+            "config= belongs to a checkpoint of a single file; a folder or a hub name has its own"
+        )
+    if not (config / "model_index.json").exists():
+        raise RedilateError(
+            f"{config} is not a diffusers model to take as config=: it has no model_index.json"
+        )

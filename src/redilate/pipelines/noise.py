@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..core.schedule import level_of_sigma
 from .caller import call_under_way
 
 
@@ -26,7 +27,7 @@ def noise_level_of(pipe: Any) -> Callable[[Any], float]:
         scheduler = getattr(owner() if call is None else call.pipeline, "scheduler", None)
         config = getattr(scheduler, "config", {})
         if _passes_log_sigma(config):
-            return _level_of_sigma(math.exp(4 * value))
+            return level_of_sigma(math.exp(4 * value))
         return min(1.0, max(0.0, value / config.get("num_train_timesteps", 1000)))
 
     return noise_level
@@ -35,10 +36,3 @@ def noise_level_of(pipe: Any) -> Callable[[Any], float]:
 def _passes_log_sigma(config: Any) -> bool:
     """EDM schedulers by their σ_data, and Euler where it is set to continuous timesteps (Stable Video Diffusion)."""
     return "sigma_data" in config or config.get("timestep_type") == "continuous"
-
-
-def _level_of_sigma(sigma: float) -> float:
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    kept = torch.cumprod(1 - betas, 0)
-    sigmas = ((1 - kept) / kept).sqrt()
-    return float(torch.searchsorted(sigmas, torch.tensor(sigma, dtype=torch.float64))) / 1000

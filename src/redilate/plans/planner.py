@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.geometry import Dilation
+from ..core.geometry import Dilation, nearest_half
 from .plan import Plan
 
 # What the ablation in docs/results.md chose: higher leaves structure to the network as trained, lower costs texture.
@@ -19,14 +19,9 @@ def default_plan(names: list[str], ratio: tuple[float, float]) -> Plan:
         names: the U-Net's spatial convolutions, in order.
         ratio: target side over native side, each above 0.
     """
-    full: Dilation = (_dilation_for(ratio[0]), _dilation_for(ratio[1]))
+    full: Dilation = (nearest_half(ratio[0]), nearest_half(ratio[1]))
     if full == (1.0, 1.0):
         return Plan(note="at or below the native size")
     return Plan(
         dilation=dict.fromkeys(names, full), until=UNTIL, note=f"default for {ratio[1]:g} × {ratio[0]:g}"
     )
-
-
-def _dilation_for(ratio: float) -> float:
-    """The ratio to the nearest half, at least 1: halves keep the dilations, and so the graphs, few."""
-    return max(1.0, round(2 * ratio) / 2)

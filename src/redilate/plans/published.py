@@ -6,11 +6,10 @@ not have; what exists is what is meant.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..core.geometry import Dilation
+from ..core.geometry import Dilation, nearest_half
 from ..core.schedule import Shape, level_after
 from ..errors import RedilateError
 from .plan import NoiseDamping, Plan
@@ -138,8 +137,7 @@ def _dilation(points: dict[float, float], ratio: float) -> float:
         wanted = points[last] * ratio / last if points[last] > 1 else 1.0
     else:
         wanted = _between(points, ratio)
-    # Halves keep the dilations, and so the graphs, few. Rounded down at a quarter on either side alike.
-    return max(1.0, math.ceil(2 * wanted - 0.5) / 2)
+    return nearest_half(wanted)
 
 
 def _between(points: dict[float, float], at: float) -> float:
