@@ -12,21 +12,34 @@ import typer
 from rich.console import Console
 
 from .. import files
-from ..arguments import model_name, parse_size
-from ..console import one_line_endings, progress
-from ..metadata import png_info
+from ..arguments import parse_size
+from ..console import one_line_endings, progress, say_warning
+from ..metadata import check_prompts, embedding
 from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..recorded import Recorded
+
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    context: typer.Context,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Where the picture goes: .png, .jpg or .webp."),
     ],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to draw; with --from it may be left out.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PICTURE",
+            help="Draw PICTURE again; options that are given replace what it says.",
+        ),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help=f"{SIZE} Without it, the model's native size.")
     ] = None,
@@ -54,7 +67,7 @@ def generate(
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Draw PROMPT at any size; a PNG carries the settings that made it."""
+    """Draw PROMPT at any size; the picture carries the settings that made it."""
     with one_line_endings():
         width, height = (None, None) if size is None else parse_size(size)
         paths = files.numbered(output, count)
@@ -63,28 +76,50 @@ def generate(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
 
+            from ..again import Asked, again
+            from ..provenance import provenance
+
             plan_read = None if plan is None else redilate.Plan.read(plan)
-            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
+            asked = Asked(
+                prompt, width, height, seed, steps, guidance, negative, method, plan_read, scheduler, model,
+                device, dtype,
+            )  # fmt: skip
+            recorded = None
+            if source is not None:
+                asked, recorded, replaced = again(source, asked, _given(context))
+                if replaced:
+                    say_warning(f"not {source} again: given here, {', '.join(replaced)}")
+            if asked.prompt is None:
+                raise redilate.RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
+            check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
+            pipe = load_pipeline(
+                asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
+            )
+            made_by = provenance(pipe, asked.model)
+            relay = {} if asked.mode == "single" else {"mode": asked.mode}
+            if recorded is not None:
+                _warn(source, recorded, made_by)
             made = []
             with progress(Console(stderr=True, quiet=as_json)) as on_step:
                 for index, path in enumerate(paths):
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
                     one = redilate.generate(
                         pipe,
-                        prompt,
-                        width=width,
-                        height=height,
-                        seed=seed + index,
-                        steps=steps,
-                        guidance=guidance,
-                        negative=negative,
-                        method=method,
-                        plan=plan_read,
+                        asked.prompt,
+                        width=asked.width,
+                        height=asked.height,
+                        seed=asked.seed + index,
+                        steps=asked.steps,
+                        guidance=asked.guidance,
+                        negative=asked.negative,
+                        method=asked.method,
+                        plan=asked.plan,
+                        **relay,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
                     )
-                    _save(path, one.images[0], one.settings | {"model": model_name(model)})
+                    _save(path, one.images[0], one.settings | made_by)
                     made.append(one)
-        settings, seconds = made[0].settings | {"model": model_name(model)}, sum(one.seconds for one in made)
+        settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
         if as_json:
             images = [
                 {"path": str(path), "seed": one.seeds[0]} for path, one in zip(paths, made, strict=True)
@@ -94,12 +129,27 @@ def generate(
             for path in paths:
                 print(path)
             drawn = f"{settings['width']}x{settings['height']}"
-            print(f"{drawn}, {steps} steps, {seconds:.1f} s", file=sys.stderr)
+            print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The names of the options that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> None:
+    """Say why the picture may not come out bit for bit, if there is a reason."""
+    from redilate.generation.generate import versions
+
+    from ..provenance import differences
+
+    if found := differences(recorded, made_by, versions()):
+        say_warning(f"{source} may not come out the same: {'; '.join(found)}")
 
 
 def _save(path: Path, image: Image, settings: dict[str, Any]) -> None:
-    """Write one picture, with its settings where the format is PNG."""
+    """Write one picture, with its settings."""
     kind = files.PICTURES[path.suffix.lower()]
-    extra = {"pnginfo": png_info(settings)} if kind == "PNG" else {}
     with files.replacing(path) as temporary:
-        image.save(temporary, format=kind, **extra)
+        image.save(temporary, format=kind, **embedding(kind, settings))
