@@ -120,7 +120,7 @@ def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"method": "magic"}, "unknown method 'magic'"),
+        ({"method": "magic"}, "damaged: method"),
         ({"scheduler": "os"}, "unknown scheduler 'os'"),
         ({"seed": -1}, "seed"),
         ({"model": "../../etc"}, "no model at"),

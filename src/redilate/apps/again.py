@@ -10,16 +10,30 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from redilate.errors import RedilateError
+from redilate.generation.patched import Method
 from redilate.plans.plan import Plan
 
 from .arguments import check_device, model_name
 from .recorded import Recorded
 
 # What makes another picture; --output, --count, --device and the like do not.
-_PICTURE = ("prompt", "size", "seed", "steps", "guidance", "negative", "method", "plan", "scheduler", "model")
-_PLANNED_FOR = {"size", "method", "model", "plan"}
+_PICTURE = (
+    "prompt",
+    "size",
+    "seed",
+    "steps",
+    "guidance",
+    "negative",
+    "method",
+    "mode",
+    "plan",
+    "scheduler",
+    "model",
+)
+_PLANNED_FOR = {"size", "method", "mode", "model", "plan"}
 
 
 @dataclass(frozen=True)
@@ -33,13 +47,13 @@ class Asked:
     steps: int
     guidance: float
     negative: str | None
-    method: str
+    method: Method
     plan: Plan | None
     scheduler: str | None
     model: str | None
     device: str | None
     dtype: str | None
-    mode: str = "single"
+    mode: Literal["single", "relay"] = "single"
 
 
 def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, list[str]]:
@@ -81,7 +95,7 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         scheduler=asked.scheduler if {"scheduler", "model"} & given else recorded.scheduler,
         model=model,
         device=asked.device if "device" in given else _device(recorded.device),
-        mode=recorded.mode,
+        mode=asked.mode if "mode" in given else recorded.mode,
     )
     if "dtype" not in given and merged.device == recorded.device:
         merged = replace(merged, dtype=recorded.dtype)

@@ -10,6 +10,7 @@ import typer
 
 from .commands.generate import generate
 from .commands.plan import plan
+from .commands.serve import serve
 from .commands.show import show
 from .console import REFUSED, say_error
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(plan)
+app.command()(serve)
 app.command()(show)
 
 

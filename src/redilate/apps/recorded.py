@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from redilate.errors import RedilateError
+from redilate.generation.patched import Method
 from redilate.plans.plan import Plan
 
 from .metadata import read_text
@@ -40,7 +41,7 @@ class Recorded(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     steps: Annotated[int, Field(ge=1, le=10_000)]
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    method: str
+    method: Method
     mode: Literal["single", "relay"] = "single"
     plan: Plan | None = None
     strength: Annotated[float, Field(gt=0, le=1)] | None = None

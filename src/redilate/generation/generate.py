@@ -5,22 +5,21 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
 
-from ..core.patch import find_patch
 from ..errors import RedilateError
-from ..pipelines.apply import apply, check_size, plan_for
-from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of
 from ..plans.plan import Plan
+from .patched import Method, patched
 
-Method = Literal["redilate", "direct"]
 OnStep = Callable[[int, int], None]
+OnLatents = Callable[[torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ def generate(
     plan: Plan | None = None,
     native_size: int | Size | None = None,
     on_step: OnStep | None = None,
+    on_latents: OnLatents | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
 
@@ -72,6 +72,7 @@ def generate(
         plan: for "redilate"; None: what `plan_for` says.
         native_size: as for `apply`.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
+        on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8).
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -85,9 +86,9 @@ def generate(
     seeds = [seed + index for index in range(count)]
     started = time.monotonic()
     images = []
-    with _patched(pipe, method, plan, width, height, native_size) as used:
+    with patched(pipe, method, plan, width, height, native_size) as used:
         for done, one in enumerate(seeds):
-            extra = _progress(pipe, done, steps, count, on_step)
+            extra = _progress(pipe, done, steps, count, on_step, on_latents)
             result = pipe(
                 prompt=prompt,
                 negative_prompt=negative,
@@ -143,43 +144,20 @@ def _check(prompt: str, steps: int, count: int, method: str, plan: Plan | None) 
         raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
 
 
-def _patched(
-    pipe: Any, method: Method, plan: Plan | None, width: int, height: int, native_size: int | Size | None
-) -> AbstractContextManager[Plan | None]:
-    """The pipeline as `method` wants it, for the time of the `with`; yields the plan in use."""
-    existing = find_patch(unet_of(pipe))
-    if method == "direct":
-        if existing is not None:
-            raise RedilateError(
-                "the pipeline is re-dilated; call redilate.remove(pipe) before direct inference"
-            )
-        return nullcontext(None)
-    if existing is not None and plan is None:
-        return nullcontext(existing.plan)  # type: ignore[arg-type]
-    return _Applied(pipe, plan or plan_for(pipe, width=width, height=height, native_size=native_size))
-
-
-class _Applied(AbstractContextManager):
-    """`apply` for the time of a `with`, yielding the plan."""
-
-    def __init__(self, pipe: Any, plan: Plan):
-        self._handle = apply(pipe, plan)
-        self._plan = plan
-
-    def __enter__(self) -> Plan:
-        return self._plan
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
-
-
-def _progress(pipe: Any, done: int, steps: int, count: int, on_step: OnStep | None) -> dict[str, Any]:
+def _progress(
+    pipe: Any, done: int, steps: int, count: int, on_step: OnStep | None, on_latents: OnLatents | None
+) -> dict[str, Any]:
     """Keyword arguments that make the pipeline report each step, where it can."""
-    if on_step is None or "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
+    if on_step is None and on_latents is None:
+        return {}
+    if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
         return {}
 
     def report(_pipe: Any, index: int, _timestep: Any, arguments: dict) -> dict:
-        on_step(done * steps + index + 1, count * steps)
+        if on_step is not None:
+            on_step(done * steps + index + 1, count * steps)
+        if on_latents is not None:
+            on_latents(arguments["latents"])
         return arguments
 
     return {"callback_on_step_end": report}

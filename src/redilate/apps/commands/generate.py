@@ -14,12 +14,11 @@ from rich.console import Console
 from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_warning
-from ..metadata import check_prompts, embedding
+from ..metadata import check_prompts
 from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
+from ..saving import save_picture
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..recorded import Recorded
 
 
@@ -96,7 +95,7 @@ def generate(
                 asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
             )
             made_by = provenance(pipe, asked.model)
-            relay = {} if asked.mode == "single" else {"mode": asked.mode}
+            relay: dict[str, Any] = {} if asked.mode == "single" else {"mode": asked.mode}
             if recorded is not None:
                 _warn(source, recorded, made_by)
             made = []
@@ -117,7 +116,7 @@ def generate(
                         **relay,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
                     )
-                    _save(path, one.images[0], one.settings | made_by)
+                    save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
         if as_json:
@@ -146,10 +145,3 @@ def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> N
 
     if found := differences(recorded, made_by, versions()):
         say_warning(f"{source} may not come out the same: {'; '.join(found)}")
-
-
-def _save(path: Path, image: Image, settings: dict[str, Any]) -> None:
-    """Write one picture, with its settings."""
-    kind = files.PICTURES[path.suffix.lower()]
-    with files.replacing(path) as temporary:
-        image.save(temporary, format=kind, **embedding(kind, settings))

@@ -1,0 +1,41 @@
+"""A pipeline as a method wants it, for the time of a `with`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from ..core.patch import find_patch
+from ..errors import RedilateError
+from ..pipelines.apply import apply, plan_for
+from ..pipelines.families import Size, unet_of
+from ..plans.plan import Plan
+
+Method = Literal["redilate", "direct"]
+
+
+@contextmanager
+def patched(
+    pipe: Any, method: Method, plan: Plan | None, width: int, height: int, native_size: int | Size | None
+) -> Iterator[Plan | None]:
+    """Re-dilated by `plan`, or by `plan_for` where there is none; yields the plan in use, None for "direct".
+
+    A pipeline that is re-dilated already is used as it stands, unless a plan is given.
+
+    Raises:
+        RedilateError: for direct inference with a pipeline that is re-dilated.
+    """
+    existing = find_patch(unet_of(pipe))
+    if method == "direct":
+        if existing is not None:
+            raise RedilateError(
+                "the pipeline is re-dilated; call redilate.remove(pipe) before direct inference"
+            )
+        yield None
+    elif existing is not None and plan is None:
+        yield existing.plan  # type: ignore[misc]
+    else:
+        used = plan or plan_for(pipe, width=width, height=height, native_size=native_size)
+        with apply(pipe, used):
+            yield used
