@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from redilate.errors import RedilateError
 from redilate.generation.edit import edit
 from redilate.generation.generate import Generation, generate
 from redilate.pipelines.apply import check_size
@@ -52,10 +53,15 @@ class Painter:
         """Refuse, before it waits, what could not be drawn.
 
         Raises:
-            RedilateError: a size that latents can't have, prompts that the file can't hold.
+            RedilateError: a size that latents can't have, prompts that the file can't hold, too many steps.
         """
         check_size(drawing.width, drawing.height, self.scale)
         check_prompts(drawing.output.upper(), drawing.prompt, drawing.negative)
+        most = self._pipe.scheduler.config.get("num_train_timesteps", drawing.steps)
+        if drawing.steps > most:
+            raise RedilateError(
+                f"steps: {drawing.steps} are more than the {most} that the model was trained with"
+            )
 
     def draw(self, job: Job) -> None:
         """Draw a job's pictures, one after another, each sent when it is done."""

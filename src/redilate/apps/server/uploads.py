@@ -55,6 +55,8 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         ground = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
     return image.convert("RGB")
 
 

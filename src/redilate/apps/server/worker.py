@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from redilate.errors import RedilateError
+
 from .drawing import Done, Drawing, Event, Failed
 from .errors import ApiError
 
@@ -161,27 +163,27 @@ class Worker:
                     return
                 job = self._running = self._waiting.popleft()
             started = time.monotonic()
-            try:
-                self._one(job)
-            finally:
-                took = time.monotonic() - started
-                with self._changed:
-                    self._seconds += _NEWEST * (took - self._seconds)
-                    self._running = None
+            last = self._one(job)
+            took = time.monotonic() - started
+            with self._changed:
+                self._seconds += _NEWEST * (took - self._seconds)
+                self._running = None
+            # Only now: who hears that it is done may ask for the place that it had.
+            job.put(last)
 
-    def _one(self, job: Job) -> None:
+    def _one(self, job: Job) -> Event:
+        """Draw one job; → its last event."""
         try:
             job.check()
             self._draw(job)
         except Cancelled:
             self.cancelled += 1
-            job.put(Failed(Cancelled()))
+            return Failed(Cancelled())
         except Exception as error:
-            if not isinstance(error, ValueError):
+            if not isinstance(error, RedilateError):
                 log.exception("a picture could not be drawn")
-            job.put(Failed(error))
-        else:
-            job.put(Done())
+            return Failed(error)
+        return Done()
 
 
 def shutting_down() -> ApiError:
