@@ -213,7 +213,7 @@ def test_a_folder_in_the_outputs_place_is_refused(generate: Run, tmp_path: Path)
 
 
 def test_a_missing_prompt_is_refused_in_one_line(run: Run):
-    assert_refused(run("generate", "-o", "apple.png"), "prompt")
+    assert_refused(run("generate", "-o", "apple.png"), "PROMPT", "--from")
 
 
 @pytest.mark.parametrize("model", ["no/such/model", "./nowhere"])

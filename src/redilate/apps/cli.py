@@ -14,6 +14,8 @@ from .commands.enlarge import enlarge
 from .commands.evaluate import evaluate
 from .commands.generate import generate
 from .commands.plan import plan
+from .commands.serve import serve
+from .commands.show import show
 from .console import BROKEN_PIPE, REFUSED, say_error
 
 app = typer.Typer(
@@ -28,6 +30,8 @@ app.command()(enlarge)
 app.command()(plan)
 app.command()(batch)
 app.command()(evaluate)
+app.command()(serve)
+app.command()(show)
 
 
 @app.callback(invoke_without_command=True)

@@ -32,6 +32,11 @@ def say_error(message: str) -> None:
     print("redilate: " + " ".join(message.split()), file=sys.stderr)
 
 
+def say_warning(message: str) -> None:
+    """Write one line to stderr of what is done all the same."""
+    say_error(f"warning: {message}")
+
+
 @contextmanager
 def one_line_endings() -> Iterator[None]:
     """Turn what a user can cause into one line and an exit code: 2 refused, 130 interrupted, 1 failed on the way."""

@@ -1,19 +1,35 @@
-"""The settings inside a PNG: as A1111 writes them for people and galleries, and as JSON for Redilate."""
+"""The settings inside a picture: as A1111 writes them for people and galleries, and as JSON for Redilate.
+
+A PNG has them in two text chunks, JPEG and WebP in two EXIF tags: `UserComment`, where A1111 and the galleries that
+read it look for the text, and `ImageDescription` for the JSON.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from redilate.errors import RedilateError
 
-# The names of the two text chunks.
+# The names of the two text chunks of a PNG.
 PARAMETERS, SETTINGS = "parameters", "redilate"
+# What stands before the JSON in EXIF, where a description may also be anybody's.
+_MARK = "redilate:"
+# How EXIF says that a comment is UTF-16; the byte order is A1111's.
+_UTF16 = b"UNICODE\0"
+# One segment of a JPEG, less its length and the word "Exif".
+_JPEG_HOLDS = 65_527
+# What is kept free for the plan, the versions and the rest when only the prompts are known yet.
+_KEPT_FREE = 32_768
+
+FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 def parameters(settings: Mapping[str, Any]) -> str:
@@ -29,6 +45,7 @@ def parameters(settings: Mapping[str, Any]) -> str:
         "Seed": settings["seed"],
         "Size": f"{settings['width']}x{settings['height']}",
         "Model": settings.get("model"),
+        "Denoising strength": settings.get("strength"),
         "Method": settings["method"],
         "Version": f"redilate {settings['versions']['redilate']}",
     }
@@ -39,33 +56,101 @@ def parameters(settings: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def png_info(settings: Mapping[str, Any]) -> PngInfo:
-    """The text chunks `parameters` and `redilate` (JSON) for Pillow's `save(pnginfo=...)`."""
-    info = PngInfo()
-    info.add_text(PARAMETERS, parameters(settings))
-    info.add_text(SETTINGS, json.dumps(settings))
-    return info
+def embedding(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What Pillow's `save` takes, beside the format `kind` (one of `FORMATS`), for the settings to be in the file.
+
+    Raises:
+        RedilateError: more than a JPEG holds.
+    """
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_text(PARAMETERS, parameters(settings))
+        info.add_text(SETTINGS, json.dumps(settings))
+        return {"pnginfo": info}
+    exif = _exif(parameters(settings), _MARK + json.dumps(settings))
+    if kind == "JPEG" and len(exif) > _JPEG_HOLDS:
+        raise RedilateError(
+            f"the settings take {len(exif)} bytes, and a JPEG holds {_JPEG_HOLDS}; PNG and WebP hold them"
+        )
+    return {"exif": exif}
+
+
+def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
+    """Make sure, before any work, that a picture of this kind can hold the prompts, and the rest beside them.
+
+    Raises:
+        RedilateError: prompts that are no Unicode text, or too long for a JPEG.
+    """
+    text = f"{prompt}{negative or ''}"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RedilateError(f"the prompt {text[:80]!r} is not UTF-8 text") from error
+    if kind == "JPEG" and len(_exif(text, json.dumps(text))) > _JPEG_HOLDS - _KEPT_FREE:
+        raise RedilateError(
+            f"a JPEG can't hold prompts of {len(text)} characters among its settings; PNG and WebP can"
+        )
+
+
+def read_text(path: str | Path) -> tuple[str, tuple[int, int], str]:
+    """The JSON inside the picture at `path`, not yet looked at, the size (width, height), and the format.
+
+    Only headers are read, never pixels.
+
+    Raises:
+        RedilateError: no PNG, JPEG or WebP that can be read, or one without settings of Redilate.
+    """
+    if not Path(path).is_file():
+        raise RedilateError(f"there is no file {str(path)!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of many pixels and odd EXIF: neither matters here
+            with Image.open(path, formats=FORMATS) as image:
+                size, kind = image.size, str(image.format)
+                text = image.info.get(SETTINGS) if kind == "PNG" else _described(image)
+    # Whatever a damaged file makes Pillow's readers stumble over.
+    except (
+        OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
+        MemoryError, Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        raise RedilateError(
+            f"{path} is not a PNG, JPEG or WebP that can be read ({_one_line(error)})"
+        ) from error
+    if not isinstance(text, str):
+        raise RedilateError(f"{path} carries no settings of Redilate; pictures that `redilate` writes do")
+    return text, size, kind
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings that made the PNG at `path`.
+    """The settings that made the picture at `path`, checked by `recorded.Recorded`.
 
     Raises:
-        RedilateError: it is no PNG that can be read, or carries no settings of Redilate.
+        RedilateError: it can't be read, carries no settings of Redilate, or damaged ones.
     """
-    try:
-        with Image.open(path) as image:
-            text = image.info.get(SETTINGS)
-    except OSError as error:
-        raise RedilateError(f"{path} is not a picture that can be read ({error})") from error
-    if text is None:
-        raise RedilateError(
-            f"{path} carries no settings of Redilate; pictures that `redilate generate` writes as PNG do"
-        )
-    return json.loads(text)
+    from .recorded import Recorded
+
+    return Recorded.read(path).settings
+
+
+def _exif(comment: str, description: str) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = description
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UTF16 + comment.encode("utf-16-be")
+    return exif.tobytes()
+
+
+def _described(image: Image.Image) -> str | None:
+    description = image.getexif().get(ExifTags.Base.ImageDescription)
+    if isinstance(description, str) and description.startswith(_MARK):
+        return description.removeprefix(_MARK)
+    return None
 
 
 def _quoted(value: object) -> str:
     """A value as A1111 writes it: in JSON's quotes where a comma, a colon or a line end would split it."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -25,6 +25,7 @@ from .stages import Relay
 
 Mode = Literal["single", "relay"]
 OnStep = Callable[[int, int], None]
+OnLatents = Callable[[torch.Tensor], None]
 OnPreview = Callable[[Image.Image], None]
 
 
@@ -66,6 +67,7 @@ def generate(
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
     on_step: OnStep | None = None,
+    on_latents: OnLatents | None = None,
     on_preview: OnPreview | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
@@ -89,6 +91,8 @@ def generate(
         extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`, …
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
+        on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8); of a
+            relay, of the native picture's steps.
         on_preview: called with each picture of a relay at native size, before its first large step.
 
     Raises:
@@ -135,7 +139,7 @@ def generate(
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=torch.Generator("cpu").manual_seed(one),
-                **_progress(pipe, report),
+                **_progress(pipe, report, on_latents),
                 **(extra or {}),
             )
         image = result.images[0]
@@ -207,13 +211,20 @@ def _reporter(on_step: OnStep | None, before: int, total: int) -> Callable[[int]
     return None if on_step is None else lambda done: on_step(before + done, total)
 
 
-def _progress(pipe: Any, report: Callable[[int], None] | None) -> dict[str, Any]:
+def _progress(
+    pipe: Any, report: Callable[[int], None] | None, on_latents: OnLatents | None
+) -> dict[str, Any]:
     """Keyword arguments that make the pipeline report each step, where it can."""
-    if report is None or "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
+    if report is None and on_latents is None:
+        return {}
+    if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
         return {}
 
     def step_end(_pipe: Any, index: int, _timestep: Any, arguments: dict) -> dict:
-        report(index + 1)
+        if report is not None:
+            report(index + 1)
+        if on_latents is not None:
+            on_latents(arguments["latents"])
         return arguments
 
     return {"callback_on_step_end": step_end}

@@ -7,7 +7,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -16,18 +16,39 @@ from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
 from .. import files
-from ..arguments import model_name, parse_size
-from ..console import one_line_endings, progress
+from ..arguments import parse_size
+from ..console import one_line_endings, progress, say_warning
+from ..metadata import check_prompts
 from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
 from ..saving import save_picture
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from diffusers import DiffusionPipeline
+    from PIL.Image import Image
+
+    from ..again import Asked
+    from ..recorded import Recorded
+
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    context: typer.Context,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Where the picture goes: .png, .jpg or .webp."),
     ],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to draw; with --from it may be left out.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PICTURE",
+            help="Draw PICTURE again; options that are given replace what it says.",
+        ),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help=f"{SIZE} Without it, the model's native size.")
     ] = None,
@@ -66,54 +87,59 @@ def generate(
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Draw PROMPT at any size; a PNG carries the settings that made it."""
+    """Draw PROMPT at any size; the picture carries the settings that made it."""
     with one_line_endings():
-        draw = find(method)
-        if plan is not None and method != "redilate":
-            raise RedilateError(
-                f"a plan is for the method redilate, and {method} uses none; leave one of them out"
-            )
-        asked = None if size is None else parse_size(size)
+        asked_size = (None, None) if size is None else parse_size(size)
         paths = files.numbered(output, count)
-        if mode == "relay" and method not in ("redilate", "direct"):
-            raise RedilateError(f"a relay draws with the method redilate or direct, not with {method}")
-        if preview is not None and mode != "relay":
-            raise RedilateError("--preview shows a relay's native picture; --mode relay has one")
         previews = [] if preview is None else files.numbered(preview, count)
         for path in [*paths, *previews]:
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
-            from redilate.pipelines.native import native_size
 
-            planned: dict[str, Any] = {} if plan is None else {"plan": redilate.Plan.read(plan)}
-            if mode == "relay":
-                planned["mode"] = mode
-            if sequential:
-                planned["sequential"] = True
-            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
-            width, height = asked or native_size(pipe)[::-1]
+            from ..again import Asked, again
+            from ..provenance import provenance
+
+            plan_read = None if plan is None else redilate.Plan.read(plan)
+            asked = Asked(
+                prompt, *asked_size, seed, steps, guidance, negative, method, plan_read, scheduler, model,
+                device, dtype, mode,
+            )  # fmt: skip
+            recorded = None
+            if source is not None:
+                asked, recorded, replaced = again(source, asked, _given(context))
+                if replaced:
+                    say_warning(f"not {source} again: given here, {', '.join(replaced)}")
+            if asked.prompt is None:
+                raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
+            _check_method(asked, preview, sequential)
+            check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
+            pipe = load_pipeline(
+                asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
+            )
+            made_by = provenance(pipe, asked.model)
+            if recorded is not None:
+                _warn(source, recorded, made_by)
             made = []
             with progress(Console(stderr=True, quiet=as_json)) as on_step:
                 for index, path in enumerate(paths):
-                    if previews:
-                        planned["on_preview"] = partial(save_picture, previews[index])
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
-                    one = draw(
+                    one = find(asked.method)(
                         pipe,
-                        prompt,
-                        width=width,
-                        height=height,
-                        seed=seed + index,
-                        steps=steps,
-                        guidance=guidance,
-                        negative=negative,
+                        asked.prompt,
+                        **_size(asked, pipe),
+                        seed=asked.seed + index,
+                        steps=asked.steps,
+                        guidance=asked.guidance,
+                        negative=asked.negative,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
-                        **planned,
+                        **_own(
+                            asked, sequential, partial(save_picture, previews[index]) if previews else None
+                        ),
                     )
-                    save_picture(path, one.images[0], one.settings | {"model": model_name(model)})
+                    save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
-        settings, seconds = made[0].settings | {"model": model_name(model)}, sum(one.seconds for one in made)
+        settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
         if as_json:
             images = [
                 {"path": str(path), "seed": one.seeds[0]} for path, one in zip(paths, made, strict=True)
@@ -123,4 +149,53 @@ def generate(
             for path in paths:
                 print(path)
             drawn = f"{settings['width']}x{settings['height']}"
-            print(f"{drawn}, {steps} steps, {seconds:.1f} s", file=sys.stderr)
+            print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
+
+
+def _check_method(asked: Asked, preview: Path | None, sequential: bool) -> None:
+    """Refuse an unknown method, and what only our own ones can do."""
+    find(asked.method)
+    if asked.plan is not None and asked.method != "redilate":
+        raise RedilateError(
+            f"a plan is for the method redilate, and {asked.method} uses none; leave one of them out"
+        )
+    if asked.method not in ("redilate", "direct"):
+        if asked.mode == "relay":
+            raise RedilateError(f"a relay draws with the method redilate or direct, not with {asked.method}")
+        if sequential:
+            raise RedilateError(
+                f"--sequential is for the methods redilate and direct, not for {asked.method}"
+            )
+    if preview is not None and asked.mode != "relay":
+        raise RedilateError("--preview shows a relay's native picture; --mode relay has one")
+
+
+def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
+    from redilate.pipelines.native import native_size
+
+    height, width = native_size(pipe)
+    return {"width": asked.width or width, "height": asked.height or height}
+
+
+def _own(asked: Asked, sequential: bool, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
+    """What only our own methods take."""
+    own: dict[str, Any] = {} if asked.plan is None else {"plan": asked.plan}
+    if asked.mode == "relay":
+        own |= {"mode": asked.mode, "on_preview": on_preview}
+    return own | ({"sequential": True} if sequential else {})
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The names of the options that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> None:
+    """Say why the picture may not come out bit for bit, if there is a reason."""
+    from redilate.generation.generate import versions
+
+    from ..provenance import differences
+
+    if found := differences(recorded, made_by, versions()):
+        say_warning(f"{source} may not come out the same: {'; '.join(found)}")

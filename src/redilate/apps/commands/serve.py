@@ -1,0 +1,77 @@
+"""`redilate serve`: pictures over HTTP, in the words of OpenAI's images API."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from redilate.errors import RedilateError
+
+from ..console import one_line_endings
+from ..options import Device, Dtype, Model, load_pipeline
+
+# What the extra `serve` brings, as it is imported.
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; beyond this machine, keys are needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    model: Model = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keys, one a line; also in REDILATE_API_KEYS, between commas."),
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let a network in without keys.")] = False,
+    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 4.2,
+    max_count: Annotated[int, typer.Option(min=1, max=10, help="Pictures of one request.")] = 4,
+    max_steps: Annotated[int, typer.Option(min=1, help="Denoising steps of one picture.")] = 100,
+    max_upload: Annotated[float, typer.Option(min=0.001, help="Megabytes of a picture sent in.")] = 20.0,
+    queue: Annotated[
+        int, typer.Option(min=0, help="Requests that may wait; further ones are told 429.")
+    ] = 16,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
+    scheduler: Annotated[str | None, typer.Option(help="As for `redilate generate`.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Serve pictures over HTTP in the words of OpenAI's images API; needs `pip install redilate[serve]`."""
+    with one_line_endings():
+        if missing := [
+            name
+            for name in ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
+            if find_spec(name) is None
+        ]:
+            raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
+        from ..server.keys import read_keys
+        from ..server.limits import Limits
+        from ..server.run import Server, check_host, listen
+
+        keys = read_keys(api_key_file)
+        check_host(host, keys, insecure)
+        limits = Limits(
+            megapixels=max_megapixels,
+            count=max_count,
+            steps=max_steps,
+            upload_megabytes=max_upload,
+            queue=queue,
+            timeout=timeout,
+            grace=grace,
+        )
+        with listen(host, port) as socket:
+            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler)
+            from ..server.painter import Painter
+            from ..server.service import Service
+
+            painter = Painter(pipe, model)
+            bound = socket.getsockname()[1]
+            place = f"[{host}]" if ":" in host else host
+            print(f"{painter.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
+            Server(Service(painter, limits, keys)).run(sockets=[socket])

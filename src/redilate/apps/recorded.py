@@ -1,0 +1,86 @@
+"""What a picture says of how it was made, read from a file that may be damaged or made to do harm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from redilate.errors import RedilateError
+from redilate.plans.plan import Plan
+from redilate.rivals.registry import METHODS
+
+from .metadata import read_text
+
+Side = Annotated[int, Field(ge=8, le=65_536)]
+
+
+class Recorded(BaseModel):
+    """A generation's settings as they stand in its picture; what a later version adds is kept and not looked at.
+
+    Attributes:
+        prompt, negative: the prompts.
+        width, height: in pixels.
+        seed: this picture's own, also where it was one of several.
+        steps, guidance, method, mode, plan, scheduler: as for `redilate.generate`.
+        strength: of image-to-image, where it was that.
+        model: "bundled", a hub's name, or the last part of a path.
+        fingerprint: of the weights, `provenance.fingerprint`.
+        device, dtype: where it was computed, and in which precision.
+        versions: package → version.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    prompt: str
+    negative: str | None = None
+    width: Side
+    height: Side
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    steps: Annotated[int, Field(ge=1, le=10_000)]
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    method: Literal[*METHODS]  # type: ignore[valid-type]  # the names, known when this is run
+    mode: Literal["single", "relay"] = "single"
+    plan: Plan | None = None
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    scheduler: str | None = None
+    model: str | None = None
+    fingerprint: str | None = None
+    device: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    versions: dict[str, str]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read them from the picture at `path`.
+
+        Raises:
+            RedilateError: it can't be read, carries no settings of Redilate, damaged ones, or those of a picture of
+                another size than it has (it was resized, or they are another's).
+        """
+        text, size, _ = read_text(path)
+        try:
+            # In JSON mode: pydantic's own reader bounds the depth, which json's does not.
+            found = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"][:3]) or "they"
+            raise RedilateError(
+                f"the settings in {path} are damaged: {place}: {' '.join(first['msg'].split())[:200]}"
+            ) from error
+        if size != (found.width, found.height):
+            raise RedilateError(
+                f"{path} is {size[0]}x{size[1]}, and its settings are those of a picture of "
+                f"{found.width}x{found.height}: it has been resized, or they are another picture's"
+            )
+        found._text = text
+        return found
+
+    _text: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that was recorded, as plain data."""
+        return json.loads(self._text)

@@ -1,0 +1,54 @@
+"""The ASGI application: routes behind the guard, with a description of themselves at /openapi.json."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from redilate import __version__
+
+from . import errors
+from .guard import Guard
+from .metrics import Measured
+from .routes import routes
+from .service import Service
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application of a service; its worker runs as long as the application."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.worker.start()
+        yield
+        await run_in_threadpool(service.worker.stop)
+
+    app = FastAPI(
+        title="Redilate",
+        version=__version__,
+        summary="Pictures far larger than a diffusion U-Net was trained on, in the words of OpenAI's images API.",
+        lifespan=lifespan,
+        # Their pages would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    errors.install(app)
+    app.include_router(routes(service))
+    app.add_middleware(Guard, keys=service.keys, limits=service.limits)
+    app.add_middleware(Measured, metrics=service.metrics)
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        for path in schema["paths"].values():
+            for operation in path.values():
+                # FastAPI's own answer to a wrong value, which is a 400 here as it is at OpenAI.
+                operation["responses"].pop("422", None)
+        return schema
+
+    app.openapi = openapi
+    return app

@@ -1,0 +1,79 @@
+"""A request for pictures once it has been understood, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What to draw.
+
+    Attributes:
+        prompt, negative, width, height, seed, count, steps, guidance, method, mode: as for `redilate.generate`.
+        image: the picture to start from, at (width, height); None: from nothing.
+        strength: how far from it, in (0, 1].
+        partials: how many early looks are wanted.
+        output: the file format, with Pillow's `quality` where one is asked for.
+    """
+
+    prompt: str
+    negative: str | None
+    width: int
+    height: int
+    seed: int
+    count: int
+    steps: int
+    guidance: float
+    method: Literal["redilate", "direct"]
+    mode: Literal["single", "relay"] = "single"
+    image: Image | None = None
+    strength: float = 1.0
+    partials: int = 0
+    output: Literal["png", "jpeg", "webp"] = "png"
+    quality: int | None = None
+
+    @property
+    def size(self) -> str:
+        """WIDTHxHEIGHT."""
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An early look: the file, and its number from 0."""
+
+    data: bytes
+    index: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture: the file, and its seed."""
+
+    data: bytes
+    seed: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """No picture: what went wrong."""
+
+    error: BaseException
+
+
+class Done:
+    """All pictures have been sent."""
+
+
+class Left:
+    """The client has closed its connection."""
+
+
+Event = Partial | Picture | Failed | Done | Left

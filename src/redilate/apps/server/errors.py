@@ -1,0 +1,120 @@
+"""Every error as OpenAI's clients know it: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from redilate.errors import RedilateError
+
+# What a client should not try again by itself; OpenAI's look at this header.
+NO_RETRY = {"x-should-retry": "false"}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: in words, of which kind, with which parameter, under which name."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer from 400 up."""
+
+    error: ErrorDetail
+
+
+class ApiError(HTTPException):
+    """An answer from 400 up: `status`, and what `ErrorDetail` says of it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
+        super().__init__(status, message, dict(headers or {}))
+        self.code, self.param = code, param
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """As JSON."""
+        kind = (
+            "server_error"
+            if self.status_code >= 500
+            else _KINDS.get(self.status_code, "invalid_request_error")
+        )
+        detail = ErrorDetail(message=self.detail, type=kind, param=self.param, code=self.code)
+        return ErrorBody(error=detail).model_dump()
+
+    def response(self) -> JSONResponse:
+        """As an answer."""
+        return JSONResponse(self.body, self.status_code, self.headers)
+
+
+_KINDS = {401: "authentication_error", 429: "rate_limit_error"}
+
+
+def from_validation(errors: Sequence[Any], status: int = 400) -> ApiError:
+    """The first of pydantic's errors, by the name of its parameter."""
+    first = errors[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    param = ".".join(place[:3])[:100] or None
+    if first["type"] == "extra_forbidden":
+        return ApiError(status, f"unknown parameter {param!r}", code="unknown_parameter", param=param)
+    missing = first["type"] == "missing"
+    message = " ".join(str(first["msg"]).split())[:300]
+    return ApiError(
+        status,
+        f"{param}: {message}" if param else message,
+        code="missing_required_parameter" if missing else "invalid_value",
+        param=param,
+    )
+
+
+def from_failure(error: BaseException) -> ApiError:
+    """What a client is told of an error while drawing; the rest is in the log."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, RedilateError):
+        return ApiError(400, str(error), code="invalid_value")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ApiError(
+            503, "out of memory; a smaller size needs less", code="out_of_memory", headers=NO_RETRY
+        )
+    return ApiError(500, "the picture could not be drawn; the server's log says why", code="internal_error")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` in this form."""
+
+    async def known(_: Request, error: Exception) -> JSONResponse:
+        return from_failure(error).response()
+
+    async def http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        codes = {404: "not_found", 405: "method_not_allowed"}
+        return ApiError(
+            error.status_code, error.detail, code=codes.get(error.status_code), headers=error.headers
+        ).response()
+
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return from_validation(error.errors()).response()
+
+    app.add_exception_handler(ApiError, known)
+    app.add_exception_handler(RedilateError, known)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, known)

@@ -1,0 +1,176 @@
+"""The paths that are served."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPBearer
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from .answers import all_at_once, streamed
+from .errors import ApiError, ErrorBody, from_validation
+from .schemas import (
+    EditRequest,
+    GenerationRequest,
+    Health,
+    ImagesResponse,
+    ModelCard,
+    ModelList,
+    edit_body,
+)
+from .service import Service, with_image
+from .uploads import read_picture
+
+_STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Pictures."}
+_FILES = {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("image/png", "image/jpeg", "image/webp")
+}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorBody} for status in statuses}
+
+
+_DRAWING = _errors(400, 401, 404, 408, 413, 429, 503, 504)
+# The guard asks for the key; this tells the description of the server about it.
+_KEY = [Depends(HTTPBearer(auto_error=False))]
+
+
+def routes(service: Service) -> APIRouter:
+    """All paths of one server."""
+    router = APIRouter()
+    router.include_router(_images(service), tags=["images"], dependencies=_KEY)
+    router.include_router(_models(service), tags=["models"], dependencies=_KEY)
+    router.include_router(_operations(service), tags=["operations"])
+    return router
+
+
+def _images(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/v1/images")
+
+    @router.post("/generations", response_model=ImagesResponse, responses={200: _STREAM, **_DRAWING})
+    async def generations(asked: GenerationRequest, request: Request) -> Any:
+        """Draw pictures from a prompt."""
+        drawing = service.understand(asked)
+        if asked.stream:
+            return await streamed(service, request, drawing, "image_generation")
+        return await all_at_once(service, request, drawing, asked.response_format == "url")
+
+    @router.post(
+        "/edits",
+        response_model=ImagesResponse,
+        responses={200: _STREAM, **_DRAWING},
+        openapi_extra={"requestBody": edit_body()},
+    )
+    async def edits(request: Request) -> Any:
+        """Draw pictures from a prompt and a picture."""
+        async with request.form(max_files=2, max_fields=50) as form:
+            data = await _image(form, service.limits.upload_megabytes)
+            asked = _fields(form)
+        image = await run_in_threadpool(read_picture, data, megapixels=service.limits.upload_megapixels)
+        drawing = service.understand(asked, image)
+        drawing = await run_in_threadpool(with_image, drawing, image)
+        if asked.stream:
+            return await streamed(service, request, drawing, "image_edit")
+        return await all_at_once(service, request, drawing, asked.response_format == "url")
+
+    return router
+
+
+def _models(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/v1/models")
+    card = ModelCard(id=service.painter.name, created=service.started)
+
+    @router.get("", responses=_errors(401))
+    async def models() -> ModelList:
+        """The model that is served."""
+        return ModelList(data=[card])
+
+    # A hub's name has a slash in it.
+    @router.get("/{name:path}", responses=_errors(401, 404))
+    async def model(name: Annotated[str, Path(max_length=500)]) -> ModelCard:
+        """One model."""
+        if name != card.id:
+            raise service.no_such_model(name)
+        return card
+
+    return router
+
+
+def _operations(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/healthz", responses={503: {"model": Health, "description": "Shutting down."}})
+    async def healthz(response: Response) -> Health:
+        """Whether requests are taken; needs no key."""
+        draining = service.worker.draining
+        response.status_code = 503 if draining else 200
+        return Health(
+            status="draining" if draining else "ok",
+            model=service.painter.name,
+            waiting=service.worker.waiting,
+            drawing=service.worker.busy,
+        )
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **_errors(401)},
+        dependencies=_KEY,
+    )
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.get(
+        "/v1/files/{name}", response_class=Response, responses={200: {"content": _FILES}, **_errors(404)}
+    )
+    async def stored_file(name: str) -> Response:
+        """A picture that an answer named by URL; needs no key but its name."""
+        kept = service.store.get(name)
+        if kept is None:
+            raise ApiError(404, "there is no such file, or it is no longer kept", code="not_found")
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+        return Response(kept.data, media_type=kept.media, headers=headers)
+
+    return router
+
+
+async def _image(form: FormData, megabytes: float) -> bytes:
+    """The one picture of a form, as `image` or as OpenAI's client names a list of one."""
+    for other in ("mask", "mask[]", "markup"):
+        if other in form:
+            raise ApiError(
+                400,
+                f"{other} is not supported; the whole picture is redrawn",
+                code="invalid_value",
+                param=other,
+            )
+    sent = [value for name in ("image", "image[]") for value in form.getlist(name)]
+    if len(sent) != 1 or not isinstance(sent[0], UploadFile):
+        found = f"{len(sent)} were sent" if sent else "none was"
+        raise ApiError(400, f"image: one file is needed; {found}", code="invalid_value", param="image")
+    data = await sent[0].read()
+    if len(data) > megabytes * 1e6:
+        raise ApiError(
+            413, f"image has more than {megabytes:g} megabytes", code="image_too_large", param="image"
+        )
+    return data
+
+
+def _fields(form: FormData) -> EditRequest:
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if name in ("image", "image[]"):
+            continue
+        if name in fields:
+            raise ApiError(400, f"{name[:100]} is given twice", code="invalid_value", param=name[:100])
+        fields[name] = value
+    try:
+        return EditRequest.model_validate(fields)
+    except ValidationError as error:
+        raise from_validation(error.errors(include_url=False, include_input=False)) from error

@@ -1,0 +1,110 @@
+"""Serving until a signal: on loopback unless told, and never cutting a picture off without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+
+import uvicorn
+from uvicorn.config import LOGGING_CONFIG
+
+from redilate.errors import RedilateError
+
+from .app import create_app
+from .keys import Keys
+from .service import Service
+
+log = logging.getLogger("redilate.server")
+
+# Connections at once; each costs a little memory even before its request is whole.
+_CONNECTIONS = 512
+
+
+def check_host(host: str, keys: Keys, insecure: bool) -> None:
+    """Refuse to stand open to a network without keys.
+
+    Raises:
+        RedilateError: a host that is not this machine alone, and neither keys nor `insecure`.
+    """
+    if keys or insecure or _is_loopback(host):
+        return
+    raise RedilateError(
+        f"host {host!r} lets others than this machine in, and there are no keys: set REDILATE_API_KEYS or "
+        "--api-key-file, or say --insecure"
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        RedilateError: no such address here, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+    except OSError as error:
+        raise RedilateError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which at its end turns waiting requests away and lets the one being drawn finish."""
+
+    def __init__(self, service: Service):
+        self.service = service
+        config = uvicorn.Config(
+            create_app(service),
+            limit_concurrency=_CONNECTIONS,
+            # A little more than the worker's, which tells the client; uvicorn would only cut it off.
+            timeout_graceful_shutdown=int(service.limits.grace) + 5,
+            server_header=False,
+            log_config=_logging(),
+        )
+        super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once a signal has come."""
+        worker = self.service.worker
+        drawing = worker.busy
+        turned_away = worker.drain()
+        log.info(
+            "shutting down: %d being drawn, %d waiting and turned away with 503", int(drawing), turned_away
+        )
+        ending = asyncio.create_task(self._give_up())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+        if drawing and not worker.busy and not (ending.done() and not ending.cancelled()):
+            log.info("the one being drawn was finished")
+
+    async def _give_up(self) -> None:
+        await asyncio.sleep(self.service.limits.grace)
+        if self.service.worker.cancel_running():
+            log.warning(
+                "the one being drawn was not done within %g s: cancelled, and answered with 503",
+                self.service.limits.grace,
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may lead anywhere
+
+
+def _logging() -> dict:
+    """uvicorn's logging, with ours beside it, all on stderr: stdout is for results."""
+    config = {**LOGGING_CONFIG}
+    handlers = {
+        name: {**handler, "stream": "ext://sys.stderr"} for name, handler in config["handlers"].items()
+    }
+    loggers = config["loggers"] | {
+        "redilate.server": {"handlers": ["default"], "level": "INFO", "propagate": False}
+    }
+    return config | {"handlers": handlers, "loggers": loggers}

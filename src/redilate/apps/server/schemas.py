@@ -1,0 +1,142 @@
+"""What may be asked and what is answered: OpenAI's fields, and beside them those of a diffusion model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+# Steps for a quality, where a request does not say them.
+STEPS: dict[str, int] = {
+    "low": 12,
+    "medium": 25,
+    "auto": 25,
+    "standard": 25,
+    "high": 40,
+    "hd": 40,
+    "xhigh": 60,
+    "max": 100,
+}
+
+
+class ImageRequest(BaseModel):
+    """What both ways of asking for pictures share. A field that is not here is refused, never passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Annotated[str, Field(min_length=1, max_length=32_000, description="What to draw.")]
+    model: Annotated[str | None, Field(description="The model that is served, as /v1/models names it.")] = (
+        None
+    )
+    n: Annotated[int | None, Field(ge=1, le=10, description="How many pictures; each has its own seed.")] = (
+        None
+    )
+    size: Annotated[
+        str | None, Field(max_length=32, description="WIDTHxHEIGHT in pixels, multiples of 8, or `auto`.")
+    ] = None
+    quality: Annotated[Quality | None, Field(description="Chooses `steps` where they are not given.")] = None
+    response_format: Annotated[Literal["b64_json", "url"] | None, Field(description="Default b64_json.")] = (
+        None
+    )
+    output_format: Annotated[OutputFormat | None, Field(description="Default png.")] = None
+    output_compression: Annotated[
+        int | None, Field(ge=0, le=100, description="The quality of a JPEG or a WebP.")
+    ] = None
+    background: Annotated[
+        Literal["auto", "opaque", "transparent"] | None, Field(description="`transparent` is refused.")
+    ] = None
+    stream: Annotated[bool | None, Field(description="Answer with server-sent events; for one picture.")] = (
+        None
+    )
+    partial_images: Annotated[
+        int | None, Field(ge=0, le=3, description="Early looks at a streamed picture, at most native size.")
+    ] = None
+    user: Annotated[str | None, Field(max_length=1000, description="Has no effect.")] = None
+    safety_identifier: Annotated[str | None, Field(max_length=1000, description="Has no effect.")] = None
+    moderation: Annotated[Literal["auto", "low"] | None, Field(description="Has no effect.")] = None
+    style: Annotated[Literal["vivid", "natural"] | None, Field(description="Has no effect.")] = None
+
+    seed: Annotated[
+        int | None, Field(ge=0, lt=2**53, description="The first picture's; without it, one is drawn by lot.")
+    ] = None
+    steps: Annotated[int | None, Field(ge=1, description="Denoising steps.")] = None
+    guidance: Annotated[
+        float | None, Field(ge=0, le=50, allow_inf_nan=False, description="Classifier-free guidance scale.")
+    ] = None
+    negative_prompt: Annotated[
+        str | None, Field(max_length=32_000, description="What to keep away from.")
+    ] = None
+    method: Annotated[
+        Literal["redilate", "direct"], Field(description="Re-dilated, or as the model would on its own.")
+    ] = "redilate"
+
+
+class GenerationRequest(ImageRequest):
+    """The body of POST /v1/images/generations."""
+
+    mode: Annotated[
+        Literal["single", "relay"], Field(description="In one stage, or native size first and then enlarged.")
+    ] = "single"
+
+
+class EditRequest(ImageRequest):
+    """The fields of POST /v1/images/edits beside `image`."""
+
+    strength: Annotated[
+        float,
+        Field(gt=0, le=1, allow_inf_nan=False, description="How far from the picture: 1 keeps nothing."),
+    ] = 0.6
+
+
+class ImageData(BaseModel):
+    """One picture: in base64, or where to get it; and the seed that makes it again."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    seed: int
+
+
+class ImagesResponse(BaseModel):
+    """The pictures of one request."""
+
+    created: Annotated[int, Field(description="Seconds since 1970.")]
+    data: list[ImageData]
+    output_format: OutputFormat
+    size: str
+    background: Literal["opaque"] = "opaque"
+
+
+class ModelCard(BaseModel):
+    """A model as /v1/models lists it."""
+
+    id: str
+    created: int
+    object: Literal["model"] = "model"
+    owned_by: str = "redilate"
+
+
+class ModelList(BaseModel):
+    """The one model that is served."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """How the server is: what it draws with, and how much waits."""
+
+    status: Literal["ok", "draining"]
+    model: str
+    waiting: int
+    drawing: bool
+
+
+def edit_body() -> dict[str, Any]:
+    """The OpenAPI description of an edit's multipart body, which is read by hand for its limits' sake."""
+    schema = EditRequest.model_json_schema()
+    schema["properties"] = {"image": {"type": "string", "format": "binary"}} | schema["properties"]
+    schema["required"] = ["image", *schema["required"]]
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

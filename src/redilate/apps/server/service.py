@@ -1,0 +1,131 @@
+"""What the routes share: the painter, the queue, the limits; and a request made into a drawing."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from redilate.errors import RedilateError
+
+from ..arguments import parse_size
+from .drawing import Drawing
+from .errors import ApiError
+from .keys import Keys
+from .limits import Limits
+from .metrics import Metrics
+from .schemas import STEPS, EditRequest, GenerationRequest
+from .store import Store
+from .uploads import fitted
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .painter import Painter
+
+
+class Service:
+    """One server's parts.
+
+    Attributes:
+        started: seconds since 1970.
+    """
+
+    def __init__(self, painter: Painter, limits: Limits | None = None, keys: Keys | None = None):
+        self.painter = painter
+        self.limits = limits or Limits()
+        self.keys = keys or Keys()
+        self.worker = Worker(painter.draw, self.limits.queue)
+        self.metrics = Metrics(self.worker)
+        self.store = Store(self.limits.stored_megabytes * 1e6, self.limits.stored_seconds)
+        self.started = int(time.time())
+
+    def understand(self, asked: GenerationRequest | EditRequest, image: Image | None = None) -> Drawing:
+        """The drawing that a request asks for.
+
+        Raises:
+            ApiError, RedilateError: beyond the limits, or something that this server has not.
+        """
+        if asked.model not in (None, self.painter.name):
+            raise self.no_such_model(asked.model)
+        if asked.background == "transparent":
+            raise _invalid("background", "pictures are opaque; leave it out")
+        count = asked.n or 1
+        if asked.stream and count > 1:
+            raise _invalid("n", f"a stream is one picture, not {count}")
+        if asked.stream and asked.response_format == "url":
+            raise _invalid("response_format", "a stream has its pictures in b64_json")
+        if count > self.limits.count:
+            raise _invalid("n", f"{count} pictures are more than the {self.limits.count} of one request")
+        steps = asked.steps or min(STEPS[asked.quality or "auto"], self.limits.steps)
+        if steps > self.limits.steps:
+            raise _invalid("steps", f"{steps} is more than {self.limits.steps}")
+        width, height = self._size(asked.size, image)
+        if width * height > self.limits.megapixels * 1e6:
+            raise _invalid(
+                "size",
+                f"{width}x{height} is more than the {self.limits.megapixels:g} megapixels of one picture",
+            )
+        edit = isinstance(asked, EditRequest)
+        if edit and int(steps * asked.strength) < 1:
+            raise _invalid(
+                "strength", f"{asked.strength:g} of {steps} steps is not one; more of either is needed"
+            )
+        drawing = Drawing(
+            prompt=asked.prompt,
+            negative=asked.negative_prompt or None,
+            width=width,
+            height=height,
+            seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
+            count=count,
+            steps=steps,
+            guidance=self.painter.guidance if asked.guidance is None else asked.guidance,
+            method=asked.method,
+            mode="single" if edit else asked.mode,
+            image=None,
+            strength=asked.strength if edit else 1.0,
+            partials=(asked.partial_images or 0) if asked.stream else 0,
+            output=_output(asked),
+            quality=asked.output_compression,
+        )
+        self.painter.check(drawing)
+        return drawing
+
+    def no_such_model(self, name: str | None) -> ApiError:
+        """The answer to a model that is not served."""
+        return ApiError(
+            404,
+            f"there is no model {name!r} here; {self.painter.name!r} is served",
+            code="model_not_found",
+            param="model",
+        )
+
+    def _size(self, asked: str | None, image: Image | None) -> tuple[int, int]:
+        if asked is not None and asked != "auto":
+            try:
+                return parse_size(asked)
+            except RedilateError as error:
+                raise _invalid("size", str(error)) from error
+        if image is None:
+            height, width = self.painter.native
+            return width, height
+        unit = self.painter.scale
+        width, height = image.size
+        return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
+
+
+def with_image(drawing: Drawing, image: Image) -> Drawing:
+    """The drawing, starting from `image` fitted to its size."""
+    return replace(drawing, image=fitted(image, drawing.width, drawing.height))
+
+
+def _output(asked: GenerationRequest | EditRequest) -> Literal["png", "jpeg", "webp"]:
+    if asked.output_compression is not None and asked.output_format in (None, "png"):
+        raise _invalid("output_compression", "a PNG loses nothing; it is for jpeg and webp")
+    return asked.output_format or "png"
+
+
+def _invalid(param: str, message: str) -> ApiError:
+    return ApiError(400, f"{param}: {message}", code="invalid_value", param=param)

@@ -1,0 +1,101 @@
+"""Image to image: a prompt and a picture in, pictures out, re-dilated as any other."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..errors import RedilateError
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale
+from ..plans.plan import Plan
+from .generate import Generation, OnLatents, OnStep, settings_of
+from .patched import Method, patched
+
+
+def edit(
+    pipe: Any,
+    prompt: str,
+    image: Image.Image,
+    *,
+    strength: float = 0.6,
+    width: int | None = None,
+    height: int | None = None,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float = 5.0,
+    negative: str | None = None,
+    method: Method = "redilate",
+    plan: Plan | None = None,
+    native_size: int | Size | None = None,
+    on_step: OnStep | None = None,
+    on_latents: OnLatents | None = None,
+) -> Generation:
+    """Draw one picture that starts from `image` (SDEdit, arXiv 2108.01073), with diffusers' own pipeline for that.
+
+    Args:
+        pipe: a diffusers text-to-image pipeline with a U-Net, whose parts the image-to-image pipeline shares.
+        image: resized to the size asked for, without keeping its ratio.
+        strength: in (0, 1], how much noise is added, and which share of the steps is taken; 1 keeps nothing.
+        width, height: in pixels, multiples of the latent scale (8); None: the picture's own.
+        prompt, seed, steps, guidance, negative, method, plan, native_size, on_step, on_latents: as for `generate`;
+            the steps in all are those that are taken.
+
+    Raises:
+        RedilateError: for anything that cannot be done, before any work.
+    """
+    from diffusers import AutoPipelineForImage2Image
+
+    width, height = width or image.width, height or image.height
+    check_size(width, height, latent_scale(pipe))
+    if method == "direct" and plan is not None:
+        raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
+    if not 0 < strength <= 1:
+        raise RedilateError(f"strength is {strength:g}; above 0 and up to 1 works")
+    taken = int(steps * strength)
+    if taken < 1:
+        raise RedilateError(f"strength {strength:g} of {steps} steps is not one; more of either is needed")
+    try:
+        other: Any = AutoPipelineForImage2Image.from_pipe(pipe)
+    except ValueError as error:
+        raise RedilateError(f"diffusers has no image-to-image pipeline for {type(pipe).__name__}") from error
+    other.set_progress_bar_config(disable=True)
+
+    def report(_pipe: Any, index: int, _timestep: Any, arguments: dict) -> dict:
+        if on_step is not None:
+            on_step(index + 1, taken)
+        if on_latents is not None:
+            on_latents(arguments["latents"])
+        return arguments
+
+    reports = "callback_on_step_end" in inspect.signature(other.__call__).parameters
+    started = time.monotonic()
+    with patched(other, method, plan, width, height, native_size) as used:
+        result = other(
+            prompt=prompt,
+            negative_prompt=negative,
+            image=image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS),
+            strength=strength,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=torch.Generator("cpu").manual_seed(seed),
+            **({"callback_on_step_end": report} if reports else {}),
+        )
+    settings = settings_of(
+        pipe,
+        prompt=prompt,
+        negative=negative,
+        width=width,
+        height=height,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        strength=strength,
+        method=method,
+        plan=used.model_dump(mode="json") if used is not None else None,
+    )
+    return Generation([result.images[0]], [seed], used, time.monotonic() - started, settings)
