@@ -10,6 +10,7 @@ import typer
 
 from .commands.generate import generate
 from .commands.plan import plan
+from .commands.web import web
 from .console import REFUSED, say_error
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(plan)
+app.command()(web)
 
 
 @app.callback(invoke_without_command=True)
