@@ -49,9 +49,8 @@ class Actions:
         first, partner = session.shown, session.partner()
         if partner is None:
             yield from self._run(session, first.ask.other)
-            partner = session.partner()
-        if partner is not None:
-            yield self._comparison(session)
+            session.shown = first
+        yield self._comparison(session)
 
     def stop(self, request: gr.Request) -> None:
         """End what this visitor waits for, at its next denoising step."""
@@ -89,13 +88,14 @@ class Actions:
         }
 
     def cost(self, values: dict[Any, Any]) -> str:
-        """What the form's picture would cost, or why it can't be had; the prompt is of no matter yet."""
+        """What the form's picture would cost, or why it can't be had."""
+        form = self._form
         try:
-            ask = self._ask(values, prompt="any", look=False)
-            if values[self._form.image]:
-                ask = replace(ask, steps=max(1, int(ask.steps * ask.strength)))
+            ask = self._ask(values, prompt="any", negative="", seed=0, image=None)
         except RedilateError as error:
             return words.refusal(str(error))
+        if values[form.image]:
+            ask = replace(ask, steps=max(1, int(ask.steps * ask.strength)))
         return words.cost(ask, self._studio.sizes, self._studio.speed)
 
     def preset(self, scale: str | None, shape: str | None) -> Any:
@@ -133,23 +133,26 @@ class Actions:
     def _session(self, request: gr.Request) -> Session:
         return self._studio.session(request.session_hash or "")
 
-    def _ask(self, values: dict[Any, Any], prompt: str | None = None, look: bool = True) -> Ask:
+    def _ask(self, values: dict[Any, Any], **instead: Any) -> Ask:
+        """What the form says, with some of it replaced."""
         form = self._form
-        upload = values[form.image] if look else None
-        return Ask.checked(
-            self._studio.sizes,
-            prompt=values[form.prompt] if prompt is None else prompt,
-            negative=values[form.negative],
-            width=values[form.width],
-            height=values[form.height],
-            way=values[form.way],
-            mode=values[form.mode],
-            seed=values[form.seed],
-            steps=values[form.steps],
-            guidance=values[form.guidance],
-            image=read_upload(Path(upload)) if upload else None,
-            strength=values[form.strength],
-        )
+        fields = {
+            "prompt": form.prompt,
+            "negative": form.negative,
+            "width": form.width,
+            "height": form.height,
+            "way": form.way,
+            "mode": form.mode,
+            "seed": form.seed,
+            "steps": form.steps,
+            "guidance": form.guidance,
+            "strength": form.strength,
+        }
+        said = {name: values[field] for name, field in fields.items() if name not in instead} | instead
+        if "image" not in said:
+            upload = values[form.image]
+            said["image"] = read_upload(Path(upload)) if upload else None
+        return Ask.checked(self._studio.sizes, **said)
 
     def _run(self, session: Session, ask: Ask) -> Iterator[Updates]:
         stage = self._stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 
@@ -27,88 +28,135 @@ def page(studio: Studio, device: str, guidance: float = 5.0, examples: Sequence[
         examples: prompts to try.
     """
     # Nothing is counted and nothing is sent anywhere.
-    with gr.Blocks(title="Redilate", analytics_enabled=False) as blocks:
-        gr.HTML(words.header(studio.model, studio.sizes, device))
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=320):
-                form = _form(studio, guidance, examples)
-            with gr.Column(scale=7, min_width=320):
+    with gr.Blocks(title="Redilate", analytics_enabled=False, fill_width=True) as blocks:
+        _html(words.header(studio.model, studio.sizes, device))
+        # A grid of our own (page.css): on a phone the picture stands between what one needs and what one may want.
+        with gr.Row(elem_classes="rd-layout"):
+            with gr.Column(elem_classes="rd-main", min_width=0):
+                first = _first(studio, examples)
+            with gr.Column(elem_classes="rd-stage", min_width=0):
                 stage = _stage()
+            with gr.Column(elem_classes="rd-more", min_width=0):
+                form = Form(**first, **_more(guidance))
         _wire(blocks, Actions(studio, form, stage), form, stage)
     blocks.queue(max_size=_AT_ONCE, default_concurrency_limit=_AT_ONCE, api_open=False)
     return blocks
 
 
-def _form(studio: Studio, guidance: float, examples: Sequence[str]) -> Form:
+def _first(studio: Studio, examples: Sequence[str]) -> dict[str, Any]:
+    """What one needs: the prompt, the size and the button; by the names of `Form`."""
     sizes = studio.sizes
     width, height = sizes.offered("2×", "1:1")
-    prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, placeholder="a red apple", autofocus=True)
+    prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, placeholder="a red apple")
     if examples:
         gr.Examples([[example] for example in examples], prompt, label="Try", api_visibility="private")
     with gr.Group():
-        scale = gr.Radio(list(SCALES), value="2×", label="Size")
-        shape = gr.Radio(list(SHAPES), value="1:1", label="Shape")
-        with gr.Row():
-            wide = gr.Number(width, label="Width", precision=0, step=sizes.step, min_width=80)
-            high = gr.Number(height, label="Height", precision=0, step=sizes.step, min_width=80)
-        locked = gr.Checkbox(True, label="Keep the shape", container=False)
-        ratio = gr.State(height / width)
-    cost = gr.HTML()
-    with gr.Row():
-        draw = gr.Button("Draw", variant="primary", elem_id="draw")
-        stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+        scale = gr.Radio(list(SCALES), value="2×", label="Size", elem_classes="rd-choice", min_width=0)
+        shape = gr.Radio(list(SHAPES), value="1:1", label="Shape", elem_classes="rd-choice", min_width=0)
+        with gr.Row(elem_classes="rd-pair"):
+            wide = gr.Number(width, label="Width", precision=0, step=sizes.step, min_width=0, elem_id="width")
+            high = gr.Number(height, label="Height", precision=0, step=sizes.step, min_width=0, elem_id="height")
+            locked = gr.Checkbox(True, label="Keep shape", min_width=0, elem_classes="rd-lock", elem_id="lock")
+    ratio = gr.State(height / width)
+    cost = _html(elem_id="cost")
+    draw = gr.Button("Draw", variant="primary", elem_id="draw")
+    stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+    return {
+        "prompt": prompt,
+        "scale": scale,
+        "shape": shape,
+        "width": wide,
+        "height": high,
+        "locked": locked,
+        "ratio": ratio,
+        "cost": cost,
+        "draw": draw,
+        "stop": stop,
+    }
+
+
+def _more(guidance: float) -> dict[str, Any]:
+    """What one may want, by the names of `Form`."""
+    known = modes()
     with gr.Group():
-        with gr.Row():
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, scale=3, min_width=120)
-            dice = gr.Button("⚄ Roll", scale=1, min_width=80, elem_id="dice")
-        way = gr.Radio([("Re-dilated", "redilate"), ("Direct", "direct")], value="redilate", label="Method")
-        known = modes()
-        mode = gr.Radio(
-            [("Single stage", "single"), ("Relay", "relay")],
-            value="single",
-            label="Mode",
-            visible="relay" in known,
-        )
+        with gr.Row(elem_classes="rd-pair"):
+            way = gr.Radio(
+                [("Re-dilated", "redilate"), ("Direct", "direct")],
+                value="redilate",
+                label="Method",
+                elem_classes="rd-choice",
+                min_width=0,
+            )
+            mode = gr.Radio(
+                [("Single", "single"), ("Relay", "relay")],
+                value="single",
+                label="Mode",
+                visible="relay" in known,
+                elem_classes="rd-choice",
+                min_width=0,
+            )
+        with gr.Row(elem_classes="rd-pair"):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=0, elem_id="seed")
+            dice = gr.Button("⚄ Roll", elem_id="dice", min_width=0)
     with gr.Accordion("More settings", open=False):
         negative = gr.Textbox(label="Keep away from", lines=1, max_lines=4)
-        steps = gr.Slider(1, MOST_STEPS, 25, step=1, label="Steps")
+        steps = gr.Slider(1, MOST_STEPS, 25, step=1, label="Steps", elem_id="steps")
         strong = gr.Slider(0, 20, guidance, step=0.5, label="Guidance")
     with gr.Accordion("Start from a picture", open=False):
-        image = Upload(label="PNG, JPEG or WebP", type="filepath", image_mode=None, sources=["upload", "clipboard"])
-        strength = gr.Slider(0.05, 1, 0.6, step=0.05, label="How much is drawn anew")
-    return Form(
-        prompt, negative, scale, shape, wide, high, locked, ratio, cost, way, mode, seed, dice, steps, strong, image,
-        strength, draw, stop,
-    )  # fmt: skip
+        image = Upload(
+            label="PNG, JPEG or WebP",
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "clipboard"],
+            elem_id="upload",
+        )
+        strength = gr.Slider(0.05, 1, 0.6, step=0.05, label="How much is drawn anew", elem_id="strength")
+    return {
+        "way": way,
+        "mode": mode,
+        "seed": seed,
+        "dice": dice,
+        "negative": negative,
+        "steps": steps,
+        "guidance": strong,
+        "image": image,
+        "strength": strength,
+    }
 
 
 def _stage() -> Stage:
-    status = gr.HTML(elem_id="status")
-    empty = gr.HTML(words.empty())
+    status = _html(elem_id="status")
+    empty = _html(words.empty())
     picture = gr.Image(
         visible=False, interactive=False, show_label=False, buttons=["fullscreen"], elem_id="picture", format="png"
     )
     slider = gr.ImageSlider(
         visible=False, show_label=False, buttons=["fullscreen"], max_height=900, elem_id="slider", format="png"
     )
-    sides = gr.HTML(visible=False)
-    details = gr.HTML(visible=False, elem_id="details")
+    sides = _html(visible=False)
+    details = _html(visible=False, elem_id="details")
     with gr.Row(visible=False, elem_classes="rd-buttons") as tools:
         download = gr.DownloadButton("Download", size="md", elem_id="download")
         compare = gr.Button("Compare", size="md", elem_id="compare")
         reuse = gr.Button("Use its settings", size="md", elem_id="reuse")
     gallery = gr.Gallery(
-        label="This session",
+        show_label=False,
         visible=False,
         interactive=False,
-        columns=6,
+        columns=7,
+        fit_columns=False,
         height="auto",
-        object_fit="cover",
+        object_fit="contain",
         allow_preview=False,
         buttons=[],
         elem_id="gallery",
     )
     return Stage(status, empty, picture, slider, sides, details, tools, download, compare, reuse, gallery)
+
+
+def _html(value: str = "", **more: Any) -> gr.HTML:
+    """Words of our own, without Gradio's margins and colours for prose."""
+    return gr.HTML(value, apply_default_css=False, **more)
 
 
 def _wire(blocks: gr.Blocks, do: Actions, form: Form, stage: Stage) -> None:
