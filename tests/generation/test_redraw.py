@@ -23,7 +23,9 @@ def pipe():
 
 def test_it_is_diffusers_own_pipeline_re_dilated(pipe):
     steps: list[tuple[int, int]] = []
-    made = redraw(pipe, "an apple", PICTURE, strength=0.5, seed=3, steps=4, on_step=lambda *at: steps.append(at))
+    made = redraw(
+        pipe, "an apple", PICTURE, strength=0.5, seed=3, steps=4, on_step=lambda *at: steps.append(at)
+    )
     own = StableDiffusionXLImg2ImgPipeline(**pipe.components)
     own.set_progress_bar_config(disable=True)
     with redilate.apply(own):
@@ -59,7 +61,10 @@ def test_stable_diffusion_1_5_works_too():
     [
         ({"strength": 0.0}, "strength is 0.0; it is above 0 and at most 1"),
         ({"strength": 1.5}, "strength is 1.5"),
-        ({"strength": 0.1, "steps": 5}, "5 steps at strength 0.1 leave none to take; 10 steps are the fewest"),
+        (
+            {"strength": 0.1, "steps": 5},
+            "5 steps at strength 0.1 leave none to take; 10 steps are the fewest",
+        ),
         ({"width": 510}, "510"),
         ({"method": "magic"}, "unknown method"),
     ],

@@ -38,7 +38,9 @@ def test_file_names_are_harmless_whatever_the_prompt(prompt: str):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_uploads_are_read_upright_and_opaque(kind: str, tmp_path: Path):
-    image = Image.new("RGBA", (40, 20), (0, 0, 0, 0)) if kind != "JPEG" else Image.new("RGB", (40, 20), "white")
+    image = (
+        Image.new("RGBA", (40, 20), (0, 0, 0, 0)) if kind != "JPEG" else Image.new("RGB", (40, 20), "white")
+    )
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     image.save(tmp_path / "it", kind, exif=exif)

@@ -171,7 +171,9 @@ class Actions:
                             stage.empty: gr.update(visible=False),
                             stage.slider: gr.update(visible=False),
                             stage.sides: gr.update(visible=False),
-                            stage.picture: gr.update(value=str(early), visible=True, label="early, at native size"),
+                            stage.picture: gr.update(
+                                value=str(early), visible=True, label="early, at native size"
+                            ),
                         }
         except Stopped:
             yield self._after(session, words.stopped())
@@ -187,10 +189,14 @@ class Actions:
 
     def _after(self, session: Session, text: str) -> Updates:
         """Back to the picture that was shown before."""
-        before = self._picture(session) if session.shown else {
-            self._stage.picture: gr.update(value=None, visible=False),
-            self._stage.empty: gr.update(visible=True),
-        }
+        before = (
+            self._picture(session)
+            if session.shown
+            else {
+                self._stage.picture: gr.update(value=None, visible=False),
+                self._stage.empty: gr.update(visible=True),
+            }
+        )
         return before | {self._stage.status: text}
 
     def _picture(self, session: Session) -> Updates:
@@ -206,7 +212,9 @@ class Actions:
             stage.tools: gr.update(visible=True),
             stage.download: gr.update(value=str(shown.path)),
             stage.compare: gr.update(value=f"Compare with {other}"),
-            stage.gallery: gr.update(value=[str(picture.small) for picture in session.pictures], visible=True),
+            stage.gallery: gr.update(
+                value=[str(picture.small) for picture in session.pictures], visible=True
+            ),
         }
 
     def _comparison(self, session: Session) -> Updates:
@@ -219,7 +227,9 @@ class Actions:
         return self._picture(session) | {
             stage.picture: gr.update(visible=False),
             stage.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
-            stage.sides: gr.update(value=words.sides(names[left.ask.way], names[right.ask.way]), visible=True),
+            stage.sides: gr.update(
+                value=words.sides(names[left.ask.way], names[right.ask.way]), visible=True
+            ),
         }
 
 

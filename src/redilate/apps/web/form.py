@@ -35,7 +35,16 @@ class Form:
     @property
     def costly(self) -> list[Component]:
         """What the cost depends on."""
-        return [self.width, self.height, self.way, self.mode, self.steps, self.guidance, self.image, self.strength]
+        return [
+            self.width,
+            self.height,
+            self.way,
+            self.mode,
+            self.steps,
+            self.guidance,
+            self.image,
+            self.strength,
+        ]
 
     @property
     def inputs(self) -> set[Component]:

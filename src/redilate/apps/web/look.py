@@ -8,9 +8,8 @@ import gradio as gr
 
 CSS = Path(__file__).with_name("page.css")
 
-_ACCENT = gr.themes.Color(
-    "#fdf3ef", "#fbe3da", "#f6c5b4", "#efa087", "#e57a58", "#cf5230", "#b84425", "#98371e", "#7b2f1d", "#66291b", "#37130b"
-)  # fmt: skip
+_SHADES = "fdf3ef fbe3da f6c5b4 efa087 e57a58 cf5230 b84425 98371e 7b2f1d 66291b 37130b"
+_ACCENT = gr.themes.Color(*(f"#{shade}" for shade in _SHADES.split()))
 # Plain names: Gradio would look for any other font among its files, or at Google's.
 _SANS = ["ui-sans-serif", "system-ui", "sans-serif"]
 _MONO = ["ui-monospace", "monospace"]

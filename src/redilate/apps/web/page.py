@@ -13,7 +13,7 @@ from .drawing import MOST_STEPS, modes
 from .form import Form, Stage
 from .sizes import SCALES, SHAPES
 from .studio import Studio
-from .upload import Upload
+from .upload import upload
 
 # How many pictures may be under way or waiting in Gradio's own threads: more than the studio's line ever takes.
 _AT_ONCE = 24
@@ -55,8 +55,12 @@ def _first(studio: Studio, examples: Sequence[str]) -> dict[str, Any]:
         shape = gr.Radio(list(SHAPES), value="1:1", label="Shape", elem_classes="rd-choice", min_width=0)
         with gr.Row(elem_classes="rd-pair"):
             wide = gr.Number(width, label="Width", precision=0, step=sizes.step, min_width=0, elem_id="width")
-            high = gr.Number(height, label="Height", precision=0, step=sizes.step, min_width=0, elem_id="height")
-            locked = gr.Checkbox(True, label="Keep shape", min_width=0, elem_classes="rd-lock", elem_id="lock")
+            high = gr.Number(
+                height, label="Height", precision=0, step=sizes.step, min_width=0, elem_id="height"
+            )
+            locked = gr.Checkbox(
+                True, label="Keep shape", min_width=0, elem_classes="rd-lock", elem_id="lock"
+            )
     ratio = gr.State(height / width)
     cost = _html(elem_id="cost")
     draw = gr.Button("Draw", variant="primary", elem_id="draw")
@@ -103,7 +107,7 @@ def _more(guidance: float) -> dict[str, Any]:
         steps = gr.Slider(1, MOST_STEPS, 25, step=1, label="Steps", elem_id="steps")
         strong = gr.Slider(0, 20, guidance, step=0.5, label="Guidance")
     with gr.Accordion("Start from a picture", open=False):
-        image = Upload(
+        image = upload(
             label="PNG, JPEG or WebP",
             type="filepath",
             image_mode=None,
@@ -128,10 +132,20 @@ def _stage() -> Stage:
     status = _html(elem_id="status")
     empty = _html(words.empty())
     picture = gr.Image(
-        visible=False, interactive=False, show_label=False, buttons=["fullscreen"], elem_id="picture", format="png"
+        visible=False,
+        interactive=False,
+        show_label=False,
+        buttons=["fullscreen"],
+        elem_id="picture",
+        format="png",
     )
     slider = gr.ImageSlider(
-        visible=False, show_label=False, buttons=["fullscreen"], max_height=900, elem_id="slider", format="png"
+        visible=False,
+        show_label=False,
+        buttons=["fullscreen"],
+        max_height=900,
+        elem_id="slider",
+        format="png",
     )
     sides = _html(visible=False)
     details = _html(visible=False, elem_id="details")
@@ -161,12 +175,17 @@ def _html(value: str = "", **more: Any) -> gr.HTML:
 
 def _wire(blocks: gr.Blocks, do: Actions, form: Form, stage: Stage) -> None:
     """Connect the components with what they do; nothing of it is an API for others, which `redilate serve` is."""
-    private = {"api_visibility": "private", "show_progress": "hidden"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     # What only computes takes no place in the queue of pictures.
-    quick = private | {"queue": False}
+    quick: dict[str, Any] = private | {"queue": False}
     drawing = [*stage.outputs, form.draw, form.stop]
-    draw = {"fn": do.draw, "inputs": form.inputs, "outputs": drawing, "concurrency_id": "pictures"} | private
-    cost = {"fn": do.cost, "inputs": set(form.costly), "outputs": form.cost} | quick
+    draw: dict[str, Any] = {
+        "fn": do.draw,
+        "inputs": form.inputs,
+        "outputs": drawing,
+        "concurrency_id": "pictures",
+    } | private
+    cost: dict[str, Any] = {"fn": do.cost, "inputs": set(form.costly), "outputs": form.cost} | quick
 
     form.draw.click(**draw).then(**cost)
     form.prompt.submit(**draw).then(**cost)

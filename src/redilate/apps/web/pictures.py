@@ -76,7 +76,9 @@ def read_upload(path: Path) -> Image:
     from PIL import Image, ImageOps
 
     if path.stat().st_size > MOST_BYTES:
-        raise RedilateError(f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works")
+        raise RedilateError(
+            f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"
+        )
     try:
         # The header alone tells the size: nothing is decoded before it is known to be small enough.
         with Image.open(path, formats=_FORMATS) as image:

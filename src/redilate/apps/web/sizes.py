@@ -75,7 +75,9 @@ class Sizes:
         sides = []
         for name, side in (("width", width), ("height", height)):
             if side is None or not math.isfinite(side):
-                raise RedilateError(f"the {name} is missing; {self.native[name == 'height']} is the native one")
+                raise RedilateError(
+                    f"the {name} is missing; {self.native[name == 'height']} is the native one"
+                )
             if side < self.step or side % self.step:
                 near = _nearest(min(side, 2**20), self.step)
                 raise RedilateError(f"the {name} {side:g} is not a multiple of {self.step}; {near} works")

@@ -30,7 +30,9 @@ class Speed:
 
         height, width = native_size(pipe)
         times: list[float] = []
-        redilate.generate(pipe, "", steps=2, method="direct", on_step=lambda *_: times.append(time.monotonic()))
+        redilate.generate(
+            pipe, "", steps=2, method="direct", on_step=lambda *_: times.append(time.monotonic())
+        )
         # A pipeline that reports no steps leaves the first picture to tell.
         if len(times) == 2:
             self._first = (width * height, times[1] - times[0])

@@ -116,7 +116,9 @@ class Studio:
                 report = job.next_report(_PATIENCE)
                 if isinstance(report, Step):
                     passed = time.monotonic() - started
-                    yield Under(report.done, report.total, passed / report.done * (report.total - report.done))
+                    yield Under(
+                        report.done, report.total, passed / report.done * (report.total - report.done)
+                    )
                 elif isinstance(report, Early):
                     early = pictures.keep_early(self.folder, report.image)
                     yield early

@@ -74,7 +74,9 @@ def cost(ask: Ask, sizes: Sizes, speed: Speed) -> str:
     """Under the size: how large the picture is, and how long it will take."""
     area = ask.width * ask.height
     times = area / sizes.native_area
-    relation = "the native area" if math.isclose(times, 1, rel_tol=0.1) else f"{_round(times)} × the native area"
+    relation = (
+        "the native area" if math.isclose(times, 1, rel_tol=0.1) else f"{_round(times)} × the native area"
+    )
     first = f"{area / 1e6:.2f} megapixels · {relation}"
     seconds = speed.seconds(ask.kind, ask.width, ask.height, ask.taken)
     if seconds is None:
@@ -95,7 +97,9 @@ def duration(seconds: float) -> str:
 
 
 def _round(times: float) -> str:
-    return f"{times:.0f}" if times >= 9.5 or math.isclose(times, round(times), rel_tol=0.02) else f"{times:.1f}"
+    return (
+        f"{times:.0f}" if times >= 9.5 or math.isclose(times, round(times), rel_tol=0.02) else f"{times:.1f}"
+    )
 
 
 def _bar(share: float, text: str) -> str:
