@@ -3,14 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Warnings are errors; the theme's advice about a next version of MkDocs is none.
+DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 STATED := pyproject.toml constraints.txt
 
-.PHONY: help demo test versions train clean
+.PHONY: help demo test docs versions train clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      draw a red apple at 512x512, four times the area that the bundled model was trained on"
-	@echo "make test      lint, types, import arrows and every test"
+	@echo "make test      lint, types, import arrows, the documentation and every test"
+	@echo "make docs      build the documentation's site into build/site"
 	@echo "make versions  the tests on the lowest and the highest diffusers that are supported"
 	@echo "make train     make the bundled model again (needs npm; hours on a CPU; stop and go on at any time)"
 	@echo "make clean     remove caches, builds and outputs; .venv and training/work stay"
@@ -25,7 +28,12 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(DOCS)
 	$(BIN)/python -m pytest
+
+docs: .venv/.installed-dev
+	$(DOCS)
+	@echo "The site is $(CURDIR)/build/site/index.html"
 
 versions:
 	scripts/versions.sh
@@ -47,7 +55,7 @@ $(BIN)/python:
 
 .venv/.installed-dev: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and its development tools into .venv"
-	@$(INSTALL) -e '.[batch,dev,eval,train,upscale]'
+	@$(INSTALL) -e '.[batch,dev,docs,eval,serve,train,upscale,web]'
 	@touch .venv/.installed .venv/.installed-train $@
 
 .venv/.installed-train: $(STATED) | $(BIN)/python

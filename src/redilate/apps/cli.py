@@ -16,6 +16,7 @@ from .commands.generate import generate
 from .commands.plan import plan
 from .commands.serve import serve
 from .commands.show import show
+from .commands.web import web
 from .console import BROKEN_PIPE, REFUSED, say_error
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command()(batch)
 app.command()(evaluate)
 app.command()(serve)
 app.command()(show)
+app.command()(web)
 
 
 @app.callback(invoke_without_command=True)

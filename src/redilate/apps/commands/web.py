@@ -1,0 +1,55 @@
+"""`redilate web`: the page for a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+from redilate.errors import RedilateError
+
+from ..arguments import model_name
+from ..console import one_line_endings
+from ..options import Device, Dtype, Model, load_pipeline
+
+# What the bundled model draws best, and how.
+_BUNDLED_GUIDANCE, _GUIDANCE = 3.0, 5.0
+_BUNDLED_PROMPTS = ("a red apple", "a cactus", "a cat face", "a strawberry")
+
+
+def web(
+    model: Model = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; 0.0.0.0 opens the page to the whole network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Open a page to draw on, in a browser on this machine."""
+    with one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+        try:
+            from ..web.server import serving
+        except ImportError as error:
+            raise RedilateError(
+                f"the page needs Gradio ({error}); pip install 'redilate[web]' brings it"
+            ) from error
+        pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler)
+        bundled = model is None
+        with serving(
+            pipe,
+            model_name(model),
+            host=host,
+            port=port,
+            guidance=_BUNDLED_GUIDANCE if bundled else _GUIDANCE,
+            examples=_BUNDLED_PROMPTS if bundled else (),
+        ) as address:
+            print(f"Redilate is at {address} (Ctrl-C ends it)", file=sys.stderr)
+            threading.Event().wait()

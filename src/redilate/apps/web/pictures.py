@@ -1,0 +1,103 @@
+"""The files of a session: pictures with their settings inside, small ones for the gallery, and what people upload."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redilate.apps.metadata import png_info
+from redilate.errors import RedilateError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .drawing import Ask, Drawn
+
+# Of what is uploaded. A picture of so many pixels takes 150 MB as RGB.
+MOST_BYTES, MOST_PIXELS = 32 * 2**20, 50_000_000
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_THUMBNAIL = 320
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of this session: what was asked for, its PNG, a small copy of it, and its settings."""
+
+    ask: Ask
+    path: Path
+    small: Path
+    seconds: float
+    settings: dict[str, Any]
+
+    def forget(self) -> None:
+        """Delete its files."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def keep(folder: Path, ask: Ask, drawn: Drawn, model: str) -> Picture:
+    """Write a picture into a folder of its own in `folder`, whose name nobody can guess."""
+    own = folder / secrets.token_hex(16)
+    own.mkdir(parents=True)
+    settings = drawn.settings | {"model": model}
+    path = own / f"{file_name(settings)}.png"
+    drawn.image.save(path, pnginfo=png_info(settings))
+    small = drawn.image.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small_path = own / "small.webp"
+    small.save(small_path)
+    return Picture(ask, path, small_path, drawn.seconds, settings)
+
+
+def keep_early(folder: Path, image: Image) -> Path:
+    """Write an early picture, which carries no settings: it is not what was asked for."""
+    own = folder / secrets.token_hex(16)
+    own.mkdir(parents=True)
+    image.save(own / "early.webp", quality=90)
+    return own / "early.webp"
+
+
+def file_name(settings: dict[str, Any]) -> str:
+    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate."""
+    words = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:40].rstrip("-") or "picture"
+    size = f"{settings['width']}x{settings['height']}"
+    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}"
+
+
+def read_upload(path: Path) -> Image:
+    """A picture that somebody uploaded, upright and in RGB.
+
+    Raises:
+        RedilateError: it is no PNG, JPEG or WebP that can be read, or has too many bytes or pixels.
+    """
+    from PIL import Image, ImageOps
+
+    if path.stat().st_size > MOST_BYTES:
+        raise RedilateError(
+            f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"
+        )
+    try:
+        # The header alone tells the size: nothing is decoded before it is known to be small enough.
+        with Image.open(path, formats=_FORMATS) as image:
+            size = image.size
+            if image.width * image.height <= MOST_PIXELS:
+                return _opaque(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RedilateError("the picture to start from is no PNG, JPEG or WebP that can be read") from error
+    raise RedilateError(
+        f"the picture to start from is {size[0]} × {size[1]}; up to {MOST_PIXELS // 10**6} million pixels work"
+    )
+
+
+def _opaque(image: Image) -> Image:
+    """RGB, on white where the picture is transparent."""
+    from PIL import Image as Pillow
+
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    ground = Pillow.new("RGBA", image.size, "white")
+    ground.alpha_composite(image.convert("RGBA"))
+    return ground.convert("RGB")

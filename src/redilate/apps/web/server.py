@@ -1,0 +1,106 @@
+"""The page, opened to a browser: on this machine alone unless told otherwise, without a word to any other."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from redilate.errors import RedilateError
+
+from .look import CSS, theme
+from .page import page
+from .pictures import MOST_BYTES
+from .studio import Studio
+
+_SECONDS_KEPT = 24 * 3600
+
+
+@contextmanager
+def serving(
+    pipe: Any,
+    model: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    guidance: float = 5.0,
+    examples: Sequence[str] = (),
+    measure: bool = True,
+) -> Iterator[str]:
+    """Serve the page for the time of the `with`, and yield its address.
+
+    All that it writes, uploads and pictures, lies in a folder that only this user can read and that is gone at the end.
+
+    Args:
+        pipe: a pipeline, which is the page's own from here on.
+        model: what pictures call it.
+        port: 0 for any that is free.
+        measure: draw two steps first, to know what a picture will cost.
+
+    Raises:
+        RedilateError: if the pipeline has no U-Net, or the port can't be had.
+    """
+    with tempfile.TemporaryDirectory(prefix="redilate-web-", ignore_cleanup_errors=True) as folder:
+        # Gradio serves what lies in this folder, and copies what lies elsewhere; it is told by the environment only.
+        before = os.environ.get("GRADIO_TEMP_DIR")
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        studio = Studio(pipe, model, Path(folder))
+        blocks = None
+        try:
+            if measure:
+                studio.speed.measure(pipe)
+            blocks = page(studio, _device(pipe), guidance, examples)
+            blocks.delete_cache = (_SECONDS_KEPT // 24, _SECONDS_KEPT)
+            yield _launch(blocks, host, port)
+        finally:
+            studio.close()
+            if blocks is not None:
+                blocks.close(verbose=False)
+            if before is None:
+                os.environ.pop("GRADIO_TEMP_DIR", None)
+            else:
+                os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def _launch(blocks: gr.Blocks, host: str, port: int) -> str:
+    try:
+        _, address, _ = blocks.launch(
+            server_name=host,
+            server_port=port or _free_port(host),
+            prevent_thread_lock=True,
+            quiet=True,
+            inbrowser=False,
+            share=False,
+            theme=theme(),
+            css_paths=CSS,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            max_file_size=MOST_BYTES,
+            enable_monitoring=False,
+        )
+    except OSError as error:
+        raise RedilateError(f"can't listen on {host}:{port}: another program may; try --port 0") from error
+    return address
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+        trial.bind((host, 0))
+        return trial.getsockname()[1]
+
+
+def _device(pipe: Any) -> str:
+    import torch
+
+    device = pipe.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()

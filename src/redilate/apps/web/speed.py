@@ -1,0 +1,67 @@
+"""What a picture will cost, from what others have cost on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from typing import Any
+
+# How the time of a step may grow with the area: convolutions are linear, attention is quadratic.
+_LINEAR, _QUADRATIC = 1.0, 2.0
+
+
+class Speed:
+    """Seconds for each denoising step by area, one curve for each way of drawing (`kind`).
+
+    A curve is seconds = a · area^b, with 1 ≤ b ≤ 2, fitted to the logarithms of what was measured; while only one
+    size is known, b is 1. The time of the autoencoder and the text encoder is part of the steps'.
+    """
+
+    def __init__(self) -> None:
+        self._measured: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._first: tuple[int, float] | None = None
+        self.pictures = 0
+
+    def measure(self, pipe: Any) -> None:
+        """Draw two steps at native size; the second, which no longer warms anything up, is the measurement."""
+        import redilate
+        from redilate.pipelines.native import native_size
+
+        height, width = native_size(pipe)
+        times: list[float] = []
+        redilate.generate(
+            pipe, "", steps=2, method="direct", on_step=lambda *_: times.append(time.monotonic())
+        )
+        # A pipeline that reports no steps leaves the first picture to tell.
+        if len(times) == 2:
+            self._first = (width * height, times[1] - times[0])
+
+    def add(self, kind: str, width: int, height: int, steps: int, seconds: float) -> None:
+        """Learn from a picture that was drawn in `steps` (at least 1) denoising steps."""
+        self.pictures += 1
+        self._measured[kind].append((width * height, seconds / steps))
+
+    def seconds(self, kind: str, width: int, height: int, steps: int) -> float | None:
+        """The estimate for a picture; None while nothing is known."""
+        points = self._measured.get(kind) or [point for points in self._measured.values() for point in points]
+        if not points:
+            points = [self._first] if self._first else []
+        if not points:
+            return None
+        areas = [math.log(area) for area, _ in points]
+        costs = [math.log(max(cost, 1e-6)) for _, cost in points]
+        middle, level = sum(areas) / len(areas), sum(costs) / len(costs)
+        spread = sum((area - middle) ** 2 for area in areas)
+        slope = _LINEAR
+        if spread > 0:
+            slope = sum((a - middle) * (c - level) for a, c in zip(areas, costs, strict=True)) / spread
+            slope = min(max(slope, _LINEAR), _QUADRATIC)
+        return steps * math.exp(level + slope * (math.log(width * height) - middle))
+
+    @property
+    def source(self) -> str:
+        """How the estimate is known, for people."""
+        if self.pictures:
+            return "from the picture drawn here" if self.pictures == 1 else "from the pictures drawn here"
+        return "from two steps at native size" if self._first else ""

@@ -1,0 +1,111 @@
+"""What the page says, as HTML. Whatever a person typed is escaped."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from .drawing import Ask
+from .sizes import Sizes
+from .speed import Speed
+
+# A kernel's nine taps, and around them the same nine, dilated.
+_LOGO = "".join(
+    f'<circle cx="{16 + x * reach}" cy="{16 + y * reach}" r="{radius}"/>'
+    for reach, radius in ((4.2, 1.5), (12, 2.3))
+    for x in (-1, 0, 1)
+    for y in (-1, 0, 1)
+    if reach < 10 or x or y
+)
+
+
+def header(model: str, sizes: Sizes, device: str) -> str:
+    width, height = sizes.native
+    return (
+        f'<header class="rd-header"><svg viewBox="0 0 32 32" aria-hidden="true">{_LOGO}</svg><h1>Redilate</h1>'
+        f"<p>{escape(model)} · native {width} × {height} · {escape(device)}</p></header>"
+    )
+
+
+def empty() -> str:
+    return '<div class="rd-empty"><p>Say what to draw. The picture appears here.</p></div>'
+
+
+def waiting(ahead: int) -> str:
+    others = "1 picture is" if ahead == 1 else f"{ahead} pictures are"
+    return _bar(0, f"{others} drawn before yours")
+
+
+def under(done: int, total: int, left: float | None) -> str:
+    step = f"Step {done} of {total}" if done else "Starting"
+    return _bar(done / total, step if left is None else f"{step} · {duration(left)} left")
+
+
+def stopped() -> str:
+    return note("Stopped.")
+
+
+def note(text: str) -> str:
+    return f'<p class="rd-note" role="status">{escape(text)}</p>'
+
+
+def refusal(text: str) -> str:
+    """Why something can't be done: the message of a `RedilateError`."""
+    return f'<p class="rd-note rd-bad" role="alert">{escape(text[:1].upper() + text[1:])}.</p>'
+
+
+def details(ask: Ask, seconds: float) -> str:
+    """Under a picture: what it is."""
+    how = {"redilate": "re-dilated", "direct": "direct"}[ask.way]
+    parts = [f"{ask.width} × {ask.height}", how if ask.mode == "single" else f"{ask.mode}, {how}"]
+    parts += [f"seed {ask.seed}", f"{ask.steps} steps", f"guidance {ask.guidance:g}"]
+    if ask.image is not None:
+        parts.append(f"strength {ask.strength:g}")
+    parts.append(duration(seconds))
+    return f'<div class="rd-details"><p>{escape(ask.prompt)}</p><p>{" · ".join(parts)}</p></div>'
+
+
+def sides(left: str, right: str) -> str:
+    """Under the comparison: which side is which."""
+    return f'<div class="rd-sides"><span>{escape(left)}</span><span>{escape(right)}</span></div>'
+
+
+def cost(ask: Ask, sizes: Sizes, speed: Speed) -> str:
+    """Under the size: how large the picture is, and how long it will take."""
+    area = ask.width * ask.height
+    times = area / sizes.native_area
+    relation = (
+        "the native area" if math.isclose(times, 1, rel_tol=0.1) else f"{_round(times)} × the native area"
+    )
+    first = f"{area / 1e6:.2f} megapixels · {relation}"
+    seconds = speed.seconds(ask.kind, ask.width, ask.height, ask.taken)
+    if seconds is None:
+        second = "the first picture tells how long one takes"
+    else:
+        second = f"about {duration(seconds)}, {speed.source}"
+    return f'<div class="rd-cost"><p>{first}</p><p>{second}</p></div>'
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min`, `1 h 20 min`: as exact as an estimate deserves."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _round(times: float) -> str:
+    return (
+        f"{times:.0f}" if times >= 9.5 or math.isclose(times, round(times), rel_tol=0.02) else f"{times:.1f}"
+    )
+
+
+def _bar(share: float, text: str) -> str:
+    percent = round(100 * share)
+    return (
+        f'<div class="rd-status" role="status"><div class="rd-bar" role="progressbar" aria-label="drawing" '
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}"><span style="width:{percent}%"></span></div>'
+        f"<p>{escape(text)}</p></div>"
+    )

@@ -1,0 +1,115 @@
+"""The page in a real browser, with the bundled model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from redilate.apps.metadata import read_settings
+
+from .visitor import PATIENCE, visiting
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
+    browser: Browser, address: str, tmp_path: Path
+):
+    with visiting(browser, address) as visitor:
+        page = visitor.page
+        visitor.ask("a red apple")
+        visitor.draw()
+        assert visitor.picture().evaluate("image => [image.naturalWidth, image.naturalHeight]") == [320, 320]
+        visitor.see("#details", "320 × 320 · re-dilated · seed 0 · 2 steps · guidance 3")
+
+        with page.expect_download() as download:
+            page.locator("#download").click()
+        assert download.value.suggested_filename == "a-red-apple-320x320-seed-0-redilate.png"
+        download.value.save_as(tmp_path / "apple.png")
+        settings = read_settings(tmp_path / "apple.png")
+        assert (settings["prompt"], settings["width"], settings["steps"]) == ("a red apple", 320, 2)
+        assert settings["method"] == "redilate" and settings["model"] == "bundled"
+
+        page.locator("#compare").click()
+        visitor.picture("#slider")
+        expect(page.locator("#slider img")).to_have_count(2)
+        first, second = (image.get_attribute("src") for image in page.locator("#slider img").all())
+        assert first != second
+        expect(page.locator("#gallery img")).to_have_count(2)
+
+        outside = [url for url in visitor.asked if not url.startswith((address, "data:", "blob:"))]
+        assert outside == []
+
+
+def test_stop_ends_a_picture_at_its_next_step_and_the_next_one_is_drawn(browser: Browser, address: str):
+    with visiting(browser, address) as visitor:
+        visitor.ask("a cactus", steps=200)
+        visitor.draw()
+        visitor.see("#status", "of 200")
+        visitor.page.locator("#stop").click()
+        visitor.see("#status", "Stopped")
+        expect(visitor.page.locator("#picture img")).to_have_count(0)
+        visitor.ask("a cactus", side=256, steps=1)
+        visitor.draw()
+        visitor.picture()
+        visitor.see("#details", "1 steps")
+
+
+def test_what_cannot_be_drawn_is_said_on_the_page(browser: Browser, address: str, tmp_path: Path):
+    with visiting(browser, address) as visitor:
+        visitor.draw()
+        visitor.see("#status [role=alert]", "The prompt is empty")
+        visitor.fill("#width", 99999)
+        visitor.see("#cost [role=alert]", "99999 is not a multiple of 8; 100000 works")
+        visitor.fill("label:has-text('Prompt')", "<img src=x onerror=document.title='hacked'>")
+        visitor.draw()
+        visitor.see("#status [role=alert]", "is not a multiple of 8")
+        visitor.ask("<img src=x onerror=document.title='hacked'>", side=256, steps=1)
+        visitor.draw()
+        visitor.see("#details", "<img src=x")
+        assert visitor.page.title() == "Redilate"
+
+        bomb = tmp_path / "bomb.png"
+        Image.new("1", (9000, 9000)).save(bomb)
+        visitor.page.get_by_role("button", name="Start from a picture").click()
+        visitor.page.locator("#upload input[type=file]").set_input_files(bomb)
+        expect(visitor.page.locator("#upload img").first).to_be_visible(timeout=PATIENCE)
+        visitor.draw()
+        visitor.see("#status [role=alert]", "9000 × 9000; up to 50 million pixels work")
+
+
+def test_sizes_follow_presets_and_the_ratio_is_kept_while_it_is_locked(browser: Browser, address: str):
+    with visiting(browser, address) as visitor:
+        page = visitor.page
+        width, height = page.locator("#width input"), page.locator("#height input")
+        expect(width).to_have_value("512")
+        page.locator(".rd-choice label", has_text="16:9").click()
+        expect(width).to_have_value("672", timeout=PATIENCE)
+        expect(height).to_have_value("384", timeout=PATIENCE)
+        visitor.fill("#width", 1344)
+        expect(height).to_have_value("768", timeout=PATIENCE)
+        page.locator("#lock input").click()
+        visitor.fill("#width", 768)
+        visitor.see("#cost", "0.59 megapixels · 9 × the native area")
+        expect(height).to_have_value("768")
+        seed = page.locator("#seed input")
+        page.locator("#dice").click()
+        expect(seed).not_to_have_value("0", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_everything_fits_and_the_picture_stands_below_the_button(
+    browser: Browser, address: str, scheme
+):
+    with visiting(browser, address, 390, 844) as visitor:
+        page = visitor.page
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        for part in ("#width", "#lock", "#draw", "#dice", ".rd-empty"):
+            box = page.locator(part).bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+        tops = [page.locator(part).bounding_box()["y"] for part in ("#draw", ".rd-empty", "#dice")]
+        assert tops == sorted(tops)

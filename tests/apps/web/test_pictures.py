@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from redilate import RedilateError
+from redilate.apps.metadata import read_settings
+from redilate.apps.web import pictures
+from redilate.apps.web.drawing import Ask, Drawn
+
+SETTINGS = {
+    "prompt": "a red apple", "negative": None, "width": 640, "height": 320, "seed": 7, "steps": 2, "guidance": 3.0,
+    "method": "redilate", "plan": None, "scheduler": "DDIMScheduler", "versions": {"redilate": "0"},
+}  # fmt: skip
+ASK = Ask("a red apple", 640, 320, 7, 2, 3.0)
+
+
+def test_a_kept_picture_carries_its_settings_and_has_a_small_copy(tmp_path: Path):
+    image = Image.effect_noise((640, 320), 60).convert("RGB")
+    kept = pictures.keep(tmp_path, ASK, Drawn(image, 1.5, SETTINGS), "bundled")
+    assert read_settings(kept.path) == SETTINGS | {"model": "bundled"}
+    with Image.open(kept.path) as stored, Image.open(kept.small) as small:
+        assert np.array_equal(stored, image)
+        assert small.size == (320, 160)
+    assert kept.path.name == "a-red-apple-640x320-seed-7-redilate.png"
+    kept.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prompt", ["../../etc/passwd", "", "苹果", "a\x00b/c\\d", "x" * 500])
+def test_file_names_are_harmless_whatever_the_prompt(prompt: str):
+    name = pictures.file_name(SETTINGS | {"prompt": prompt})
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(name) < 100
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_uploads_are_read_upright_and_opaque(kind: str, tmp_path: Path):
+    image = (
+        Image.new("RGBA", (40, 20), (0, 0, 0, 0)) if kind != "JPEG" else Image.new("RGB", (40, 20), "white")
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    image.save(tmp_path / "it", kind, exif=exif)
+    read = pictures.read_upload(tmp_path / "it")
+    assert read.mode == "RGB" and read.size == (20, 40)
+    assert np.asarray(read).min() > 250  # what was transparent is white
+
+
+def test_uploads_that_are_no_pictures_are_refused(tmp_path: Path):
+    good = tmp_path / "good.png"
+    Image.effect_noise((64, 64), 60).save(good)
+    for name, content in {
+        "text": b"not a picture",
+        "empty": b"",
+        "cut": good.read_bytes()[: good.stat().st_size // 2],
+        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+        "gif": b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RedilateError, match="no PNG, JPEG or WebP"):
+            pictures.read_upload(tmp_path / name)
+
+
+def test_a_small_file_of_enormous_size_is_refused_before_it_is_decoded(tmp_path: Path):
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (8000, 8000)).save(bomb)
+    assert bomb.stat().st_size < 50_000
+    with pytest.raises(RedilateError, match="8000 × 8000; up to 50 million pixels work"):
+        pictures.read_upload(bomb)
+
+
+def test_a_large_file_is_refused_unread(tmp_path: Path):
+    big = tmp_path / "big.png"
+    with big.open("wb") as file:
+        file.truncate(pictures.MOST_BYTES + 1)
+    with pytest.raises(RedilateError, match="more than 32 MB"):
+        pictures.read_upload(big)
