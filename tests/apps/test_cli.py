@@ -18,6 +18,7 @@ from PIL import Image, ImageChops
 from redilate import Plan, __version__
 from redilate.apps.cli import main
 from redilate.apps.metadata import read_settings
+from redilate.rivals.registry import METHODS
 
 COMMAND = [sys.executable, "-m", "redilate"]
 
@@ -123,6 +124,27 @@ def test_the_second_picture_of_a_count_is_the_one_its_own_seed_gives(generate: R
     assert read_settings(tmp_path / "apple-2.png")["seed"] == 8
     assert same_pixels(tmp_path / "apple-2.png", tmp_path / "alone.png")
     assert not same_pixels(tmp_path / "apple-1.png", tmp_path / "alone.png")
+
+
+def test_another_method_draws_and_the_png_tells_its_name_and_parameters(generate: Run, tmp_path: Path):
+    assert generate("--method", "upscale_lanczos").code == 0
+    settings = read_settings(tmp_path / "apple.png")
+    assert (settings["method"], settings["parameters"]) == ("upscale_lanczos", {"drawn": "360x184"})
+    assert (settings["width"], settings["height"]) == (512, 256)
+
+
+def test_help_lists_every_method_without_importing_torch():
+    script = (
+        "import sys; from redilate.apps.cli import main\n"
+        "try: main(['generate', '--help'])\n"
+        "finally: print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"COLUMNS": "200", "TERM": "dumb"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert all(name in ended.stdout for name in METHODS)
+    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_methods_differ_at_twice_the_native_width_and_the_png_tells_which(generate: Run, tmp_path: Path):

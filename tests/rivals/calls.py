@@ -11,7 +11,9 @@ from torch import Tensor
 def predict(pipe: Any, height: int, width: int, *, timestep: int = 901, batch: int = 1) -> Tensor:
     """What the U-Net predicts for noise of (batch, 4, height, width), at one of ten steps; always the same."""
     pipe.scheduler.set_timesteps(10)
-    return pipe.unet(noise(batch, height, width), torch.tensor(timestep), **conditions(pipe, batch)).sample
+    steps = pipe.scheduler.timesteps  # some schedulers only take their own, in their own precision
+    asked = steps[(steps == timestep).nonzero().item()]
+    return pipe.unet(noise(batch, height, width), asked, **conditions(pipe, batch)).sample
 
 
 def noise(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
