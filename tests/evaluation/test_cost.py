@@ -6,6 +6,8 @@ import redilate
 from redilate.evaluation.cost import Meter
 from tests.models import tiny_sdxl
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="module")
 def pipe():
@@ -14,7 +16,7 @@ def pipe():
 
 @pytest.mark.parametrize(("guidance", "samples"), [(5.0, 6), (1.0, 3)])
 def test_every_sample_through_the_unet_is_counted(pipe, guidance, samples):
-    with Meter(pipe.unet) as meter:
+    with Meter(pipe.unet, CPU) as meter:
         redilate.generate(pipe, "fox", width=256, height=256, steps=3, guidance=guidance, method="direct")
     assert meter.cost.evaluations == samples
     assert meter.cost.seconds > 0
@@ -25,7 +27,7 @@ def test_noise_damping_costs_its_second_evaluation(pipe):
     damped = plan.model_copy(update={"noise_damping": redilate.NoiseDamping(dilation={}, until=0.0)})
     found = []
     for one in (plan, damped):
-        with Meter(pipe.unet) as meter:
+        with Meter(pipe.unet, CPU) as meter:
             redilate.generate(pipe, "fox", width=512, height=256, steps=2, plan=one)
         found.append(meter.cost.evaluations)
     assert found[0] == 4 < found[1] <= 8
@@ -33,10 +35,9 @@ def test_noise_damping_costs_its_second_evaluation(pipe):
 
 def test_peak_memory_is_seen_though_it_is_given_back():
     unet = torch.nn.Conv2d(1, 1, 1)
-    unet.device = torch.device("cpu")
-    with Meter(unet) as idle:
+    with Meter(unet, CPU) as idle:
         pass
-    with Meter(unet) as meter:
+    with Meter(unet, CPU) as meter:
         block = np.ones(40 * 2**20, dtype=np.float64)  # 320 MiB
         unet(torch.zeros(5, 1, 4, 4))
         del block
@@ -45,7 +46,7 @@ def test_peak_memory_is_seen_though_it_is_given_back():
 
 
 def test_nothing_stays_on_the_unet(pipe):
-    with pytest.raises(KeyboardInterrupt), Meter(pipe.unet):
+    with pytest.raises(KeyboardInterrupt), Meter(pipe.unet, CPU):
         raise KeyboardInterrupt
     assert not pipe.unet._forward_pre_hooks
 
@@ -53,9 +54,8 @@ def test_nothing_stays_on_the_unet(pipe):
 @pytest.mark.gpu
 def test_on_cuda_it_is_what_torch_allocated():
     unet = torch.nn.Conv2d(1, 1, 1).cuda()
-    unet.device = torch.device("cuda")
     before = torch.cuda.memory_allocated() / 2**20
-    with Meter(unet) as meter:
+    with Meter(unet, torch.device("cuda")) as meter:
         block = torch.ones(2**26, device="cuda")  # 256 MiB
         del block
     assert meter.cost.memory == pytest.approx(before + 256, abs=8)

@@ -98,9 +98,9 @@ def test_paired_sets_are_no_nearer_for_what_each_pair_shares(few_resamples):
 
 
 def test_pairs_of_one_picture_do_not_draw_a_resample_down():
-    # With copies left in, each resample would be far above the value.
+    # With copies left in, each resample would be far above the value, by the kernel of a picture with itself.
     found = kernel_distance(_features(25), _features(25, shift=1, seed=1))
-    assert found.value == pytest.approx(found.resampled.mean(), rel=0.15)
+    assert abs(found.resampled.mean() - found.value) < 0.5 * found.resampled.std()
 
 
 def test_an_interval_holds_the_true_distance_and_a_paired_difference_is_narrower():

@@ -34,15 +34,16 @@ class Cost:
 
 
 class Meter:
-    """`with Meter(unet) as meter: draw()`, then `meter.cost`. It changes nothing about what the U-Net does."""
+    """`with Meter(unet, device) as meter: draw()`, then `meter.cost`: it changes nothing about what the U-Net does.
+
+    `device` is where the pipeline computes; an offloaded U-Net rests elsewhere.
+    """
 
     cost: Cost
 
-    def __init__(self, unet: nn.Module):
+    def __init__(self, unet: nn.Module, device: torch.device):
         self._unet = unet
-        self._cuda = (
-            unet.device if isinstance(unet.device, torch.device) and unet.device.type == "cuda" else None
-        )
+        self._cuda = device if device.type == "cuda" else None
 
     def __enter__(self) -> Meter:
         self._evaluations = 0

@@ -94,7 +94,7 @@ def make(
 ) -> Picture:
     """Generate the picture and keep it at `path`, where it appears whole or not at all."""
     planned = {} if request.plan is None else {"plan": request.plan}
-    with Meter(unet_of(pipe)) as meter:
+    with Meter(unet_of(pipe), pipe._execution_device) as meter:
         result = find_method(request.method)(
             pipe,
             request.prompt,

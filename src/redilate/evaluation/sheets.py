@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,10 +104,10 @@ def _text(
     """Write one line, cut to `width` pixels; bold by a thin outline, since Pillow ships one face only."""
     font = _font()
     if draw.textlength(text, font=font) > width:
-        text = text[:width]  # no sign is narrower than a pixel
-        while text and draw.textlength(text + "…", font=font) > width:
-            text = text[:-1]
-        text += "…"
+        too_long = bisect_left(
+            range(len(text)), True, key=lambda kept: draw.textlength(text[:kept] + "…", font=font) > width
+        )
+        text = text[: max(0, too_long - 1)] + "…"
     draw.text(place, text, fill=(30, 30, 30), font=font, stroke_width=0.4 if bold else 0)
 
 

@@ -24,5 +24,5 @@ def structural_similarity(native: Image.Image, large: Image.Image) -> float:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    """Of shape (1, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+    """Float64 of shape (1, 3, h, w) in [0, 1]: in float32 a flat ground differs from itself."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].double() / 255

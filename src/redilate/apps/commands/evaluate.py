@@ -24,7 +24,7 @@ from rich.progress import (
 from redilate.errors import RedilateError
 
 from ..arguments import model_name, parse_size
-from ..console import one_line_endings
+from ..console import one_line_endings, silence_libraries
 from ..files import check_folder
 from ..options import Device, Dtype, Json, Model, load_pipeline
 
@@ -85,7 +85,7 @@ def evaluate(
             # The heavy libraries, once all that needs none of them has been refused.
             listed = read_prompts(prompts or BUNDLED)
             shapes = [parse_size(text) for text in _items(sizes)]
-            check_folder(out)
+            silence_libraries()
             from redilate.evaluation.extra import check_installed
             from redilate.evaluation.run import run_study
             from redilate.evaluation.tasks import Study
@@ -102,6 +102,7 @@ def evaluate(
             )
             asked.check()
             check_installed()
+            check_folder(out)
             pipe = load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
             with _bars(quiet=as_json) as on_progress:
                 results = run_study(asked, pipe, out, model_name(model), on_progress)
