@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
@@ -9,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..core.frequency import with_low_frequencies_of
-from ..pipelines.families import Size
+from ..pipelines.families import Size, latent_scale
 from ..pipelines.image_to_image import encode
 from .stages import Colour, Enlarging
 
@@ -27,18 +29,23 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(rounded.permute(1, 2, 0).contiguous().numpy())
 
 
-def enlarged_latents(pipe: object, image: Image.Image, size: Size, how: Enlarging) -> Tensor:
-    """The latents, (1, channels, height / 8, width / 8), of `image` enlarged to `size` (height, width) in pixels."""
+def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: Enlarging) -> Tensor:
+    """The latents, (1, channels, height / 8, width / 8), of `picture` enlarged to `size` (height, width) in pixels.
+
+    Args:
+        picture: a picture, or for the enlarging of latents those of one.
+    """
     height, width = size
+    if how.startswith("latent-"):
+        latents = picture if isinstance(picture, Tensor) else encode(pipe, picture)
+        scale = latent_scale(pipe)
+        mode = how.removeprefix("latent-")
+        large = interpolate(latents.float(), size=(height // scale, width // scale), mode=mode)
+        return large.to(latents.dtype)
+    assert isinstance(picture, Image.Image)
     if how == "lanczos":
-        return encode(pipe, image.resize((width, height), Image.Resampling.LANCZOS))
-    if how == "bicubic":
-        pixels = interpolate(to_tensor(image), size=size, mode="bicubic", antialias=True)
-        return encode(pipe, to_image(pixels))
-    latents = encode(pipe, image)
-    scale = getattr(pipe, "vae_scale_factor", 8)
-    mode = how.removeprefix("latent-")
-    return interpolate(latents.float(), size=(height // scale, width // scale), mode=mode).to(latents.dtype)
+        return encode(pipe, picture.resize((width, height), Image.Resampling.LANCZOS))
+    return encode(pipe, to_image(interpolate(to_tensor(picture), size=size, mode="bicubic", antialias=True)))
 
 
 def keep_colour(image: Image.Image, before: Image.Image, how: Colour) -> Image.Image:

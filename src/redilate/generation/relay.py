@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ..errors import RedilateError
 from ..pipelines.apply import plan_for
@@ -143,29 +144,41 @@ class Runner:
             on_step: called after each step with the large stages' steps done.
         """
         done = 0
+        picture: Image.Image | Tensor = image
         for index, leg in enumerate(self.legs):
-            image = self._step(image, leg, prompt, negative, _stage_seed(seed, index), done, on_step)
+            as_latents = index + 1 < len(self.legs) and _meet_in_latents(
+                leg.stage, self.legs[index + 1].stage
+            )
+            progress = None if on_step is None else _after(done, on_step)
+            latents = enlarged_latents(self._pipe, picture, leg.size, leg.stage.enlarge)
+            before = picture
+            picture = self._step(
+                latents, leg, prompt, negative, _stage_seed(seed, index), as_latents, progress
+            )
+            if isinstance(picture, Image.Image) and isinstance(before, Image.Image):
+                picture = keep_colour(picture, before, leg.stage.colour)
             done += len(leg.start.timesteps)
-        return image
+        assert isinstance(picture, Image.Image)  # the last stage's
+        return picture
 
     def _step(
         self,
-        image: Image.Image,
+        latents: Tensor,
         leg: Leg,
         prompt: str,
         negative: str | None,
         seed: int,
-        done: int,
+        as_latents: bool,
         on_step: Callable[[int], None] | None,
-    ) -> Image.Image:
+    ) -> Any:
+        """One call of the image-to-image pipeline: a picture, or its latents."""
         height, width = leg.size
         stage, start = leg.stage, leg.start
-        latents = enlarged_latents(self._pipe, image, leg.size, stage.enlarge)
         tie = tie_to(latents, seed, stage, start.timesteps)
 
         def step_end(pipe: Any, index: int, timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             if on_step is not None:
-                on_step(done + index + 1)
+                on_step(index + 1)
             return arguments if tie is None else tie(pipe, index, timestep, arguments)
 
         sizes = {"height": height, "width": width}
@@ -181,11 +194,12 @@ class Runner:
                 guidance_scale=leg.guidance,
                 generator=torch.Generator("cpu").manual_seed(seed),
                 callback_on_step_end=step_end,
+                output_type="latent" if as_latents else "pil",
                 **{name: side for name, side in sizes.items() if name in takes},
                 **self._extra,
             )
         self.plan = used
-        return keep_colour(result.images[0], image, stage.colour)
+        return result.images if as_latents else result.images[0]
 
     def _network(self, stage: Stage, size: Size) -> tuple[Method, Plan | None]:
         """Which network a stage of `size` (height, width) denoises with."""
@@ -197,6 +211,15 @@ class Runner:
         if plan is None:
             plan = plan_for(self._pipe, width=size[1], height=size[0], native_size=self._native_size)
         return "redilate", plan.model_copy(update={"until": stage.until})
+
+
+def _meet_in_latents(stage: Stage, following: Stage) -> bool:
+    """Whether no picture is needed between two stages: decoding is dear."""
+    return following.enlarges_latents and stage.colour == following.colour == "as-drawn"
+
+
+def _after(done: int, on_step: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda steps: on_step(done + steps)
 
 
 def _stage_seed(seed: int, index: int) -> int:

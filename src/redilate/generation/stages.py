@@ -25,11 +25,12 @@ class Stage(BaseModel):
         plan: "default" for what `plan_for` says at the stage's size, "none" for the network as trained, or a plan.
         until: the noise level τ down to which that plan dilates; None: as the plan says.
         enlarge: "lanczos" and "bicubic" enlarge the picture and encode it; "latent-bicubic" and "latent-bilinear"
-            encode it and enlarge its latents.
+            encode it and enlarge its latents, or those of the stage before as they are.
         tie: how much of the low frequencies is taken from the stage before, after every step; 0 is the identity.
         tie_period: what counts as low, in latents of the stage's size: all that changes more slowly.
-        colour: "as-drawn"; "moments" gives each colour channel the mean and deviation that it had before; "low" gives
-            the picture the colours that it had before, averaged over cells of a sixteenth of its short side.
+        colour: what is done to the finished picture: "as-drawn", nothing; "moments" gives each colour channel the mean
+            and deviation that it had before; "low" gives it the colours that it had before, averaged over cells of a
+            sixteenth of its short side.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,11 @@ class Stage(BaseModel):
     tie: Weight = 0.0
     tie_period: Annotated[float, Field(ge=1)] = 4.0
     colour: Colour = "as-drawn"
+
+    @property
+    def enlarges_latents(self) -> bool:
+        """Whether the stage enlarges latents, and not pixels."""
+        return self.enlarge.startswith("latent-")
 
     def steps(self, asked: int) -> int:
         """How many denoising steps the stage takes where `asked` were asked for."""
