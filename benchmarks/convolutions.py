@@ -70,7 +70,9 @@ def main(
                         lambda x=features, w=weight, d=d: functional.conv2d(x, w, padding=d, dilation=d),
                         lambda x=features, w=weight, d=d: in_subgrids(x, w, d),
                     ]
-                    error = (ways[2]().float() - ways[1]().float()).abs().max() / ways[1]().float().abs().max()
+                    error = (ways[2]().float() - ways[1]().float()).abs().max() / ways[
+                        1
+                    ]().float().abs().max()
                     assert error < 0.02, f"sub-grids differ by {error}"
                     plain, dilated, subgrids = (seconds(way, device, repeats) for way in ways)
                     print(

@@ -28,7 +28,9 @@ def plans(pipe: Any, width: int, height: int, until: float, reuses: list[float])
     made = {"without": base}
     for reuse in [0.0, *reuses]:
         damping = NoiseDamping(dilation=mild, until=until, reuse=reuse)
-        made[f"Δ for {reuse:g}" if reuse else "every step"] = base.model_copy(update={"noise_damping": damping})
+        made[f"Δ for {reuse:g}" if reuse else "every step"] = base.model_copy(
+            update={"noise_damping": damping}
+        )
     return made
 
 

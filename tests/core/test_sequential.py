@@ -31,7 +31,9 @@ def test_it_equals_the_whole_batch_and_never_sees_more_than_one_sample(pipe, dam
     damping = NoiseDamping(dilation={names[0]: (2, 2)}, until=0.2) if damped else None
     plan = Plan(dilation=dict.fromkeys(names, (1, 2)), until=0.2, noise_damping=damping)
     batches = []
-    inner = pipe.unet.conv_in.register_forward_hook(lambda _module, args, _out: batches.append(args[0].shape[0]))
+    inner = pipe.unet.conv_in.register_forward_hook(
+        lambda _module, args, _out: batches.append(args[0].shape[0])
+    )
     with redilate.apply(pipe, plan):
         whole = draw(pipe)
         assert batches == ([2, 1, 2] if damped else [2, 2])  # the second step is below the noise level

@@ -159,7 +159,9 @@ def test_a_kept_delta_spares_evaluations_and_is_never_anothers(pipe):
 
     def reusing(reuse):
         plan = with_damping(pipe)
-        return plan.model_copy(update={"noise_damping": plan.noise_damping.model_copy(update={"reuse": reuse})})
+        return plan.model_copy(
+            update={"noise_damping": plan.noise_damping.model_copy(update={"reuse": reuse})}
+        )
 
     with redilate.apply(pipe, reusing(0.0)):
         every = draw(pipe, width=512, steps=10)

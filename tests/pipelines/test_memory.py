@@ -22,7 +22,12 @@ def pipe(request):
 
 def draw(pipe):
     return pipe(
-        "a", width=384, height=256, num_inference_steps=1, generator=torch.Generator().manual_seed(1), output_type="pt"
+        "a",
+        width=384,
+        height=256,
+        num_inference_steps=1,
+        generator=torch.Generator().manual_seed(1),
+        output_type="pt",
     ).images
 
 
@@ -56,7 +61,9 @@ def test_full_size_sdxl_at_2048_in_float16_follows_from_its_structure():
 def test_what_no_device_holds_is_refused_with_the_figure_before_any_work(pipe):
     calls = []
     hook = pipe.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
-    with pytest.raises(RedilateError, match=r"65536x65536 needs at least .* GiB beside the weights.*free; \d+x\d+ needs"):
+    with pytest.raises(
+        RedilateError, match=r"65536x65536 needs at least .* GiB beside the weights.*free; \d+x\d+ needs"
+    ):
         redilate.generate(pipe, "a", width=65536, height=65536, steps=1)
     hook.remove()
     assert not calls
@@ -111,5 +118,7 @@ def test_sequential_guidance_is_refused_where_the_network_needs_its_batch_whole(
 def test_generate_takes_sequential_guidance(pipe):
     whole = redilate.generate(pipe, "apple", width=384, height=256, steps=1)
     ours = redilate.generate(pipe, "apple", width=384, height=256, steps=1, sequential=True)
-    difference = [abs(a - b) for a, b in zip(whole.images[0].tobytes(), ours.images[0].tobytes(), strict=True)]
+    difference = [
+        abs(a - b) for a, b in zip(whole.images[0].tobytes(), ours.images[0].tobytes(), strict=True)
+    ]
     assert max(difference) <= 1 and not pipe.unet._forward_hooks

@@ -53,7 +53,9 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
-            query, _, value = args[:3] if len(args) >= 3 else (kwargs[key] for key in ("query", "key", "value"))
+            query, _, value = (
+                args[:3] if len(args) >= 3 else (kwargs[key] for key in ("query", "key", "value"))
+            )
             return query.new_empty((*query.shape[:-1], value.shape[-1]))
         return func(*args, **(kwargs or {}))
 

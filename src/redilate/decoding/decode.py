@@ -122,7 +122,9 @@ def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int
     Raises:
         RedilateError: as `decode`.
     """
-    start = torch.empty((1, vae.config.latent_channels, height, width), dtype=working_type(vae), device="meta")
+    start = torch.empty(
+        (1, vae.config.latent_channels, height, width), dtype=working_type(vae), device="meta"
+    )
     # Counted on tensors without data, a pass with its shortcuts and halos holds up to sixteen strips.
     return least_room(decoder_steps(vae), start) + 16 * _strip_bytes(device)
 
@@ -183,7 +185,9 @@ def _run(
     limits: Limits,
     on_progress: OnProgress | None,
 ) -> Tensor:
-    hook = getattr(vae, "_hf_hook", None)  # model offload: the network before makes room, as `vae.decode` has it
+    hook = getattr(
+        vae, "_hf_hook", None
+    )  # model offload: the network before makes room, as `vae.decode` has it
     if hook is not None and hasattr(hook, "pre_forward"):
         hook.pre_forward(vae)
     batch = batch.to(dtype or working_type(vae))

@@ -17,7 +17,9 @@ from .strips import Moments, at_least_float32, with_neighbours
 
 def parameters_of(module: nn.Module, like: Tensor) -> tuple[Tensor, Tensor | None]:
     """(weight, bias) of a convolution, normalisation or linear layer, with the type and device of `like`."""
-    hook = getattr(module, "_hf_hook", None)  # accelerate's sequential offload: weights are there in a call only
+    hook = getattr(
+        module, "_hf_hook", None
+    )  # accelerate's sequential offload: weights are there in a call only
     if hook is not None:
         hook.pre_forward(module)
     weight: Tensor = module.weight  # type: ignore[assignment]

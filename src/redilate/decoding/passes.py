@@ -158,7 +158,9 @@ class _Passes:
                 if block.conv_shortcut is None:
                     skips.append(strip)
                 else:
-                    skips.append(next(self.counted(pointwise([strip], block.conv_shortcut), block.conv_shortcut)))
+                    skips.append(
+                        next(self.counted(pointwise([strip], block.conv_shortcut), block.conv_shortcut))
+                    )
                 yield strip
 
         def hidden(strips: Iterable[Tensor]) -> Iterator[Tensor]:
