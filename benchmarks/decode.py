@@ -22,6 +22,8 @@ import torch
 import typer
 from diffusers import AutoencoderKL
 
+import redilate
+
 SDXL = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -48,8 +50,6 @@ def full_size_autoencoder() -> AutoencoderKL:
 
 def measure(way: Way, width: int, height: int, save: Path) -> dict[str, float]:
     """Decode once, in this process; the picture goes to `save`."""
-    import redilate
-
     vae = full_size_autoencoder()
     latents = torch.randn(1, 4, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -82,7 +82,9 @@ def main(
             command = [sys.executable, __file__, "--size", size, "--only", way, "--save", str(path)]
             rows[way] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             pictures[way] = torch.load(path)
-            print(f"{way:8} {rows[way]['cpu_s']:8.1f} s CPU {rows[way]['peak_mib']:8.0f} MiB peak", flush=True)
+            print(
+                f"{way:8} {rows[way]['cpu_s']:8.1f} s CPU {rows[way]['peak_mib']:8.0f} MiB peak", flush=True
+            )
     difference = (pictures["untiled"] - pictures["strips"]).abs().max()
     print(
         f"strips / untiled: time {rows['strips']['cpu_s'] / rows['untiled']['cpu_s']:.2f}, "

@@ -14,7 +14,11 @@ from tests.models import tiny_sdxl
 LAYOUTS = {
     "as the bundled one": {"block_out_channels": (8, 16, 24, 32), "layers_per_block": 1},
     "as SDXL's": {"block_out_channels": (8, 16, 32, 32), "layers_per_block": 2},
-    "without attention": {"block_out_channels": (8, 16), "layers_per_block": 2, "mid_block_add_attention": False},
+    "without attention": {
+        "block_out_channels": (8, 16),
+        "layers_per_block": 2,
+        "mid_block_add_attention": False,
+    },
     "without quant convolutions": {
         "block_out_channels": (8, 16),
         "use_quant_conv": False,
@@ -104,7 +108,9 @@ def test_scaled_latents_go_out_and_back(config):
     vae = autoencoder(**config).double()
     latents = torch.randn(1, 4, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(module.rescale(vae, module.unscale(vae, latents)), latents)
-    assert torch.equal(redilate.decode(vae, latents, scaled=True), redilate.decode(vae, module.unscale(vae, latents)))
+    assert torch.equal(
+        redilate.decode(vae, latents, scaled=True), redilate.decode(vae, module.unscale(vae, latents))
+    )
 
 
 def test_scaled_latents_are_what_a_pipeline_returns():
@@ -123,7 +129,9 @@ def test_scaled_latents_are_what_a_pipeline_returns():
 
 def test_progress_ends_at_all_and_never_goes_back():
     seen = []
-    redilate.decode(autoencoder(), torch.randn(2, 4, 9, 9), on_progress=lambda done, total: seen.append((done, total)))
+    redilate.decode(
+        autoencoder(), torch.randn(2, 4, 9, 9), on_progress=lambda done, total: seen.append((done, total))
+    )
     done, totals = zip(*seen, strict=True)
     assert len(set(totals)) == 1 and done[-1] == totals[0] and list(done) == sorted(done) and len(done) > 50
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import redilate
 from redilate import NoiseDamping, Plan, RedilateError
+from redilate.core.guidance import KeptDelta
 from redilate.core.patch import find_patch
 from redilate.plans.structure import block_of, convolutions
 from tests.models import tiny_sd15, tiny_sdxl
@@ -148,6 +149,53 @@ def test_nd_cfg_takes_exactly_three_evaluations_while_it_runs_and_two_after(pipe
     damped = int((levels >= 0.3).sum())
     assert 0 < damped < 10
     assert sum(batches) == 3 * damped + 2 * (10 - damped)
+
+
+def test_a_kept_delta_spares_evaluations_and_is_never_anothers(pipe):
+    batches = []
+    pipe.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: batches.append(args[0].shape[0]), with_kwargs=True
+    )
+
+    def reusing(reuse):
+        plan = with_damping(pipe)
+        return plan.model_copy(
+            update={"noise_damping": plan.noise_damping.model_copy(update={"reuse": reuse})}
+        )
+
+    with redilate.apply(pipe, reusing(0.0)):
+        every = draw(pipe, width=512, steps=10)
+    with redilate.apply(pipe, reusing(0.05)):  # less than a step
+        assert torch.equal(draw(pipe, width=512, steps=10), every)
+    with redilate.apply(pipe, reusing(0.25)):
+        batches.clear()
+        kept = draw(pipe, width=512, steps=10)
+        assert sum(batches) == 2 * 10 + 3  # at 0.9, 0.6 and 0.3
+        assert not torch.equal(kept, every)
+        assert torch.equal(draw(pipe, width=512, steps=10), kept)
+
+        def stop(_pipe, index, _timestep, arguments):
+            if index == 1:
+                raise KeyboardInterrupt
+            return arguments
+
+        with pytest.raises(KeyboardInterrupt):
+            draw(pipe, width=512, steps=4, callback_on_step_end=stop)
+        # Starts between the two noise levels that were kept last, at the same size.
+        assert torch.equal(draw(pipe, width=512, steps=10), kept)
+
+
+def test_a_kept_delta_serves_its_own_generation_only():
+    condition, other = torch.zeros(2, 3), torch.zeros(2, 3)
+    kept = KeptDelta(torch.zeros(1, 4, 8, 8), 0.8, weakref.ref(condition))
+    shape = (1, 4, 8, 8)
+    assert kept.serves(0.7, 0.2, shape, condition)
+    assert not kept.serves(0.8, 0.2, shape, condition) and not kept.serves(0.9, 0.2, shape, condition)
+    assert not kept.serves(0.5, 0.2, shape, condition)
+    assert not kept.serves(0.7, 0.2, (1, 4, 8, 9), condition)
+    assert not kept.serves(0.7, 0.2, shape, other) and not kept.serves(0.7, 0.2, shape, None)
+    del condition
+    assert not kept.serves(0.7, 0.2, shape, None)
 
 
 def test_without_guidance_there_is_no_damping(pipe):

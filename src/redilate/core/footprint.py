@@ -56,7 +56,7 @@ class _FusedAttention(TorchFunctionMode):
             query, _, value = (
                 args[:3] if len(args) >= 3 else (kwargs[key] for key in ("query", "key", "value"))
             )
-            return torch.empty_like(query[..., :1]).expand(*query.shape[:-1], value.shape[-1]).contiguous()
+            return query.new_empty((*query.shape[:-1], value.shape[-1]))
         return func(*args, **(kwargs or {}))
 
 

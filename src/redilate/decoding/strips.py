@@ -16,8 +16,8 @@ from torch import Tensor
 class Moments:
     """Mean and spread of each channel over all rows seen so far, whatever the strips they came in.
 
-    Each strip is measured about its own mean, in float32 at least, and merged in float64 (Chan, Golub and LeVeque 1979):
-    no sum over the whole picture is ever taken in less, and no difference of large squares.
+    Each strip is measured about its own mean, in float32 at least, and merged in float64 (Chan, Golub and LeVeque
+    1979): no sum over the whole picture is ever taken in less, and no difference of large squares.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Moments:
         self.count = total
 
     def grouped(self, groups: int) -> tuple[Tensor, Tensor]:
-        """(mean, variance) of each group of channels, (groups,) each; the variance is the biased one, as GroupNorm's."""
+        """(mean, variance) of each group of channels, (groups,) each; the variance is biased, as GroupNorm's."""
         means = self.mean.reshape(groups, -1)
         mean = means.mean(1)
         squares = self.squares.reshape(groups, -1).sum(1)

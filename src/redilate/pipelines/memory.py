@@ -160,7 +160,8 @@ def _structure(network: Any) -> tuple[type, str]:
 
 def _rebuilt(kind: Any, config: str, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
-        return kind.from_config(json.loads(config)).to(dtype).eval()
+        # torch's own `to`: diffusers' warns of modules that a checkpoint keeps in float32.
+        return nn.Module.to(kind.from_config(json.loads(config)), dtype).eval()
 
 
 @lru_cache(maxsize=64)

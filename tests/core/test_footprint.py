@@ -1,0 +1,35 @@
+"""What is alive at the peak, on computations whose answer is known."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from redilate.core.footprint import peak_bytes
+
+
+def test_what_is_freed_makes_room_and_views_cost_nothing():
+    def run():
+        first = torch.empty(1000, device="meta")
+        second = first + 1
+        del first
+        third = second * 2
+        return third.view(10, 100).add_(1)
+
+    assert peak_bytes(run) == 8000
+
+
+def test_a_convolution_and_its_activation_hold_two_outputs():
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 4, 3, padding=1))
+        picture = torch.empty(1, 4, 100, 100)
+    assert peak_bytes(lambda: network(picture)) == 16 * 100 * 100 * 4
+
+
+def test_attention_is_counted_without_its_scores():
+    query = torch.empty(1, 2, 10_000, 32, device="meta")
+    assert peak_bytes(lambda: functional.scaled_dot_product_attention(query, query, query)) == query.nbytes
+
+
+def test_types_are_counted_as_they_are():
+    half = torch.empty(1000, dtype=torch.float16, device="meta")
+    assert peak_bytes(lambda: half + 1) == 2000

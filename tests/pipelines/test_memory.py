@@ -1,0 +1,124 @@
+"""The estimate of what a size needs, the refusal, the choice of strips, and what is left of them."""
+
+import pytest
+import torch
+
+import redilate
+from redilate import RedilateError
+from redilate.pipelines import memory
+from redilate.pipelines.decoder import decoding_in_strips
+from redilate.pipelines.memory import check_memory, decodes_in_strips, device_bytes, memory_for
+from redilate.pipelines.sparing import sparing
+from tests.full_size import full_size_unet
+from tests.models import tiny_sd15, tiny_sdxl
+
+
+@pytest.fixture(scope="module", params=[tiny_sd15, tiny_sdxl], ids=["sd15", "sdxl"])
+def pipe(request):
+    pipe = request.param()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def draw(pipe):
+    return pipe(
+        "a",
+        width=384,
+        height=256,
+        num_inference_steps=1,
+        generator=torch.Generator().manual_seed(1),
+        output_type="pt",
+    ).images
+
+
+def test_needs_grow_with_the_picture_halve_with_sequential_guidance_and_less_in_strips(pipe):
+    small, large = memory_for(pipe, 1024, 1024), memory_for(pipe, 2048, 2048)
+    assert small.weights == large.weights > 0
+    assert 3.5 < large.unet / small.unet < 4.5 and 3.9 < large.decode / small.decode < 4.1
+    assert 0.4 < large.unet_sequential / large.unet < 0.6
+    assert memory_for(pipe, 1024, 1024, guided=False).unet == small.unet_sequential
+    huge = memory_for(pipe, 8192, 8192)
+    assert huge.decode_strips < huge.decode / 4
+    assert huge.activations() == max(huge.unet, huge.decode_strips)
+    assert "in strips" in str(small) and "sequential" in str(small)
+
+
+def test_half_types_take_half(pipe):
+    whole = memory_for(pipe, 1024, 1024)
+    pipe.unet.half()
+    assert memory_for(pipe, 1024, 1024).unet < 0.6 * whole.unet
+    pipe.unet.float()
+
+
+def test_full_size_sdxl_at_2048_in_float16_follows_from_its_structure():
+    pipe = tiny_sdxl()
+    pipe.unet = full_size_unet("sdxl")
+    # 320 channels at 256² latents in float32 for two samples are 160 MiB; the encoder's outputs wait for the decoder.
+    needed = memory_for(pipe, 2048, 2048)
+    assert 3 * 2**30 < needed.unet < 16 * 2**30
+
+
+def test_what_no_device_holds_is_refused_with_the_figure_before_any_work(pipe):
+    calls = []
+    hook = pipe.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises(
+        RedilateError, match=r"65536x65536 needs at least .* GiB beside the weights.*free; \d+x\d+ needs"
+    ):
+        redilate.generate(pipe, "a", width=65536, height=65536, steps=1)
+    hook.remove()
+    assert not calls
+
+
+def test_where_sequential_guidance_would_fit_the_refusal_says_so(monkeypatch):
+    pipe = tiny_sdxl()
+    pipe.unet = full_size_unet("sdxl")  # of a tiny pipeline's parts the decode is the largest
+    needed = memory_for(pipe, 1024, 1024)
+    between = (needed.activations(sequential=True) + needed.activations()) // 2
+    monkeypatch.setattr(memory, "device_bytes", lambda _device: (between, 2 * between))
+    monkeypatch.setattr(memory, "execution_device", lambda _pipe: torch.device("meta"))
+    with pytest.raises(RedilateError, match="sequential guidance needs"):
+        check_memory(pipe, 1024, 1024, guided=True, sequential=False)
+    check_memory(pipe, 1024, 1024, guided=True, sequential=True)
+    check_memory(pipe, 1024, 1024, guided=False, sequential=False)
+
+
+def test_this_machine_has_memory():
+    free, total = device_bytes(torch.device("cpu"))
+    assert 0 < free <= total
+
+
+def test_strips_are_chosen_for_pictures_that_are_large_for_the_device(pipe, monkeypatch):
+    assert not decodes_in_strips(pipe, 256, 256)
+    whole = memory_for(pipe, 384, 256).decode
+    monkeypatch.setattr(memory, "device_bytes", lambda _device: (10 * whole, 3 * whole))
+    assert decodes_in_strips(pipe, 384, 256)
+    pipe.vae.enable_tiling()
+    assert not decodes_in_strips(pipe, 384, 256)
+    pipe.vae.disable_tiling()
+
+
+def test_a_pipeline_decoding_in_strips_gives_the_same_picture_and_is_left_as_it_was(pipe):
+    plain, decode = draw(pipe), pipe.vae.decode
+    with decoding_in_strips(pipe):
+        assert pipe.vae.decode != decode
+        torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
+    assert pipe.vae.decode == decode and "decode" not in pipe.vae.__dict__
+    with pytest.raises(KeyboardInterrupt), decoding_in_strips(pipe):
+        raise KeyboardInterrupt
+    assert "decode" not in pipe.vae.__dict__ and torch.equal(draw(pipe), plain)
+
+
+def test_sequential_guidance_is_refused_where_the_network_needs_its_batch_whole(pipe):
+    pipe.unet.compile(backend="eager")
+    with pytest.raises(RedilateError, match="compiled in place"), sparing(pipe, 256, 256, sequential=True):
+        pass
+    pipe.unet._compiled_call_impl = None
+
+
+def test_generate_takes_sequential_guidance(pipe):
+    whole = redilate.generate(pipe, "apple", width=384, height=256, steps=1)
+    ours = redilate.generate(pipe, "apple", width=384, height=256, steps=1, sequential=True)
+    difference = [
+        abs(a - b) for a, b in zip(whole.images[0].tobytes(), ours.images[0].tobytes(), strict=True)
+    ]
+    assert max(difference) <= 1 and not pipe.unet._forward_hooks
