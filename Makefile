@@ -25,6 +25,7 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest
 
 versions:
@@ -47,7 +48,7 @@ $(BIN)/python:
 
 .venv/.installed-dev: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and its development tools into .venv"
-	@$(INSTALL) -e '.[dev,eval,train]'
+	@$(INSTALL) -e '.[dev,eval,serve,train]'
 	@touch .venv/.installed .venv/.installed-train $@
 
 .venv/.installed-train: $(STATED) | $(BIN)/python
