@@ -29,6 +29,7 @@ test: .venv/.installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(DOCS)
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest
 
 docs: .venv/.installed-dev

@@ -123,7 +123,7 @@ def test_an_edit_starts_from_the_picture_the_more_so_the_less_the_strength(serve
     far = {}
     for strength in (0.2, 1.0):
         answer = served.openai.images.edit(
-            image=png(Image.new("RGB", (100, 60), colour)),
+            image=png(Image.new("RGB", (102, 62), colour)),
             prompt="a red apple",
             extra_body={"strength": strength, "steps": 5, "seed": 1},
         )
@@ -153,7 +153,6 @@ def test_an_edit_of_another_size_in_a_list_of_one_streams_too(served: Served):
     [
         ({"prompt": ""}, 400, "invalid_value", "prompt"),
         ({"prompt": None}, 400, "invalid_value", "prompt"),
-        ({"prompt": "\ud800"}, 400, "invalid_value", "prompt"),
         ({"size": "63x64"}, 400, "invalid_value", "size"),
         ({"size": "large"}, 400, "invalid_value", "size"),
         ({"size": "4096x4096"}, 400, "invalid_value", "size"),
@@ -195,6 +194,7 @@ def test_what_cannot_be_asked_is_refused_as_openai_refuses(
         b"[" * 100_000,
         b'{"prompt": "x", "seed": ' + b"9" * 5000 + b"}",
         b"\xff",
+        b'{"prompt": "\\ud800"}',
     ],
 )
 def test_a_body_that_is_no_request_is_a_400(served: Served, body: bytes):

@@ -1,0 +1,84 @@
+"""`edit`: diffusers' own image-to-image, re-dilated, and a pipeline left as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoPipelineForImage2Image
+from PIL import Image
+
+import redilate
+from redilate import Plan, RedilateError
+from redilate.core.patch import find_patch
+from redilate.generation.edit import edit
+from tests.models import tiny_sd15, tiny_sdxl
+
+PICTURE = Image.linear_gradient("L").convert("RGB")  # 256 × 256
+
+
+@pytest.fixture(scope="module", params=[tiny_sd15, tiny_sdxl], ids=["sd15", "sdxl"])
+def pipe(request: pytest.FixtureRequest) -> Any:
+    return request.param()
+
+
+def stock(pipe: Any, image: Image.Image) -> Image.Image:
+    other = AutoPipelineForImage2Image.from_pipe(pipe)
+    other.set_progress_bar_config(disable=True)
+    return other(
+        prompt="apple",
+        negative_prompt="pear",
+        image=image,
+        strength=0.5,
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(5),
+    ).images[0]
+
+
+ASKED: dict[str, Any] = {"strength": 0.5, "steps": 4, "guidance": 3.0, "negative": "pear", "seed": 5}
+
+
+def test_direct_is_the_stock_pipeline_bit_for_bit(pipe: Any):
+    ours = edit(pipe, "apple", PICTURE, method="direct", **ASKED)
+    assert ours.images[0].tobytes() == stock(pipe, PICTURE).tobytes() and ours.plan is None
+
+
+def test_a_larger_size_is_the_stock_pipeline_re_dilated(pipe: Any):
+    ours = edit(pipe, "apple", PICTURE, width=512, height=256, **ASKED)
+    large = PICTURE.resize((512, 256), Image.Resampling.LANCZOS)
+    with redilate.apply(pipe, redilate.plan_for(pipe, width=512, height=256)):
+        expected = stock(pipe, large)
+    assert ours.images[0].tobytes() == expected.tobytes() != stock(pipe, large).tobytes()
+    assert ours.settings["strength"] == 0.5 and Plan.model_validate(ours.settings["plan"]) == ours.plan
+    assert find_patch(pipe.unet) is None
+
+
+def test_steps_and_latents_are_reported_for_the_share_that_is_taken(pipe: Any):
+    seen = []
+    edit(
+        pipe, "apple", PICTURE, strength=0.5, steps=4, width=64, height=128,
+        on_step=lambda done, total: seen.append((done, total)), on_latents=lambda latents: seen.append(latents.shape),
+    )  # fmt: skip
+    assert seen == [(1, 2), (1, 4, 16, 8), (2, 2), (1, 4, 16, 8)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"strength": 0.0}, "strength is 0"),
+        ({"strength": 1.5}, "strength is 1.5"),
+        ({"strength": 0.2}, "of 4 steps is not one"),
+        ({"width": 250}, "such as 248x256"),
+        ({"method": "direct", "plan": Plan()}, "direct inference uses none"),
+        ({"plan": Plan(dilation={"no.such": (2, 2)})}, r"no\.such"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_any_work(pipe: Any, wrong: dict, says: str):
+    calls = []
+    hook = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises(RedilateError, match=says):
+        edit(pipe, "apple", PICTURE, **({"steps": 4} | wrong))
+    hook.remove()
+    assert not calls
