@@ -32,7 +32,9 @@ Run = Callable[[Iterable[Task]], Generator[Outcome[Task, Drawn]]]
 
 def write(path: Path, *rows: dict[str, Any] | str) -> Path:
     """A file of rows as they are, or of prompts."""
-    path.write_text("".join(json.dumps({"prompt": row} if isinstance(row, str) else row) + "\n" for row in rows))
+    path.write_text(
+        "".join(json.dumps({"prompt": row} if isinstance(row, str) else row) + "\n" for row in rows)
+    )
     return path
 
 
@@ -90,7 +92,9 @@ def test_a_rerun_draws_what_is_missing_and_nothing_twice(drawn_here: Path, tmp_p
     assert pictures(drawn_here) == before
 
 
-def test_a_picture_says_how_to_make_it_again_and_a_lost_manifest_is_made_from_it(drawn_here: Path, tmp_path: Path):
+def test_a_picture_says_how_to_make_it_again_and_a_lost_manifest_is_made_from_it(
+    drawn_here: Path, tmp_path: Path
+):
     prompts = write(tmp_path / "prompts.jsonl", *PROMPTS)
     (drawn_here / "manifest.jsonl").unlink()
     with open_store(drawn_here) as store:
@@ -138,7 +142,7 @@ def test_a_file_without_a_prompt_that_can_be_drawn_is_refused(tmp_path: Path):
     store = open_store(tmp_path / "out", writing=False)
     with store, pytest.raises(RedilateError, match="has no prompts"):
         survey(write(tmp_path / "none.jsonl"), DEFAULTS, store, print)
-    with store, pytest.raises(RedilateError, match="none of the 2 rows .* row 1: it has no prompt"):
+    with store, pytest.raises(RedilateError, match=r"none of the 2 rows .* row 1: it has no prompt"):
         survey(write(tmp_path / "bad.jsonl", {}, {"id": "a"}), DEFAULTS, store, print)
 
 
@@ -159,7 +163,9 @@ def test_a_hundred_thousand_prompts_take_no_more_memory_than_a_thousand(tmp_path
     for count in (1_000, 100_000):
         prompts = tmp_path / f"{count}.txt"
         with prompts.open("w") as file:
-            file.writelines(f"a red apple on a table, number {number // 2} of many\n" for number in range(count))
+            file.writelines(
+                f"a red apple on a table, number {number // 2} of many\n" for number in range(count)
+            )
         # The whole way but the drawing: read, check, hash, tell repetitions, look for each picture.
         command = [sys.executable, "-c", _SURVEY, str(prompts), str(tmp_path / "out")]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
