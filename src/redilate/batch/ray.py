@@ -17,8 +17,6 @@ from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt
 
 if TYPE_CHECKING:
     import numpy as np
-    import ray
-    from ray.data import Dataset
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,7 +49,7 @@ def run_on_ray(
         workers: actors; None: one for each GPU of the cluster, or, where it has none, for each `threads` CPUs.
         threads: for torch in each actor, and the CPUs that it takes up.
         device: given to `make_pipe`.
-        attempts: how many actors may die over one task; its outcome is then a cause, at the end of all.
+        attempts: how many actors may die over one task; its outcome is then a cause.
 
     Raises:
         RedilateError: without the extra `batch`, for a cluster that is not there or too small, and where `make_pipe`
@@ -64,50 +62,82 @@ def run_on_ray(
         chunks, count = _put(tasks)
         if not count:
             return
-        pool = _pool_size(workers, threads)
-        resources = {"num_gpus": 1, "num_cpus": 1} if _gpus() else {"num_cpus": threads}
+        size = min(_pool_size(workers, threads), count)
+        tries = ray.remote(_Tries).options(num_cpus=0).remote()
         with _settings(DataContext.get_current()):
             outcomes = (
                 from_arrow_refs(chunks)
-                # CPUs may all be taken up by actors; splitting a chunk of tasks needs next to nothing of one.
+                # Actors may take up all CPUs; to split a chunk of tasks takes next to nothing of one.
                 .flat_map(_split, num_cpus=0)
                 .map_batches(
                     _Actor,
-                    fn_constructor_args=(make_pipe, work, threads, device),
+                    fn_constructor_args=(make_pipe, work, threads, device, tries, attempts),
                     batch_size=1,
                     batch_format="numpy",
-                    compute=ActorPoolStrategy(size=min(pool, count), max_tasks_in_flight_per_actor=1),
-                    max_restarts=-1,
-                    max_task_retries=attempts - 1,
-                    **resources,
+                    compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
+                    num_cpus=1 if _gpus() else threads,
+                    num_gpus=1 if _gpus() else 0,
                 )
             )
-            ended = bytearray(count)
-            for number, outcome in _take(outcomes):
-                ended[number] = 1
+            for row in outcomes.iter_rows():
+                refusal, outcome = pickle.loads(row["ended"])
+                if refusal is not None:
+                    raise RedilateError(refusal)
                 yield outcome
-        for number in (number for number in range(count) if not ended[number]):
-            task = pickle.loads(ray.get(chunks[number // _CHUNK])["task"][number % _CHUNK].as_py())
-            yield Outcome(task, None, f"{attempts} actors died over it, one after another", None)
+
+
+class _Tries:
+    """How often each task has been begun and not ended, counted outside the actors that may die over it.
+
+    Ray gives the task of a dead actor to another, without end.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def begin(self, number: int) -> int:
+        """Which try at the task this is, from 1."""
+        self._begun[number] = self._begun.get(number, 0) + 1
+        return self._begun[number]
+
+    def end(self, number: int) -> None:
+        """Nobody died over it."""
+        del self._begun[number]
 
 
 class _Actor:
     """One pipeline on one GPU or share of the CPUs, made when the first task comes."""
 
-    def __init__(self, make_pipe: MakePipe, work: Work[Any, Any], threads: int, device: str | None):
+    def __init__(
+        self,
+        make_pipe: MakePipe,
+        work: Work[Any, Any],
+        threads: int,
+        device: str | None,
+        tries: Any,  # a handle of _Tries
+        attempts: int,
+    ):
         self._make_pipe = make_pipe
         self._work = work
         self._threads = threads
         self._device = device
+        self._tries = tries
+        self._attempts = attempts
         self._pipe: Any = None
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """One task in, one outcome or the reason why there is no pipeline out; all pickled."""
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
+        """One task in; out, pickled, the reason why there is no pipeline or the task's outcome."""
+        import ray
+
         number, task = int(batch["number"][0]), pickle.loads(batch["task"][0])
-        refusal, outcome = self._load(), None
-        if refusal is None:
+        refusal = outcome = None
+        tried: Any = ray.get(self._tries.begin.remote(number))
+        if tried > self._attempts:
+            outcome = Outcome(task, None, f"{self._attempts} actors died over it, one after another", None)
+        elif (refusal := self._load()) is None:
             outcome = attempt(self._work, self._pipe, task, None)
-        return {"number": [number], "ended": [pickle.dumps((refusal, outcome))]}
+        self._tries.end.remote(number)
+        return {"ended": [pickle.dumps((refusal, outcome))]}
 
     def _load(self) -> str | None:
         """Make the pipeline, unless it is there; what stands against it."""
@@ -125,8 +155,8 @@ class _Actor:
         return None
 
 
-def _put(tasks: Iterable[Any]) -> tuple[list[ray.ObjectRef], int]:
-    """The tasks, pickled and numbered, as Arrow tables in the object store."""
+def _put(tasks: Iterable[Any]) -> tuple[list[Any], int]:
+    """The tasks, pickled and numbered, as Arrow tables in the object store: references to them, and how many."""
     import pyarrow
     import ray
 
@@ -141,15 +171,6 @@ def _put(tasks: Iterable[Any]) -> tuple[list[ray.ObjectRef], int]:
 def _split(row: dict[str, Any]) -> list[dict[str, Any]]:
     """A row as it is: with the block size of `_settings` it is a block, and so an actor's task, of its own."""
     return [row]
-
-
-def _take(outcomes: Dataset) -> Iterator[tuple[int, Outcome[Any, Any]]]:
-    """What the actors return, as soon as it is there. RedilateError as soon as one of them has no pipeline."""
-    for row in outcomes.iter_rows():
-        refusal, outcome = pickle.loads(row["ended"])
-        if refusal is not None:
-            raise RedilateError(refusal)
-        yield row["number"], outcome
 
 
 def _gpus() -> int:
@@ -196,7 +217,6 @@ def _settings(context: Any) -> Iterator[None]:
     """Ray Data as this work wants it, for the time of the `with`."""
     wanted = {
         "target_max_block_size": 1,  # bytes: each row a block, so that each picture leaves its actor when it is done
-        "max_errored_blocks": -1,  # a task over which all attempts died does not end the others
         "enable_progress_bars": False,
     }
     before = {name: getattr(context, name) for name in wanted}

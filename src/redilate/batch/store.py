@@ -50,7 +50,7 @@ class Store:
         self._settings = dict(settings)
         self._read = read
         self._writing = writing
-        self._made = Index()  # id → digest
+        self._made: Index  # id → digest, once the store is entered
         self._manifest: IO[bytes] | None = None
         self._failures: IO[str] | None = None
         self._lock = FileLock(folder / LOCK, blocking=False)
@@ -63,6 +63,7 @@ class Store:
                 writing, or pictures there that were made with other settings.
         """
         check_folder(self.folder)
+        self._made = Index()
         try:
             if self._writing:
                 self.folder.mkdir(exist_ok=True)
