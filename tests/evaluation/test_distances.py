@@ -53,6 +53,15 @@ def test_the_frechet_distance_of_two_normal_sets_is_the_one_in_the_books(few_res
     assert frechet_distance(first, second).value == pytest.approx(1 + 4 + 4, rel=0.1)
 
 
+def test_in_fewer_coordinates_the_distance_is_the_same():
+    real, made = _features(9, channels=60), _features(8, channels=60, shift=0.5, seed=1)
+    metric = FrechetInceptionDistance(distances._Given(60))
+    metric.set_dtype(torch.float64)
+    for features, is_real in ((real, True), (made, False)):
+        metric.update(torch.from_numpy(features[:, 0]).double(), real=is_real)
+    assert frechet_distance(real, made).value == pytest.approx(float(metric.compute()), rel=1e-4)
+
+
 def test_a_resample_counts_pictures_as_often_as_it_holds_them(monkeypatch):
     drawn = np.array([[0, 0, 2, 3, 4, 4, 4, 1]])
     monkeypatch.setattr(distances, "resamples", lambda count, times, seed=0: drawn)

@@ -49,11 +49,12 @@ def frechet_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = 
     Args:
         paired: picture k of both sets belongs together and is drawn together.
     """
-    metric = needed("torchmetrics.image.fid").FrechetInceptionDistance(_Given(made.shape[2]))
+    first, second = _in_their_span(_flat(reference), _flat(made))
+    metric = needed("torchmetrics.image.fid").FrechetInceptionDistance(_Given(first.shape[1]))
     metric.set_dtype(torch.float64)
-    for features, real in ((reference, True), (made, False)):
-        metric.update(_flat(features), real=real)
-    sets = _Weighted(_flat(reference)), _Weighted(_flat(made))
+    metric.update(first, real=True)
+    metric.update(second, real=False)
+    sets = _Weighted(first), _Weighted(second)
     product = sets[0].features @ sets[1].features.T
     values = [
         _frechet(sets, product, weights)
@@ -86,6 +87,17 @@ def kernel_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = F
         for weights in [ones, *_resampled_weights(reference.shape, made.shape, paired)]
     ]
     return Distance(values[0], np.array(values[1:]))
+
+
+def _in_their_span(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets in as many coordinates as they span, if those are fewer than the channels.
+
+    Turning the space changes no Fréchet distance, and a matrix of 100 instead of 1280 rows takes no time.
+    """
+    if len(first) + len(second) >= first.shape[1]:
+        return first, second
+    basis, _ = torch.linalg.qr(torch.cat([first, second]).T)
+    return first @ basis, second @ basis
 
 
 class _Given(nn.Module):

@@ -23,8 +23,9 @@ def palette(native: Image.Image) -> np.ndarray:
     """The colours, float32 of shape (n, 3) in [0, 255] with n ≤ COLOURS, that `native` is drawn in."""
     cut = native.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
     found = np.asarray(cut.getpalette(), dtype=np.float32).reshape(-1, 3)
+    times = np.bincount(np.asarray(cut).ravel(), minlength=len(found))
     kept: list[np.ndarray] = []
-    for _, index in sorted(cut.getcolors() or [], reverse=True):
+    for index in np.argsort(-times, kind="stable")[: np.count_nonzero(times)]:
         if all(np.abs(found[index] - other).sum() >= NEAREST for other in kept):
             kept.append(found[index])
     return np.stack(kept)

@@ -93,7 +93,7 @@ def make(
     pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
 ) -> Picture:
     """Generate the picture and keep it at `path`, where it appears whole or not at all."""
-    planned = {} if request.plan is None else {"plan": request.plan}
+    planned: dict[str, Any] = {} if request.plan is None else {"plan": request.plan}
     with Meter(unet_of(pipe), pipe._execution_device) as meter:
         result = find_method(request.method)(
             pipe,
