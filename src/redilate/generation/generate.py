@@ -96,8 +96,11 @@ def generate(
     _check(prompt, steps, count, method, mode, plan, relay)
     seeds = [seed + index for index in range(count)]
     first, runner = (height, width), None
-    if mode == "relay" and height * width > native[0] * native[1]:
-        first = native_shape((height, width), native, unit_of(pipe))
+    shape = native_shape((height, width), native, unit_of(pipe))
+    # A long picture little above the native area may be no longer than its native shape: that is one stage.
+    beyond = height * width > native[0] * native[1] and (height > shape[0] or width > shape[1])
+    if mode == "relay" and beyond:
+        first = shape
         runner = Runner(
             pipe,
             relay or Relay(),
