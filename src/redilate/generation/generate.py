@@ -96,10 +96,7 @@ def generate(
     _check(prompt, steps, count, method, mode, plan, relay)
     seeds = [seed + index for index in range(count)]
     first, runner = (height, width), None
-    shape = native_shape((height, width), native, unit_of(pipe))
-    # A long picture little above the native area may be no longer than its native shape: that is one stage.
-    beyond = height * width > native[0] * native[1] and (height > shape[0] or width > shape[1])
-    if mode == "relay" and beyond:
+    if mode == "relay" and (shape := _relay_start(pipe, (height, width), native)):
         first = shape
         runner = Runner(
             pipe,
@@ -169,6 +166,15 @@ def versions() -> dict[str, str]:
     from .. import __version__
 
     return {"redilate": __version__, "diffusers": diffusers.__version__, "torch": torch.__version__}
+
+
+def _relay_start(pipe: Any, target: Size, native: Size) -> Size | None:
+    """The size of a relay's native picture, (height, width); None where there is nothing to enlarge."""
+    if target[0] * target[1] <= native[0] * native[1]:
+        return None
+    shape = native_shape(target, native, unit_of(pipe))
+    # A long picture little above the native area may be no longer than its native shape.
+    return shape if target[0] > shape[0] or target[1] > shape[1] else None
 
 
 def _check(
