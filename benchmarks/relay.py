@@ -1,7 +1,7 @@
 """Quality against time over the settings of a relay: what docs/relay.md shows and the defaults were chosen by.
 
     python benchmarks/relay.py --size 512x512 --count 8 --out outputs/relay
-    python benchmarks/relay.py --size 1024x1024 --count 3 --only default,tie-1 --out outputs/relay
+    python benchmarks/relay.py --size 1024x1024 --count 3 --only default,tie-0 --out outputs/relay
     python benchmarks/relay.py --size 512x512 --also 'mine={"noise": 0.25, "tie": 0.5}' --out outputs/relay
 
 Each variant differs from the default stage in what its name says. Every native picture is drawn once and handed to all
@@ -37,20 +37,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "noise-0.3": {"noise": 0.3},
     "noise-0.4": {"noise": 0.4},
     "noise-0.5": {"noise": 0.5},
-    "steps-0.17": {"share": 0.17},
+    "steps-0.08": {"share": 0.08},
     "steps-0.25": {"share": 0.25},
+    "steps-0.34": {"share": 0.34},
     "steps-0.5": {"share": 0.5},
     "undilated": {"plan": "none"},
+    "noise-0.4-undilated": {"noise": 0.4, "plan": "none"},
+    "noise-0.4-dilated-to-0.2": {"noise": 0.4, "until": 0.2},
     "bicubic": {"enlarge": "bicubic"},
     "latent-bicubic": {"enlarge": "latent-bicubic"},
     "latent-bilinear": {"enlarge": "latent-bilinear"},
     "tie-0": {"tie": 0.0},
     "tie-0.5": {"tie": 0.5},
-    "tie-1": {"tie": 1.0},
-    "tie-1-fine": {"tie": 1.0, "tie_period": 2.0},
-    "tie-1-coarse": {"tie": 1.0, "tie_period": 8.0},
+    "tie-coarse": {"tie_period": 4.0},
     "guidance-1": {"guidance": 1.0},
-    "as-drawn": {"colour": "as-drawn"},
     "moments": {"colour": "moments"},
     "low": {"colour": "low"},
     "one-jump": {"largest_scale": 4.0},

@@ -107,8 +107,8 @@ def generate(
     check_memory(pipe, width, height, guided=guidance > 1, sequential=sequential)
     seeds = [seed + index for index in range(count)]
     first, runner = (height, width), None
-    if mode == "relay" and height * width > native[0] * native[1]:
-        first = native_shape((height, width), native, unit_of(pipe))
+    if mode == "relay" and (shape := _relay_start(pipe, (height, width), native)):
+        first = shape
         runner = Runner(
             pipe,
             relay or Relay(),
@@ -181,6 +181,15 @@ def versions() -> dict[str, str]:
     from .. import __version__
 
     return {"redilate": __version__, "diffusers": diffusers.__version__, "torch": torch.__version__}
+
+
+def _relay_start(pipe: Any, target: Size, native: Size) -> Size | None:
+    """The size of a relay's native picture, (height, width); None where there is nothing to enlarge."""
+    if target[0] * target[1] <= native[0] * native[1]:
+        return None
+    shape = native_shape(target, native, unit_of(pipe))
+    # A long picture little above the native area may be no longer than its native shape.
+    return shape if target[0] > shape[0] or target[1] > shape[1] else None
 
 
 def _check(

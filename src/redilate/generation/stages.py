@@ -35,14 +35,14 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    noise: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    share: Annotated[float, Field(gt=0, le=1)] = 0.34
+    noise: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    share: Annotated[float, Field(gt=0, le=1)] = 0.17
     guidance: Annotated[float, Field(ge=0)] | None = None
     plan: Literal["default", "none"] | Plan = "default"
     until: Weight | None = None
     enlarge: Enlarging = "lanczos"
-    tie: Weight = 0.0
-    tie_period: Annotated[float, Field(ge=1)] = 4.0
+    tie: Weight = 1.0
+    tie_period: Annotated[float, Field(ge=1)] = 2.0
     colour: Colour = "as-drawn"
 
     @property
