@@ -33,3 +33,11 @@ def test_attention_is_counted_without_its_scores():
 def test_types_are_counted_as_they_are():
     half = torch.empty(1000, dtype=torch.float16, device="meta")
     assert peak_bytes(lambda: half + 1) == 2000
+
+
+def test_inputs_weights_and_their_views_are_not_counted():
+    with torch.device("meta"):
+        layer, tokens = nn.Linear(512, 8), torch.empty(1, 10, 512)
+    assert peak_bytes(lambda: layer(tokens.view(10, 512))) == 10 * 8 * 4
+    query = torch.empty(1, 2, 10, 512, device="meta")
+    assert peak_bytes(lambda: query[..., :1].expand(1, 2, 10, 64)) == 0

@@ -28,10 +28,12 @@ class _Alive(TorchDispatchMode):
         self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {id(tensor) for tensor in tree_iter((args, kwargs)) if isinstance(tensor, Tensor)}
+        for tensor in tree_iter((args, kwargs)):
+            if isinstance(tensor, Tensor):  # an input or a weight, of which a view may be made
+                self._seen.add(tensor.untyped_storage())
         out = func(*args, **(kwargs or {}))
         for tensor in tree_iter(out):
-            if isinstance(tensor, Tensor) and id(tensor) not in given:
+            if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
         return out
 

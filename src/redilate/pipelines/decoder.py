@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..decoding.decode import OnProgress, decode
+from ..decoding.decode import OnProgress, bytes_needed, decode
 from ..decoding.steps import decoder_steps
+from .memory import device_bytes
 
 
 @contextmanager
@@ -21,7 +22,8 @@ def decoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> Iter
     """For the time of the `with`, `pipe.vae.decode` is `redilate.decode`.
 
     Args:
-        pipe: a pipeline with an AutoencoderKL.
+        pipe: a pipeline with an AutoencoderKL. On a GPU that cannot hold what the passes keep, that waits in the
+            host's memory.
         on_progress: as for `redilate.decode`.
 
     Raises:
@@ -33,7 +35,7 @@ def decoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> Iter
     decoder_steps(vae)
 
     def in_strips(z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
-        sample = decode(vae, z, dtype=z.dtype, on_progress=on_progress)
+        sample = decode(vae, z, dtype=z.dtype, storage=_storage(vae, z), on_progress=on_progress)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     vae.__dict__["decode"] = in_strips
@@ -41,3 +43,11 @@ def decoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> Iter
         yield
     finally:
         del vae.__dict__["decode"]
+
+
+def _storage(vae: Any, latents: Tensor) -> str | None:
+    """ "cpu" where the device cannot hold what the passes keep."""
+    if latents.device.type != "cuda":
+        return None
+    needed = bytes_needed(vae, latents.shape[2], latents.shape[3], latents.device)
+    return "cpu" if needed > device_bytes(latents.device)[0] else None

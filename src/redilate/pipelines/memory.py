@@ -43,10 +43,15 @@ class Memory:
     decode: int | None
     decode_strips: int | None
 
-    def activations(self, *, sequential: bool = False) -> int:
-        """The most that is alive at once beside the weights, with the decode in the cheaper of its two ways."""
+    def activations(self, *, sequential: bool = False, spills: bool = False) -> int:
+        """The most that is alive at once beside the weights, with the decode in the cheaper of its two ways.
+
+        `spills`: what a decode in strips keeps may wait in the host's memory, so that only the U-Net counts.
+        """
         unet = self.unet_sequential if sequential else self.unet
         decodes = [size for size in (self.decode, self.decode_strips) if size is not None]
+        if spills and self.decode_strips is not None:
+            decodes = []
         return max(unet or 0, min(decodes, default=0))
 
     def __str__(self) -> str:
@@ -104,12 +109,14 @@ def check_memory(pipe: Any, width: int, height: int, *, guided: bool, sequential
     free, _ = device_bytes(device)
     if next(unet_of(pipe).parameters()).device != device:  # offloaded: it comes when it is called
         free -= sum(weight.numel() * weight.element_size() for weight in unet_of(pipe).parameters())
+    spills = device.type == "cuda"
     needed = memory_for(pipe, width, height, guided=guided)
-    if needed.activations(sequential=sequential) <= free:
+    figure = needed.activations(sequential=sequential, spills=spills)
+    if figure <= free:
         return
     raise RedilateError(
-        f"{width}x{height} needs at least {gigabytes(needed.activations(sequential=sequential))} beside the weights, "
-        f"and {device} has {gigabytes(max(0, free))} free; {_what_fits(pipe, width, height, guided, free, needed)}"
+        f"{width}x{height} needs at least {gigabytes(figure)} beside the weights, and {device} has "
+        f"{gigabytes(max(0, free))} free; {_what_fits(pipe, width, height, guided, free, spills)}"
     )
 
 
@@ -132,13 +139,14 @@ def execution_device(pipe: Any) -> torch.device:
     return torch.device(getattr(pipe, "_execution_device", None) or next(unet_of(pipe).parameters()).device)
 
 
-def _what_fits(pipe: Any, width: int, height: int, guided: bool, free: int, needed: Memory) -> str:
-    if guided and needed.activations(sequential=True) <= free:
-        return f"sequential guidance needs {gigabytes(needed.activations(sequential=True))}"
+def _what_fits(pipe: Any, width: int, height: int, guided: bool, free: int, spills: bool) -> str:
     scale = latent_scale(pipe) * 8  # every level of a U-Net can be halved
+    sequential = memory_for(pipe, width, height, guided=guided).activations(sequential=True, spills=spills)
+    if guided and sequential <= free:
+        return f"sequential guidance needs {gigabytes(sequential)}"
     while max(width, height) > scale:
         width, height = (max(scale, side // 2 // scale * scale) for side in (width, height))
-        smaller = memory_for(pipe, width, height, guided=guided).activations()
+        smaller = memory_for(pipe, width, height, guided=guided).activations(spills=spills)
         if smaller <= free:
             return f"{width}x{height} needs {gigabytes(smaller)}"
     return "no size fits"
