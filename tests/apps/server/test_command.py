@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,17 +23,16 @@ def test_the_command_serves_and_at_sigterm_finishes_what_it_draws(tiny_pipeline_
     (tmp_path / "keys").write_text("a-key-in-a-file\n")
     asked = [
         "--port",
-        "0",
+        0,
+        "--host",
+        "0.0.0.0",
         "--model",
         tiny_pipeline_folder,
         "--api-key-file",
         tmp_path / "keys",
-        "--host",
-        "0.0.0.0",
     ]
-    with subprocess.Popen(
-        [*COMMAND, *map(str, asked)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
+    pipes: Any = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, *map(str, asked)], **pipes) as server:
         assert server.stderr is not None and server.stdout is not None
         said = ""
         while (found := re.search(r"tiny-sdxl is served at http://0\.0\.0\.0:(\d+)/v1", said)) is None:

@@ -78,7 +78,7 @@ async def _events(
     """Submit a drawing and listen to it until it is done; however the `with` ends, the drawing does too."""
     job = Job(drawing)
     service.worker.submit(job)
-    watching = asyncio.create_task(_watch(request, job))
+    watching = asyncio.create_task(_watch(service, request, job))
     try:
         yield _until_done(service, job)
     finally:
@@ -88,10 +88,11 @@ async def _events(
         service.worker.cancel(job)
 
 
-async def _watch(request: Request, job: Job) -> None:
-    """Tell the job's listener when the client leaves."""
+async def _watch(service: Service, request: Request, job: Job) -> None:
+    """End the job when its client leaves, and tell its listener, if there is one by then."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    service.worker.cancel(job)
     job.events.put_nowait(Left())
 
 
