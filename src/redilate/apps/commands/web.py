@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 from typing import Annotated
@@ -37,10 +38,10 @@ def web(
     with one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         try:
             from ..web.server import serving
-        except ImportError as error:
-            raise RedilateError(
-                f"the page needs Gradio ({error}); pip install 'redilate[web]' brings it"
-            ) from error
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise RedilateError("the page needs Gradio; pip install 'redilate[web]' brings it") from error
         pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler)
         bundled = model is None
         with serving(
@@ -51,5 +52,8 @@ def web(
             guidance=_BUNDLED_GUIDANCE if bundled else _GUIDANCE,
             examples=_BUNDLED_PROMPTS if bundled else (),
         ) as address:
+            # A service manager's way to end it is to leave nothing behind either.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             print(f"Redilate is at {address} (Ctrl-C ends it)", file=sys.stderr)
-            threading.Event().wait()
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()

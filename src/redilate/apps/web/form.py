@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -33,7 +34,7 @@ class Form:
     stop: gr.Button
 
     @property
-    def costly(self) -> list[Component]:
+    def costly(self) -> list[Any]:
         """What the cost depends on."""
         return [
             self.width,

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from redilate.apps.web import words
+from redilate.apps.web.drawing import Ask
+from redilate.apps.web.sizes import Sizes
+from redilate.apps.web.speed import Speed
+
+SIZES = Sizes(native=(256, 256), step=8, even=32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (99.4, "99 s"), (100, "2 min"), (4800, "1 h 20 min")],
+)
+def test_durations_are_as_exact_as_an_estimate_deserves(seconds: float, text: str):
+    assert words.duration(seconds) == text
+
+
+def test_whatever_a_person_typed_is_escaped():
+    ask = Ask("<script>", 256, 256, 0, 1, 3.0)
+    for html in (words.details(ask, 1), words.refusal("<script>"), words.note("<script>")):
+        assert "<script>" not in html and "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "relation"),
+    [(256, 256, "the native area"), (512, 512, "4 × the native area"), (384, 256, "1.5 × the native area"),
+     (1024, 1024, "16 × the native area")],
+)  # fmt: skip
+def test_the_cost_says_how_large_and_how_long(width: int, height: int, relation: str):
+    speed = Speed()
+    ask = Ask("a", width, height, 0, 10, 3.0)
+    assert relation in words.cost(ask, SIZES, speed)
+    assert "the first picture tells" in words.cost(ask, SIZES, speed)
+    speed.add(ask.kind, 256, 256, steps=10, seconds=5)
+    expected = words.duration(5 * width * height / 256**2)
+    assert f"about {expected}, from the picture drawn here" in words.cost(ask, SIZES, speed)
+
+
+def test_a_bar_shows_the_share_and_what_is_left():
+    html = words.under(5, 20, 30)
+    assert 'aria-valuenow="25"' in html and "Step 5 of 20 · 30 s left" in html
+    assert "1 picture is drawn before yours" in words.waiting(1)
+    assert "2 pictures are drawn before yours" in words.waiting(2)
