@@ -41,7 +41,7 @@ def edit(
         pipe: a diffusers text-to-image pipeline with a U-Net, whose parts the image-to-image pipeline shares.
         image: resized to the size asked for, without keeping its ratio.
         strength: in (0, 1], how much noise is added, and which share of the steps is taken; 1 keeps nothing.
-        width, height: in pixels, multiples of the latent scale (8); None: the picture's own.
+        width, height: in pixels, multiples of the latent scale (8); None: the picture's own, rounded down to them.
         prompt, seed, steps, guidance, negative, method, plan, native_size, on_step, on_latents: as for `generate`;
             the steps in all are those that are taken.
 
@@ -50,8 +50,10 @@ def edit(
     """
     from diffusers import AutoPipelineForImage2Image
 
-    width, height = width or image.width, height or image.height
-    check_size(width, height, latent_scale(pipe))
+    scale = latent_scale(pipe)
+    width = image.width // scale * scale if width is None else width
+    height = image.height // scale * scale if height is None else height
+    check_size(width, height, scale)
     if method == "direct" and plan is not None:
         raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
     if not 0 < strength <= 1:

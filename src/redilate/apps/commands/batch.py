@@ -20,7 +20,7 @@ from redilate.errors import RedilateError
 
 from ..arguments import check_device, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
-from ..metadata import png_info, read_settings
+from ..metadata import embedding, read_settings
 from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline, silence_libraries
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def batch(
 def png(image: Image, settings: Mapping[str, Any]) -> bytes:
     """The bytes of a PNG with its settings inside."""
     buffer = BytesIO()
-    image.save(buffer, format="PNG", pnginfo=png_info(settings))
+    image.save(buffer, format="PNG", **embedding("PNG", settings))
     return buffer.getvalue()
 
 

@@ -147,7 +147,7 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
         RedilateError: for what the engine refuses.
     """
     import redilate
-    from redilate.generation.redraw import redraw
+    from redilate.generation.edit import edit
 
     def on_step(done: int, total: int) -> None:
         job.check()
@@ -155,7 +155,7 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
 
     how: dict[str, Any] = {}
     if ask.image is not None:
-        run = partial(redraw, image=ask.image, strength=ask.strength)
+        run = partial(edit, image=ask.image, strength=ask.strength)
     else:
         run = redilate.generate
         if ask.mode != "single":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redilate.apps.metadata import png_info
+from redilate.apps.metadata import embedding
 from redilate.errors import RedilateError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def keep(folder: Path, ask: Ask, drawn: Drawn, model: str) -> Picture:
     own.mkdir(parents=True)
     settings = drawn.settings | {"model": model}
     path = own / f"{file_name(settings)}.png"
-    drawn.image.save(path, pnginfo=png_info(settings))
+    drawn.image.save(path, **embedding("PNG", settings))
     small = drawn.image.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small_path = own / "small.webp"
