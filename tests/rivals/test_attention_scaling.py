@@ -7,6 +7,7 @@ import torch
 
 from redilate import RedilateError
 from redilate.rivals.attention_scaling import attention_scaling, scale_of_query, self_attentions
+from redilate.rivals.fouriscale import fouriscale
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import predict
 
@@ -47,8 +48,9 @@ def test_every_self_attention_is_a_softmax_with_the_papers_factor(make):
         torch.testing.assert_close(output[0].double(), joined, atol=1e-5, rtol=1e-5)
 
 
-def test_fused_projections_are_refused():
+@pytest.mark.parametrize("method", [attention_scaling, fouriscale])
+def test_fused_projections_are_refused(method):
     pipe = tiny_sdxl()
     pipe.unet.fuse_qkv_projections()
-    with pytest.raises(RedilateError, match="unfuse_qkv_projections"), attention_scaling(pipe):
+    with pytest.raises(RedilateError, match="unfuse_qkv_projections"), method(pipe):
         pass

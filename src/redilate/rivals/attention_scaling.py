@@ -47,7 +47,7 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
     """
     native = native_latent_size(pipe, native_size)
     with installing(pipe, NAME) as (unet, stack):
-        queries = [_query(name, module) for name, module in self_attentions(unet).items()]
+        queries = [_query(module) for module in unfused_self_attentions(unet).values()]
         ratio = 1.0
 
         def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -86,14 +86,25 @@ def self_attentions(unet: nn.Module) -> dict[str, Attention]:
     return found
 
 
+def unfused_self_attentions(unet: nn.Module) -> dict[str, Any]:
+    """`self_attentions`, whose queries and keys are made by modules of their own: `to_q` and `to_k`.
+
+    Raises:
+        RedilateError: for a U-Net without any, or with fused projections.
+    """
+    found = self_attentions(unet)
+    for name, attention in found.items():
+        if attention.fused_projections:
+            raise RedilateError(f"{name}'s projections are fused; call pipe.unfuse_qkv_projections() first")
+    return dict(found)
+
+
 def draw(pipe: Any, prompt: str, *, native_size: int | Size | None = None, **arguments: Any) -> Generation:
     """One picture with attention scaling; the other arguments are `generation.generate`'s."""
     context = attention_scaling(pipe, native_size=native_size)
     return draw_within(context, NAME, {}, pipe, prompt, native_size=native_size, **arguments)
 
 
-def _query(name: str, attention: Any) -> nn.Module:
+def _query(attention: Any) -> nn.Module:
     """The last module that a query passes before the product with the keys."""
-    if attention.fused_projections:
-        raise RedilateError(f"{name}'s projections are fused; call pipe.unfuse_qkv_projections() first")
     return attention.to_q if attention.norm_q is None else attention.norm_q

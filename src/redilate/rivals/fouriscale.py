@@ -33,7 +33,7 @@ from ..pipelines.guidance import guidance_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.support import redilatable
 from ..plans.structure import block_of, count_levels, level_of
-from .attention_scaling import self_attentions
+from .attention_scaling import unfused_self_attentions
 from .installing import argument, draw_within, installing, native_latent_size, sample_of, with_sample
 from .lowpass import low_pass
 
@@ -100,7 +100,7 @@ def fouriscale(
         convs = [(name, conv) for name in dilated_names(list(named)) for conv in named[name]]
         state = _State()
 
-        def before(root: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
             sample = argument(args, kwargs, 0, "sample")
             state.latents = (sample.shape[-2], sample.shape[-1])
             state.ratio = max(
@@ -108,7 +108,7 @@ def fouriscale(
             )
             state.dilation = dilation_at(state.ratio, level_at(argument(args, kwargs, 1, "timestep")))
             whole = float(math.ceil(state.dilation))
-            for _, conv in convs:
+            for _name, conv in convs:
                 set_factor(conv, (whole, whole))
             if not state.at_work:
                 return None
@@ -134,10 +134,13 @@ def fouriscale(
             if "upsamplers" not in name:  # what was just enlarged has no high frequencies to lose
                 hook = _filtering(state, native, conv, kept)
                 stack.callback(conv.register_forward_pre_hook(hook).remove)
-        for attention in self_attentions(unet).values():
+
+        def exchanged(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
+            return _as_strong(output, state)
+
+        for attention in unfused_self_attentions(unet).values():
             for projection in (attention.to_q, attention.to_k):
-                hook = projection.register_forward_hook(lambda _, __, output: _as_strong(output, state))
-                stack.callback(hook.remove)
+                stack.callback(projection.register_forward_hook(exchanged).remove)
         yield
 
 
