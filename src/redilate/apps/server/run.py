@@ -90,12 +90,12 @@ class Server(uvicorn.Server):
             )
 
 
-def run(server: Server, socket: socket.socket) -> None:
-    """Serve on `socket` until SIGTERM or SIGINT, and return when the shutdown is done."""
+def run(server: Server, listening: socket.socket) -> None:
+    """Serve on a listening socket until SIGTERM or SIGINT, and return when the shutdown is done."""
     for one in (signal.SIGTERM, signal.SIGINT):
         # uvicorn has handlers of its own meanwhile, and at its end raises the signal again for these.
         signal.signal(one, lambda *_: None)
-    server.run(sockets=[socket])
+    server.run(sockets=[listening])
 
 
 def _is_loopback(host: str) -> bool:
