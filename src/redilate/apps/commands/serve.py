@@ -52,7 +52,7 @@ def serve(
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
         from ..server.keys import read_keys
         from ..server.limits import Limits
-        from ..server.run import Server, check_host, listen
+        from ..server.run import Server, check_host, listen, run
 
         keys = read_keys(api_key_file)
         check_host(host, keys, insecure)
@@ -74,4 +74,4 @@ def serve(
             bound = socket.getsockname()[1]
             place = f"[{host}]" if ":" in host else host
             print(f"{painter.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
-            Server(Service(painter, limits, keys)).run(sockets=[socket])
+            run(Server(Service(painter, limits, keys)), socket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
 
 import uvicorn
@@ -87,6 +88,14 @@ class Server(uvicorn.Server):
                 "the one being drawn was not done within %g s: cancelled, and answered with 503",
                 self.service.limits.grace,
             )
+
+
+def run(server: Server, listening: socket.socket) -> None:
+    """Serve on a listening socket until SIGTERM or SIGINT, and return when the shutdown is done."""
+    for one in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn has handlers of its own meanwhile, and at its end raises the signal again for these.
+        signal.signal(one, lambda *_: None)
+    server.run(sockets=[listening])
 
 
 def _is_loopback(host: str) -> bool:
