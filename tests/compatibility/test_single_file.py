@@ -4,13 +4,17 @@ import pytest
 import torch
 
 import redilate
-from tests.compatibility.original import sdxl_of_two_widths, write_with_configuration
+from tests.compatibility.original import reads_single_files, sdxl_of_two_widths, write_with_configuration
 from tests.compatibility.samples import quiet
 from tests.compatibility.uses import draw, draw_damped, row
 from tests.models import tiny_sd15
 
 
-@row("`from_single_file`", "Stable Diffusion and SDXL: the whole pipeline out of one file, offline")
+@row(
+    "`from_single_file`",
+    "Stable Diffusion and SDXL: the whole pipeline out of one file, offline; from diffusers 0.42",
+)
+@reads_single_files
 @pytest.mark.parametrize("make", [tiny_sd15, sdxl_of_two_widths], ids=["sd15", "sdxl"])
 def test_a_pipeline_from_a_single_file_draws_what_its_original_drew(make, tmp_path):
     pipe = quiet(make())

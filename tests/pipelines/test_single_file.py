@@ -7,10 +7,11 @@ from safetensors.torch import save_file
 import redilate
 from redilate import RedilateError
 from redilate.pipelines.native import native_size
-from tests.compatibility.original import sdxl_of_two_widths, write_with_configuration
+from tests.compatibility.original import reads_single_files, sdxl_of_two_widths, write_with_configuration
 from tests.models import tiny_sd15
 
 
+@reads_single_files
 def test_a_file_says_itself_that_it_predicts_v(tmp_path):
     """As v-prediction fine-tunes of SDXL do, by keys without weight: NoobAI-XL for one."""
     file, configuration = write_with_configuration(
@@ -20,6 +21,7 @@ def test_a_file_says_itself_that_it_predicts_v(tmp_path):
     assert scheduler.config.prediction_type == "v_prediction" and scheduler.config.rescale_betas_zero_snr
 
 
+@reads_single_files
 def test_a_files_name_tells_the_native_size_that_its_weights_do_not(tmp_path):
     file, configuration = write_with_configuration(tiny_sd15(), tmp_path, "Illustrious-XL-v1.0.safetensors")
     assert native_size(redilate.load(file, config=configuration, device="cpu")) == (1536, 1536)

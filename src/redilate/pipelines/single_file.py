@@ -40,7 +40,12 @@ def single_file_pipeline(path: Path, dtype: torch.dtype, config: str | Path | No
     is_xl = any(key.startswith(_SECOND_ENCODER) for key in keys)
     kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     source = {} if config is None else {"config": str(config), "local_files_only": True}
-    pipe = kind.from_single_file(str(path), torch_dtype=dtype, **source)
+    try:
+        pipe = kind.from_single_file(str(path), torch_dtype=dtype, **source)
+    except AttributeError as error:  # transformers 5.6 laid its text encoders out anew
+        raise RedilateError(
+            f"this diffusers cannot read single files with this transformers ({error}); a newer diffusers can"
+        ) from error
     pipe.register_to_config(_name_or_path=path.name)
     if "v_pred" in keys:
         known = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": "ztsnr" in keys}
