@@ -20,6 +20,8 @@ from redilate.batch.engine import run
 from redilate.batch.prompts import read_rows
 from redilate.batch.tasks import Defaults, Task, tasks_of
 
+PROMPTS = Path(__file__).with_name("prompts.txt")
+
 
 def load_bundled(device: str | None):
     """The bundled model, in a worker."""
@@ -31,9 +33,7 @@ def main(
     count: Annotated[int, typer.Option(min=2, help="How many pictures with each.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 4,
     threads: Annotated[int, typer.Option(min=1, help="Of each worker.")] = 1,
-    prompts: Annotated[Path, typer.Option(help="Where the prompts are from.")] = Path(__file__).with_name(
-        "prompts.txt"
-    ),
+    prompts: Annotated[Path, typer.Option(help="Where the prompts are from.")] = PROMPTS,
 ) -> None:
     """Draw `count` pictures at 256×256 with each number of workers; print a table."""
     with tempfile.TemporaryDirectory() as folder:
