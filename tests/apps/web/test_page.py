@@ -39,6 +39,8 @@ def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
         first, second = (image.get_attribute("src") for image in page.locator("#slider img").all())
         assert first != second
         expect(page.locator("#gallery img")).to_have_count(2)
+        box = page.locator("#gallery").bounding_box()
+        assert box is not None and box["height"] < 200  # one row, and nothing empty below it
 
         outside = [url for url in visitor.asked if not url.startswith((address, "data:", "blob:"))]
         assert outside == []
