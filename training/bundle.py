@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from PIL import Image, ImageDraw
 from transformers import CLIPTokenizer
 
-from redilate.evaluation.recognition import ranks
+from redilate.evaluation.recognition import Gallery
 
 from .icons import Icon
 from .render import render
@@ -80,7 +80,8 @@ def samples(pipe: StableDiffusionXLPipeline, icons: list[Icon], steps: int = 25)
 def recognised(images: list[Image.Image], icons: list[Icon], others: list[Icon]) -> int:
     """How many of the images are nearer to a render of their own icon than to any other's, of `icons` or `others`."""
     renders = [render(icon, NATIVE, scale=0.88) for icon in (*icons, *others)]
-    return ranks(images, renders).count(0)
+    gallery = Gallery(renders, (NATIVE, NATIVE))
+    return sum(gallery.nearest(image) == place for place, image in enumerate(images))
 
 
 def sheet(images: list[Image.Image], icons: list[Icon], columns: int = 8) -> Image.Image:

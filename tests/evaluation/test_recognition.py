@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from redilate.evaluation.features import feature_distance
-from redilate.evaluation.recognition import distances, ranks
+from redilate.evaluation.recognition import Gallery
 
 
 def _drawn(shape: str, colour: str, width: int = 128, height: int = 128) -> Image.Image:
@@ -21,24 +21,17 @@ REFERENCES = [_drawn("ellipse", "red"), _drawn("rectangle", "blue"), _drawn("ell
 
 @pytest.mark.parametrize("size", [(256, 256), (512, 256)])
 def test_larger_drawings_of_the_same_things_are_recognised(size):
-    larger = [
-        _drawn("ellipse", "red", *size),
-        _drawn("rectangle", "blue", *size),
-        _drawn("ellipse", "green", *size),
-    ]
-    assert ranks(larger, REFERENCES) == [0, 0, 0]
+    gallery = Gallery(REFERENCES, size)
+    drawn = [("ellipse", "red"), ("rectangle", "blue"), ("ellipse", "green")]
+    assert [gallery.nearest(_drawn(*one, *size)) for one in drawn] == [0, 1, 2]
 
 
-def test_a_picture_of_something_else_is_not_recognised():
-    assert ranks([_drawn("rectangle", "blue"), REFERENCES[1], REFERENCES[2]], REFERENCES)[0] > 0
+def test_a_picture_of_something_else_is_told_by_what_it_is_like():
+    assert Gallery(REFERENCES, (192, 192)).nearest(_drawn("rectangle", "darkblue", 192, 192)) == 1
 
 
 def test_the_distances_are_the_feature_distances():
-    pictures = [_drawn("ellipse", "red", 384, 256), _drawn("rectangle", "green", 384, 256)]
-    between = distances(pictures, REFERENCES)
-    assert between.shape == (2, 3)
-    for row, picture in enumerate(pictures):
-        for column, reference in enumerate(REFERENCES):
-            assert between[row, column].item() == pytest.approx(
-                feature_distance(reference, picture), abs=1e-5
-            )
+    picture = _drawn("rectangle", "green", 384, 256)
+    found = Gallery(REFERENCES, picture.size).distances(picture)
+    expected = [feature_distance(reference, picture) for reference in REFERENCES]
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)

@@ -50,6 +50,7 @@ GROUPS: Mapping[str, tuple[Measure, ...]] = {
     ),
     "Structure and look": (
         Measure("feature_distance", "feature distance", "less"),
+        Measure("recognised", "recognised", "more", ".0%"),
         Measure("ssim", "SSIM", "more"),
         Measure("sharpness", "sharpness, dB", "real", ".1f"),
         Measure("grid", "grid, dB", "less", ".2f"),
@@ -82,7 +83,7 @@ class Seen:
     """What one large picture shows.
 
     Attributes:
-        values: a number for every measure of one picture but the cost.
+        values: a number for every measure of one picture but the cost and `recognised`, which takes all natives.
         whole: its features shrunk to the native scale, float32 of shape (1, 1280).
         pieces: those of its crops at full resolution, float32 of shape (CROPS, 1280).
     """

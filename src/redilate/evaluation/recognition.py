@@ -6,6 +6,7 @@ known: 1 / references. It cannot see a flaw that leaves the picture nearer to it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,32 +16,33 @@ from torch import Tensor, nn
 from .features import deep_maps, side_by_side
 
 
-def distances(pictures: Sequence[Image.Image], references: Sequence[Image.Image]) -> Tensor:
-    """`features.feature_distance` of each picture to each reference, float32 of shape (pictures, references).
+class Gallery:
+    """Pictures of one size that others, of another size, are told by.
 
-    All references have one size, as have all pictures; a picture is shrunk to the references' scale.
+    Args:
+        references: at least one, all of one size.
+        size: (width, height) of the pictures that will be compared with them.
+
     RedilateError if the `eval` extra is not installed.
     """
-    # A reference lies on a canvas of the picture's ratio, which is the same for all pictures.
-    known = [_maps(side_by_side(reference, pictures[0])[0]) for reference in references]
-    rows = []
-    for picture in pictures:
-        seen = _maps(side_by_side(references[0], picture)[1])
-        rows.append([_distance(seen, one) for one in known])
-    return torch.tensor(rows)
+
+    def __init__(self, references: Sequence[Image.Image], size: tuple[int, int]):
+        self._first = references[0]
+        blank = Image.new("RGB", size)
+        # A reference lies on a canvas of the pictures' ratio, as in `features.feature_distance`.
+        self._known = torch.stack([_signature(side_by_side(one, blank)[0]) for one in references])
+
+    def distances(self, picture: Image.Image) -> Tensor:
+        """`features.feature_distance` of the picture to each reference, float32 of shape (references,)."""
+        seen = _signature(side_by_side(self._first, picture)[1])
+        return (self._known - seen).square().sum(dim=1)
+
+    def nearest(self, picture: Image.Image) -> int:
+        """The index of the reference that is nearest to the picture."""
+        return int(self.distances(picture).argmin())
 
 
-def ranks(pictures: Sequence[Image.Image], references: Sequence[Image.Image]) -> list[int]:
-    """Picture k's place for reference k: how many of the references are nearer to it than its own; 0 is recognised."""
-    between = distances(pictures, references)
-    own = between.diagonal()[:, None]
-    return (between < own).sum(dim=1).tolist()
-
-
-def _maps(image: Image.Image) -> list[Tensor]:
-    return [nn.functional.normalize(maps, dim=1) for maps in deep_maps(image)]
-
-
-def _distance(first: list[Tensor], second: list[Tensor]) -> float:
-    parts = [(a - b).square().sum(dim=1).mean().item() for a, b in zip(first, second, strict=True)]
-    return sum(parts) / len(parts)
+def _signature(image: Image.Image) -> Tensor:
+    """The deep maps as one vector, scaled so that squared Euclidean distance is the feature distance."""
+    maps = [nn.functional.normalize(one, dim=1) for one in deep_maps(image)]
+    return torch.cat([one.flatten() / math.sqrt(len(maps) * one.shape[2] * one.shape[3]) for one in maps])

@@ -22,6 +22,7 @@ from .page import write_page
 from .pictures import Picture, find, make
 from .plots import write_plots
 from .real import load_real, real_pictures
+from .recognition import Gallery
 from .report import write_json, write_table
 from .sheets import write_sheets
 from .spectrum import sharpness
@@ -113,12 +114,14 @@ def measure_all(
     """
     measurements: list[Measurement] = []
     found: dict[str, dict[str, list[Seen]]] = {}
+    galleries: dict[str, Gallery] = {}
     for done, case in enumerate(cases):
         progress("measuring", "measuring", done, len(cases))
         for task, size, seen, cost in _looks(case, out, scale):
             found.setdefault(size, {}).setdefault(task.method, []).append(seen)
             request = task.request
             values = with_cost(seen, cost.cost)
+            values["recognised"] = float(_is_recognised(task, size, cost, cases, galleries))
             measurements.append(Measurement(request.prompt, request.seed, size, task.method, values))
     progress("measuring", "measuring", len(cases), len(cases))
     natives = (cases[0][0].request.width, cases[0][0].request.height)
@@ -149,6 +152,18 @@ def _looks(case: Sequence[Task], out: Path, scale: int) -> Iterator[tuple[Task, 
 
             store = out / "measured" / size / task.method / f"{task.path.stem}.npz"
             yield task, size, kept(store, (reference.path, task.path), measured), picture
+
+
+def _is_recognised(
+    task: Task, size: str, picture: Picture, cases: Sequence[Sequence[Task]], galleries: dict[str, Gallery]
+) -> bool:
+    """Whether the native picture that a large one is nearest to is one of the same prompt."""
+    if task.method == NATIVE:
+        return True
+    natives = [case[0] for case in cases]
+    if size not in galleries:
+        galleries[size] = Gallery([_existing(one).image for one in natives], picture.image.size)
+    return natives[galleries[size].nearest(picture.image)].request.prompt == task.request.prompt
 
 
 def _see_real(folder: Path, size: tuple[int, int], native: tuple[int, int]) -> tuple[Views, float]:
