@@ -164,15 +164,15 @@ def test_a_kept_delta_spares_evaluations_and_is_never_anothers(pipe):
         )
 
     with redilate.apply(pipe, reusing(0.0)):
-        every = draw(pipe, width=512, steps=10)
+        every = draw(pipe, width=384, steps=10)
     with redilate.apply(pipe, reusing(0.05)):  # less than a step
-        assert torch.equal(draw(pipe, width=512, steps=10), every)
+        assert torch.equal(draw(pipe, width=384, steps=10), every)
     with redilate.apply(pipe, reusing(0.25)):
         batches.clear()
-        kept = draw(pipe, width=512, steps=10)
+        kept = draw(pipe, width=384, steps=10)
         assert sum(batches) == 2 * 10 + 3  # at 0.9, 0.6 and 0.3
         assert not torch.equal(kept, every)
-        assert torch.equal(draw(pipe, width=512, steps=10), kept)
+        assert torch.equal(draw(pipe, width=384, steps=10), kept)
 
         def stop(_pipe, index, _timestep, arguments):
             if index == 1:
@@ -180,9 +180,9 @@ def test_a_kept_delta_spares_evaluations_and_is_never_anothers(pipe):
             return arguments
 
         with pytest.raises(KeyboardInterrupt):
-            draw(pipe, width=512, steps=4, callback_on_step_end=stop)
+            draw(pipe, width=384, steps=4, callback_on_step_end=stop)
         # Starts between the two noise levels that were kept last, at the same size.
-        assert torch.equal(draw(pipe, width=512, steps=10), kept)
+        assert torch.equal(draw(pipe, width=384, steps=10), kept)
 
 
 def test_a_kept_delta_serves_its_own_generation_only():

@@ -41,4 +41,6 @@ def plan(
             memory = None if as_json else memory_for(pipe, width, height)
         if output is not None:
             made.write(output)
-        print(made.model_dump_json() if as_json else f"{made}\n{memory}")
+        print(made.model_dump_json() if as_json else made)
+        if memory is not None:
+            print(memory, file=sys.stderr)
