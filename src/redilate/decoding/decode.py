@@ -133,7 +133,7 @@ def unscale(vae: Any, latents: Tensor) -> Tensor:
     """Latents as a U-Net has them → as `vae.decode` takes them, as diffusers' pipelines do it."""
     config = vae.config
     mean, std = _statistics(config, latents)
-    if mean is not None:
+    if mean is not None and std is not None:
         return latents * std / config.scaling_factor + mean
     return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
 
@@ -142,7 +142,7 @@ def rescale(vae: Any, latents: Tensor) -> Tensor:
     """The reverse of `unscale`."""
     config = vae.config
     mean, std = _statistics(config, latents)
-    if mean is not None:
+    if mean is not None and std is not None:
         return (latents - mean) * config.scaling_factor / std
     return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
 

@@ -89,7 +89,8 @@ def memory_for(pipe: Any, width: int, height: int, *, guided: bool = True) -> Me
 
 def decodes_in_strips(pipe: Any, width: int, height: int) -> bool:
     """Whether the picture is so large for the device that its decode should go in strips."""
-    vae, scale = getattr(pipe, "vae", None), latent_scale(pipe)
+    vae: Any = getattr(pipe, "vae", None)
+    scale = latent_scale(pipe)
     if type(vae).__name__ != "AutoencoderKL" or vae.use_tiling:
         return False
     rows, columns = height // scale, width // scale

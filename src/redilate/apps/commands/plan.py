@@ -43,4 +43,4 @@ def plan(
             made.write(output)
         print(made.model_dump_json() if as_json else made)
         if memory is not None:
-            print(memory, file=sys.stderr)
+            print(memory)
