@@ -99,7 +99,8 @@ def _autoencoder(work: Path, arguments: argparse.Namespace) -> AutoencoderKL:
 
 
 def _processor() -> str:
-    return f"{torch.get_num_threads()} {platform.machine()} CPU cores"
+    threads = torch.get_num_threads()
+    return f"{threads} {platform.machine()} CPU core{'s' if threads > 1 else ''}"
 
 
 if __name__ == "__main__":
