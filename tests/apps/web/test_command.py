@@ -32,7 +32,10 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_nothing(
         assert "<title>Redilate</title>" in httpx.get(found[1]).text
         assert list(tmp_path.glob("redilate-web-*"))
         process.send_signal(ending)
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()  # else the `with` would wait for one that did not end
     assert not list(tmp_path.glob("redilate-web-*"))
 
 

@@ -52,8 +52,10 @@ def web(
             guidance=_BUNDLED_GUIDANCE if bundled else _GUIDANCE,
             examples=_BUNDLED_PROMPTS if bundled else (),
         ) as address:
-            # A service manager's way to end it is to leave nothing behind either.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            # A service manager's way to end it is to leave nothing behind either; and a shell starts what is in its
+            # background with SIGINT ignored.
+            for one in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(one, signal.default_int_handler)
             print(f"Redilate is at {address} (Ctrl-C ends it)", file=sys.stderr)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
