@@ -24,15 +24,15 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_nothing(
         [*COMMAND, "--model", tiny_pipeline_folder, "--port", "0"], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        found = None
-        for line in process.stderr:
-            if found := re.search(r"Redilate is at (http://127\.0\.0\.1:\d+/)", line):
-                break
-        assert found is not None
-        assert "<title>Redilate</title>" in httpx.get(found[1]).text
-        assert list(tmp_path.glob("redilate-web-*"))
-        process.send_signal(ending)
         try:
+            found = None
+            for line in process.stderr:
+                if found := re.search(r"Redilate is at (http://127\.0\.0\.1:\d+/)", line):
+                    break
+            assert found is not None
+            assert "Redilate" in httpx.get(found[1], timeout=60).text
+            assert list(tmp_path.glob("redilate-web-*"))
+            process.send_signal(ending)
             assert process.wait(60) == 0
         finally:
             process.kill()  # else the `with` would wait for one that did not end
