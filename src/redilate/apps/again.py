@@ -70,7 +70,7 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         RedilateError: the picture can't be read or can't be made from text, or its model can't be found by its name.
     """
     recorded = Recorded.read(path)
-    if recorded.strength is not None:
+    if recorded.strength is not None or recorded.mode == "enlarge":
         raise RedilateError(
             f"{path} was made from another picture, which it does not hold; only text can be drawn again"
         )

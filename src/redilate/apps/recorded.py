@@ -42,7 +42,7 @@ class Recorded(BaseModel):
     steps: Annotated[int, Field(ge=1, le=10_000)]
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     method: Literal[*METHODS]  # type: ignore[valid-type]  # the names, known when this is run
-    mode: Literal["single", "relay"] = "single"
+    mode: Literal["single", "relay", "enlarge"] = "single"
     plan: Plan | None = None
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
     scheduler: str | None = None

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
+from tqdm import tqdm
+
 from ..errors import RedilateError
 from .engine import MakePipe, Outcome, Work, attempt, torch_threads
 
@@ -178,6 +180,8 @@ def _serve(
 ) -> None:
     """A worker's life: load, then one task after another until our end of the pipe is gone."""
     sys.stdout = sys.stderr  # whatever a library prints: stdout is the command's answer
+    # The bars of diffusers would make a semaphore, which a worker that is ended leaves behind, with a warning.
+    tqdm.set_lock(threading.RLock())
     try:
         with torch_threads(threads):
             try:
