@@ -9,16 +9,14 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from redilate import RedilateError
 from redilate.rivals.demofusion import (
     _Residual,
-    blur,
     cosine,
     draw,
     fused_paths,
-    interleaved,
     latents_in_predictions,
     phases,
-    put_together,
     shifted_corners,
 )
+from redilate.rivals.dilated_sampling import blur, interleaved, put_together
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import conditions, noise
 

@@ -32,6 +32,7 @@ from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
+from .dilated_sampling import blur, interleaved, put_together
 from .installing import installing, native_latent_size
 from .views import Split, View, average, predict_by_views, starts
 
@@ -86,34 +87,6 @@ def shifted_corners(size: Size, window: Size, dice: torch.Generator) -> list[tup
 
 def _pace(window: int) -> int:
     return max(1, round(window * _STRIDE))
-
-
-def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
-    """Gaussian blur with a kernel of 2 · factor − 1 taps a side, each picture's mean and deviation kept."""
-    taps = torch.arange(1 - factor, factor, dtype=torch.float32, device=latents.device)
-    line = torch.exp(-(taps**2) / (2 * sigma**2))
-    line = line / line.sum()
-    channels, reach = latents.shape[1], factor - 1
-    padded = F.pad(latents.float(), (reach,) * 4, mode="replicate")
-    kernel = torch.outer(line, line).expand(channels, 1, -1, -1)
-    soft = F.conv2d(padded, kernel, groups=channels)
-    axes, was = (1, 2, 3), latents.float()
-    soft = (soft - soft.mean(axes, True)) / soft.std(axes, keepdim=True)
-    return (soft * was.std(axes, keepdim=True) + was.mean(axes, True)).to(latents.dtype)
-
-
-def interleaved(latents: Tensor, factor: int) -> list[Tensor]:
-    """Every `factor`-th pixel from each of the factor² beginnings, row by row; beginnings outside are left out."""
-    parts = [latents[..., row::factor, column::factor] for row in range(factor) for column in range(factor)]
-    return [part for part in parts if part.numel()]
-
-
-def put_together(parts: list[Tensor], factor: int, size: Size) -> Tensor:
-    """The tensor of `size` (height, width) that `interleaved` took apart."""
-    whole = parts[0].new_empty((*parts[0].shape[:2], *size))
-    for part, place in zip(parts, interleaved(whole, factor), strict=True):
-        place.copy_(part)
-    return whole
 
 
 def latents_in_predictions(scheduler: Any, timestep: Any) -> float:
