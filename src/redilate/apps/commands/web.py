@@ -18,7 +18,7 @@ from ..options import Device, Dtype, Model, load_pipeline
 
 # What the bundled model draws best, and how.
 _BUNDLED_GUIDANCE, _GUIDANCE = 3.0, 5.0
-_BUNDLED_PROMPTS = ("a red apple", "a cactus", "a cat face", "a strawberry")
+_BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")
 
 
 def web(
