@@ -30,7 +30,7 @@ test: .venv/.installed-dev
 	$(BIN)/lint-imports
 	$(DOCS)
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 docs: .venv/.installed-dev
 	$(DOCS)
