@@ -4,7 +4,7 @@ from PIL import Image
 
 from redilate.evaluation.cost import Cost
 from redilate.evaluation.duplication import count_objects
-from redilate.evaluation.measures import GROUPS, OF_ONE_PICTURE, enlarged, look, with_cost
+from redilate.evaluation.measures import GROUPS, OF_ONE_PICTURE, enlarged, is_broken_up, look, with_cost
 from redilate.evaluation.views import CROPS
 from tests.evaluation.drawings import discs, face, tiled
 
@@ -15,6 +15,7 @@ def test_copies_are_told_by_every_measure_of_repetition():
     assert (same["objects"], same["repeated"], same["same_count"]) == (1, 0, 1)
     assert (copies["objects"], copies["repeated"], copies["same_count"]) == (4, 1, 0)
     assert copies["parts"] > same["parts"]
+    assert is_broken_up(copies, same) and not is_broken_up(same, same)
     assert copies["self_similarity"] > same["self_similarity"] + 0.3
     assert copies["feature_distance"] > 0.5 > 0.1 > same["feature_distance"]
     assert copies["ssim"] < 0.8 < 0.95 < same["ssim"]
@@ -23,8 +24,8 @@ def test_copies_are_told_by_every_measure_of_repetition():
 def test_each_measure_of_a_picture_has_a_value_and_every_key_is_its_own():
     seen = look(discs(64, 1), discs(128, 1), scale=8, seed=0)
     values = with_cost(seen, Cost(seconds=1.5, memory=100.0, evaluations=4))
-    # Recognition takes all native pictures: `run.measure_all` adds it.
-    assert {*values, "recognised"} == {measure.key for measure in OF_ONE_PICTURE}
+    # These two take other pictures: `run.measure_all` adds them.
+    assert {*values, "recognised", "broken_up"} == {measure.key for measure in OF_ONE_PICTURE}
     assert (values["seconds"], values["memory"], values["evaluations"]) == (1.5, 100.0, 4.0)
     keys = [measure.key for group in GROUPS.values() for measure in group]
     assert len(keys) == len(set(keys))

@@ -46,6 +46,7 @@ GROUPS: Mapping[str, tuple[Measure, ...]] = {
         Measure("repeated", "repeated", "less", ".0%"),
         Measure("same_count", "same count", "more", ".0%"),
         Measure("parts", "parts", "native", ".1f"),
+        Measure("broken_up", "twice the parts", "less", ".0%"),
         Measure("self_similarity", "self-similarity", "native"),
     ),
     "Structure and look": (
@@ -83,7 +84,7 @@ class Seen:
     """What one large picture shows.
 
     Attributes:
-        values: a number for every measure of one picture but the cost and `recognised`, which takes all natives.
+        values: a number for every measure of one picture but the cost, `recognised` and `broken_up`, which take others.
         whole: its features shrunk to the native scale, float32 of shape (1, 1280).
         pieces: those of its crops at full resolution, float32 of shape (CROPS, 1280).
     """
@@ -144,3 +145,8 @@ def enlarged(native: Image.Image, size: tuple[int, int]) -> Image.Image:
 def with_cost(seen: Seen, cost: Cost) -> dict[str, float]:
     """All values of one picture."""
     return {**seen.values, **{key: float(value) for key, value in cost.as_json().items() if key in _COST}}
+
+
+def is_broken_up(values: Mapping[str, float], native: Mapping[str, float]) -> bool:
+    """Whether a large picture has more than twice the parts of the native one: its object is repeated or in pieces."""
+    return values["parts"] > 2 * native["parts"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ..pipelines.families import latent_scale
 from .extra import check_installed
 from .features import features, side_by_side
 from .keep import kept
-from .measures import Measurement, Seen, enlarged, look, with_cost
+from .measures import Measurement, Seen, enlarged, is_broken_up, look, with_cost
 from .page import write_page
 from .pictures import Picture, find, make
 from .plots import write_plots
@@ -117,21 +117,24 @@ def measure_all(
     galleries: dict[str, Gallery] = {}
     for done, case in enumerate(cases):
         progress("measuring", "measuring", done, len(cases))
+        natives: dict[str, Mapping[str, float]] = {}
         for task, size, seen, cost in _looks(case, out, scale):
             found.setdefault(size, {}).setdefault(task.method, []).append(seen)
             request = task.request
             values = with_cost(seen, cost.cost)
+            # The native picture comes first at each size.
+            values["broken_up"] = float(is_broken_up(values, natives.setdefault(size, values)))
             values["recognised"] = float(_is_recognised(task, size, cost, cases, galleries))
             measurements.append(Measurement(request.prompt, request.seed, size, task.method, values))
     progress("measuring", "measuring", len(cases), len(cases))
-    natives = (cases[0][0].request.width, cases[0][0].request.height)
+    native_size = (cases[0][0].request.width, cases[0][0].request.height)
     sets, sharp = {}, {}
     for width, height in study.sizes:
         size = f"{width}x{height}"
         views = {method: _views(seen) for method, seen in found[size].items()}
         real = None
         if study.real is not None:
-            real, sharp[size] = _see_real(study.real, (width, height), natives)
+            real, sharp[size] = _see_real(study.real, (width, height), native_size)
         sets[size] = SizeFeatures(views.pop(NATIVE), views, real)
     return measurements, sets, sharp
 
