@@ -69,7 +69,7 @@ def find_start(
             break  # more steps in all only start lower
     if best is None:
         raise RedilateError(
-            f"{type(scheduler).__name__} cannot start on the way for {steps} steps; fewer steps, or another scheduler "
+            f"{type(scheduler).__name__} cannot start on the way for {steps} steps; another number of them, or a scheduler "
             "such as euler, works"
         )
     return best

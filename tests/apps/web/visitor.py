@@ -35,6 +35,7 @@ class Visitor:
         more = self.page.get_by_role("button", name="More settings")
         more.click()
         self.fill("#steps", steps)
+        self.page.wait_for_timeout(300)  # the page hands a field's value on a moment after it is left
         more.click()
 
     def draw(self) -> None:
