@@ -69,8 +69,8 @@ def find_start(
             break  # more steps in all only start lower
     if best is None:
         raise RedilateError(
-            f"{type(scheduler).__name__} cannot start on the way for {steps} steps; another number of them, or a scheduler "
-            "such as euler, works"
+            f"{type(scheduler).__name__} cannot start on the way for {steps} steps; another number of them, "
+            "or a scheduler such as euler, works"
         )
     return best
 
