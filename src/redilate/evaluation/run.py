@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from PIL import Image
 from ..errors import RedilateError
 from ..generation.generate import versions
 from ..pipelines.families import latent_scale
+from .drawing import OnProgress, Workers, draw
 from .extra import check_installed
 from .features import features, side_by_side
 from .keep import kept
 from .measures import Measurement, Seen, enlarged, is_broken_up, look, with_cost
 from .page import write_page
-from .pictures import Picture, find, make
+from .pictures import Picture, find
 from .plots import write_plots
 from .real import load_real, real_pictures
 from .recognition import Gallery
@@ -29,9 +30,6 @@ from .spectrum import sharpness
 from .summary import NATIVE, Row, SizeFeatures, Views, summarise
 from .tasks import Study, Task, plan_tasks
 from .views import crops
-
-# Called with (the stage, what is at hand, how much of the stage is done, of how much).
-OnProgress = Callable[[str, str, float, int], None]
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,35 @@ class Results:
 
 
 def run_study(
-    study: Study, pipe: DiffusionPipeline, out: Path, model: str = "", on_progress: OnProgress | None = None
+    study: Study,
+    pipe: DiffusionPipeline,
+    out: Path,
+    model: str = "",
+    on_progress: OnProgress | None = None,
+    workers: Workers | None = None,
 ) -> Results:
     """Make every picture that `out` lacks, measure them, and write the reports into `out`:
 
     results.json, results.md, results.html (one file that needs no other), and for each size sheet-SIZE.png and
-    plot-SIZE.png. `model` is the name that the reports give. RedilateError, before any work, for what cannot be run,
-    for a missing library of the `eval` extra, and for pictures in `out` made otherwise.
+    plot-SIZE.png.
+
+    Args:
+        study: what is drawn and compared.
+        pipe: draws where there are no workers, and tells sizes and plans in any case.
+        out: a folder; made if missing.
+        model: the name that the reports give.
+        on_progress: called as the work goes on.
+        workers: the processes that draw; None: this one does.
+
+    Raises:
+        RedilateError: before any work, for what cannot be run, for a missing library of the `eval` extra, and for
+            pictures in `out` made otherwise; after it, for pictures that could not be made, with the cause.
     """
     study.check()
     check_installed()
     progress = on_progress or (lambda *_: None)
     cases = plan_tasks(study, pipe, out)
-    draw(pipe, [task for case in cases for task in case], progress)
+    draw(pipe, [task for case in cases for task in case], progress, workers)
     measurements, seen, real_sharpness = measure_all(study, cases, out, latent_scale(pipe), progress)
     progress("reporting", "reporting", 0, 1)
     rows = summarise(measurements, seen)
@@ -87,22 +101,6 @@ def run_study(
     write_page(out / "results.html", settings, rows, cases, measurements, plots)
     progress("reporting", "reporting", 1, 1)
     return results
-
-
-def draw(pipe: DiffusionPipeline, tasks: Sequence[Task], progress: OnProgress) -> None:
-    """Make the pictures that are not there yet."""
-    missing = [task for task in tasks if find(task.request, task.path) is None]
-    pipe.set_progress_bar_config(disable=True)
-    for done, task in enumerate(missing):
-        what = f"{task.method} {task.size}"
-        progress("drawing", what, done, len(missing))
-
-        def on_step(step: int, steps: int, done: int = done, what: str = what) -> None:
-            progress("drawing", what, done + step / steps, len(missing))
-
-        make(pipe, task.request, task.path, on_step)
-    if missing:
-        progress("drawing", "drawn", len(missing), len(missing))
 
 
 def measure_all(

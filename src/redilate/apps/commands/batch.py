@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,8 @@ from redilate.errors import RedilateError
 from ..arguments import check_device, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
 from ..metadata import embedding, read_settings
-from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline, silence_libraries
+from ..options import SIZE, Device, Dtype, Json, Model, silence_libraries
+from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,7 +105,7 @@ def batch(
             if not dry_run:
                 run = _runner(ray_address, workers, threads, device)
                 work = partial(draw, method=method, model=model_name(model), encode=png)
-                make_pipe = partial(_pipe, model, dtype, scheduler)
+                make_pipe = partial(worker_pipe, model, dtype, scheduler)
                 todo = tally.missing
                 with (
                     Store(out, settings, read_settings) as store,
@@ -166,31 +166,13 @@ def _runner(
         return partial(run_on_ray, address=ray_address, workers=workers, threads=threads, device=device)
     from redilate.batch.engine import run
 
-    devices = _devices(device)
+    devices = worker_devices(device)
     if workers is None:
         import torch
 
         on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())
-        workers = max(1, _cores() // threads) if on_cpu else len(devices)
+        workers = max(1, cores() // threads) if on_cpu else len(devices)
     return partial(run, workers=workers, threads=threads, devices=devices)
-
-
-def _devices(device: str | None) -> list[str | None]:
-    """Where the workers' models go, in turn: every GPU, unless one device is named."""
-    import torch
-
-    if device in (None, "cuda") and torch.cuda.device_count() > 1:
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [device]
-
-
-def _cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pipe(model: str | None, dtype: str | None, scheduler: str | None, device: str | None) -> Any:
-    return load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=True)
 
 
 class _Failures:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,8 +28,10 @@ from ..arguments import model_name, parse_size
 from ..console import one_line_endings, silence_libraries
 from ..files import check_folder
 from ..options import Device, Dtype, Json, Model, load_pipeline
+from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
+    from redilate.evaluation.drawing import Workers
     from redilate.plans.plan import Plan
 
 
@@ -68,6 +71,13 @@ def evaluate(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processes that draw, with a model each; 0: this one. On a CPU, more than 1 slow one another.",
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Draw each prompt natively and, by each method, at each size; measure, and write tables, plots and one page.
@@ -105,7 +115,9 @@ def evaluate(
             check_folder(out)
             pipe = load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
             with _bars(quiet=as_json) as on_progress:
-                results = run_study(asked, pipe, out, model_name(model), on_progress)
+                results = run_study(
+                    asked, pipe, out, model_name(model), on_progress, _workers(workers, model, device, dtype)
+                )
         if as_json:
             print(json.dumps({"page": str(out / "results.html"), "settings": results.settings}))
         else:
@@ -116,6 +128,16 @@ def evaluate(
                     f"feature distance {values['feature_distance'].mean:.3f}, {values['seconds'].mean:.1f} s"
                 )
             print(out / "results.html")
+
+
+def _workers(count: int, model: str | None, device: str | None, dtype: str | None) -> Workers | None:
+    """The processes that draw, who share the cores; None: this process draws."""
+    if count == 0:
+        return None
+    from redilate.evaluation.drawing import Workers
+
+    make_pipe = partial(worker_pipe, model, dtype, None)
+    return Workers(make_pipe, count, max(1, cores() // count), worker_devices(device))
 
 
 def _items(text: str) -> list[str]:
