@@ -56,7 +56,7 @@ $(BIN)/python:
 
 .venv/.installed-dev: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and its development tools into .venv"
-	@$(INSTALL) -e '.[batch,dev,docs,eval,serve,train,upscale,web]'
+	@$(INSTALL) -e '.[dev,docs]'
 	@touch .venv/.installed .venv/.installed-train $@
 
 .venv/.installed-train: $(STATED) | $(BIN)/python
