@@ -100,7 +100,8 @@ def test_a_file_of_the_family_is_run_by_spandrel_and_another_is_refused(tmp_path
     torch.save(network.state_dict(), tmp_path / "tiny.pth")
     run = from_file(tmp_path / "tiny.pth")
     piece = np.random.default_rng(0).random((3, 12, 20), dtype=np.float32)
-    expected = network(torch.from_numpy(piece)[None])[0].clamp(0, 1).numpy()
+    with torch.no_grad():
+        expected = network(torch.from_numpy(piece)[None])[0].clamp(0, 1).numpy()
     np.testing.assert_allclose(run(piece), expected, atol=1e-6)
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(RedilateError, match="knows no network"):
