@@ -44,11 +44,7 @@ def serve(
 ) -> None:
     """Serve pictures over HTTP in the words of OpenAI's images API; needs `pip install redilate[serve]`."""
     with one_line_endings():
-        if missing := [
-            name
-            for name in ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
-            if find_spec(name) is None
-        ]:
+        if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
         from ..server.keys import read_keys
         from ..server.limits import Limits
