@@ -103,7 +103,7 @@ def generate(
             plan_read = None if plan is None else redilate.Plan.read(plan)
             asked = Asked(
                 prompt, *asked_size, seed, steps, guidance, negative, method, plan_read, scheduler, model,
-                device, dtype, mode,
+                device, dtype, mode, sequential,
             )  # fmt: skip
             recorded = None
             if source is not None:
@@ -112,7 +112,7 @@ def generate(
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
-            _check_method(asked, preview, sequential)
+            _check_method(asked, preview)
             check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
                 asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
@@ -133,9 +133,7 @@ def generate(
                         guidance=asked.guidance,
                         negative=asked.negative,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
-                        **_own(
-                            asked, sequential, partial(save_picture, previews[index]) if previews else None
-                        ),
+                        **_own(asked, partial(save_picture, previews[index]) if previews else None),
                     )
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
@@ -152,7 +150,7 @@ def generate(
             print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
 
 
-def _check_method(asked: Asked, preview: Path | None, sequential: bool) -> None:
+def _check_method(asked: Asked, preview: Path | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
     find(asked.method)
     if asked.plan is not None and asked.method != "redilate":
@@ -162,7 +160,7 @@ def _check_method(asked: Asked, preview: Path | None, sequential: bool) -> None:
     if asked.method not in ("redilate", "direct"):
         if asked.mode == "relay":
             raise RedilateError(f"a relay draws with the method redilate or direct, not with {asked.method}")
-        if sequential:
+        if asked.sequential:
             raise RedilateError(
                 f"--sequential is for the methods redilate and direct, not for {asked.method}"
             )
@@ -177,12 +175,12 @@ def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
     return {"width": asked.width or width, "height": asked.height or height}
 
 
-def _own(asked: Asked, sequential: bool, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
+def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
     """What only our own methods take."""
     own: dict[str, Any] = {} if asked.plan is None else {"plan": asked.plan}
     if asked.mode == "relay":
-        own |= {"mode": asked.mode, "on_preview": on_preview}
-    return own | ({"sequential": True} if sequential else {})
+        own |= {"mode": asked.mode, "relay": asked.relay, "on_preview": on_preview}
+    return own | ({"sequential": True} if asked.sequential else {})
 
 
 def _given(context: typer.Context) -> set[str]:
