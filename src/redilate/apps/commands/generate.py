@@ -19,7 +19,7 @@ from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_warning
 from ..metadata import check_prompts
-from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
+from ..options import SIZE, Device, Dtype, Guidance, Json, Model, Negative, Scheduler, Steps, load_pipeline
 from ..saving import save_picture
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def generate(
         Path | None,
         typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
-    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    steps: Steps = 25,
+    guidance: Guidance = 5.0,
+    negative: Negative = None,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A plan to follow, as `redilate plan -o` writes it.")
     ] = None,
@@ -79,10 +79,7 @@ def generate(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
     ] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
-    ] = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,

@@ -12,7 +12,7 @@ import typer
 from redilate.errors import RedilateError
 
 from ..console import one_line_endings
-from ..options import Device, Dtype, Model, load_pipeline
+from ..options import Device, Dtype, Model, Scheduler, load_pipeline
 
 # What the extra `serve` brings, as it is imported.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
@@ -38,7 +38,7 @@ def serve(
     ] = 16,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
-    scheduler: Annotated[str | None, typer.Option(help="As for `redilate generate`.")] = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
