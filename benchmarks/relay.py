@@ -27,6 +27,7 @@ import redilate
 from redilate import Relay, Stage
 from redilate.evaluation.duplication import compare
 from redilate.evaluation.features import feature_distance
+from redilate.evaluation.prompts import BUNDLED, read_prompts
 from redilate.evaluation.sheets import SheetRow, write_sheet
 from redilate.generation.relay import Runner
 
@@ -192,7 +193,7 @@ def main(
     only: Annotated[str | None, typer.Option(help="Names of variants, separated by commas.")] = None,
     also: Annotated[list[str] | None, typer.Option(metavar="NAME=JSON", help="Further variants.")] = None,
     direct: Annotated[bool, typer.Option(help="Draw the two one-stage baselines too.")] = True,
-    prompts: Annotated[Path, typer.Option()] = Path(__file__).parent / "prompts.txt",
+    prompts: Annotated[Path, typer.Option()] = BUNDLED,
     model: Annotated[str | None, typer.Option(help="Without it, the bundled model.")] = None,
 ) -> None:
     """Draw, measure, and print the table."""
@@ -202,8 +203,7 @@ def main(
     for one in also or []:
         name, _, changes = one.partition("=")
         variants[name] = json.loads(changes)
-    lines = [line.strip() for line in prompts.read_text(encoding="utf-8").splitlines()]
-    texts = [line for line in lines if line and not line.startswith("#")][:count]
+    texts = read_prompts(prompts)[:count]
     width, height = (int(side) for side in size.split("x"))
     pipe = redilate.load(model, device="cpu")
     pipe.set_progress_bar_config(disable=True)

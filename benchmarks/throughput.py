@@ -19,8 +19,7 @@ from redilate.batch.drawing import draw
 from redilate.batch.engine import run
 from redilate.batch.prompts import read_rows
 from redilate.batch.tasks import Defaults, Task, tasks_of
-
-PROMPTS = Path(__file__).with_name("prompts.txt")
+from redilate.evaluation.prompts import BUNDLED, read_prompts
 
 
 def load_bundled(device: str | None):
@@ -33,12 +32,12 @@ def main(
     count: Annotated[int, typer.Option(min=2, help="How many pictures with each.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 4,
     threads: Annotated[int, typer.Option(min=1, help="Of each worker.")] = 1,
-    prompts: Annotated[Path, typer.Option(help="Where the prompts are from.")] = PROMPTS,
+    prompts: Annotated[Path, typer.Option(help="Where the prompts are from.")] = BUNDLED,
 ) -> None:
     """Draw `count` pictures at 256×256 with each number of workers; print a table."""
     with tempfile.TemporaryDirectory() as folder:
         few = Path(folder, "few.txt")
-        lines = [line for line in prompts.read_text().splitlines() if line.strip()]
+        lines = read_prompts(prompts)
         few.write_text("\n".join(f"{lines[k % len(lines)]} {k}" for k in range(count)))
         tasks = [
             task

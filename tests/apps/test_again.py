@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 import redilate
+from redilate import Relay, Stage
 from redilate.apps.cli import main
 from redilate.apps.metadata import embedding, read_settings
+from redilate.apps.provenance import provenance
 
 FEW = ["--steps", "2", "--guidance", "3", "--size", "384x256"]
 Run = Callable[..., tuple[int, str]]
@@ -60,6 +62,27 @@ def test_one_of_several_by_a_plan_and_a_scheduler_is_made_again_bit_for_bit(run:
     assert run("--from", "apple-2.png", "-o", "again.png")[0] == 0
     assert pixels("again.png") == pixels("apple-2.png") != pixels("apple-1.png")
     assert read_settings("again.png")["plan"]["note"] == "mine"
+
+
+def test_sequential_guidance_is_recorded_and_made_again(run: Run):
+    assert run("a red apple", *FEW, "--sequential", "-o", "apple.png")[0] == 0
+    assert run("--from", "apple.png", "-o", "again.png")[0] == 0
+    assert read_settings("again.png")["sequential"] is True
+    assert pixels("again.png") == pixels("apple.png")
+
+
+def test_a_relay_with_noise_levels_and_a_plan_of_its_own_is_made_again(run: Run):
+    pipe = redilate.load(device="cpu")
+    plan = redilate.plan_for(pipe, width=384, height=256).model_copy(update={"until": 0.8, "note": "mine"})
+    made = redilate.generate(
+        pipe, "a red apple", width=384, height=256, steps=4, guidance=3, mode="relay", plan=plan,
+        relay=Relay(stages=(Stage(noise=0.4, share=0.5, tie=0.5),)),
+    )  # fmt: skip
+    told = made.settings | provenance(pipe, None)
+    made.images[0].save("apple.png", **embedding("PNG", told))
+    assert run("--from", "apple.png", "-o", "again.png")[0] == 0
+    assert pixels("again.png") == pixels("apple.png")
+    assert read_settings("again.png")["relay"] == told["relay"]
 
 
 def test_a_picture_in_a_lossy_format_is_made_again_too(run: Run):

@@ -2,7 +2,7 @@
 
 The rule: every option that is given replaces what the picture says, and is named on stderr; all else is as recorded.
 A recorded plan belongs to its size, model and method: giving one of these leaves the plan to be made anew. A relay's
-plan is its last stage's, and the relay makes it anew for each.
+plan is its last stage's; those that were given to it stand in its own settings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from redilate.errors import RedilateError
+from redilate.generation.stages import Relay
 from redilate.plans.plan import Plan
 
 from .arguments import check_device, model_name
@@ -30,6 +31,7 @@ _PICTURE = (
     "mode",
     "plan",
     "scheduler",
+    "sequential",
     "model",
 )
 _PLANNED_FOR = {"size", "method", "mode", "model", "plan"}
@@ -53,6 +55,8 @@ class Asked:
     device: str | None
     dtype: str | None
     mode: Literal["single", "relay"] = "single"
+    sequential: bool = False
+    relay: Relay | None = None
 
 
 def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, list[str]]:
@@ -95,10 +99,19 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         model=model,
         device=asked.device if "device" in given else _device(recorded.device),
         mode=asked.mode if "mode" in given else recorded.mode,
+        sequential=asked.sequential if "sequential" in given else recorded.sequential,
+        relay=None if "mode" in given else _relay(recorded, given),
     )
     if "dtype" not in given and merged.device == recorded.device:
         merged = replace(merged, dtype=recorded.dtype)
     return merged, recorded, [name for name in _PICTURE if name in given]
+
+
+def _relay(recorded: Recorded, given: Set[str]) -> Relay | None:
+    """The recorded relay, without plans that were for another size or model."""
+    if recorded.relay is None or not {"size", "model"} & given:
+        return recorded.relay
+    return recorded.relay.without_plans()
 
 
 def _model(path: Path, name: str | None) -> str | None:

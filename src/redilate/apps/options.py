@@ -22,6 +22,13 @@ Model = Annotated[
     str | None,
     typer.Option(metavar="PATH_OR_HUB_ID", help="A diffusers pipeline; without it, the small bundled model."),
 ]
+Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
+Guidance = Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
+Negative = Annotated[str | None, typer.Option(help="What to keep away from.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; without it, a GPU if there is one.")

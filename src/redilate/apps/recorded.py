@@ -9,12 +9,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from redilate.errors import RedilateError
+from redilate.generation.stages import Relay
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS
 
 from .metadata import read_text
 
 Side = Annotated[int, Field(ge=8, le=65_536)]
+
+
+class RecordedRelay(Relay):
+    """A relay's settings; what they came to stands beside them and is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class Recorded(BaseModel):
@@ -26,6 +33,7 @@ class Recorded(BaseModel):
         seed: this picture's own, also where it was one of several.
         steps, guidance, method, mode, plan, scheduler: as for `redilate.generate`.
         strength: of image-to-image, where it was that.
+        relay, sequential: as for `redilate.generate`.
         model: "bundled", a hub's name, or the last part of a path.
         fingerprint: of the weights, `provenance.fingerprint`.
         device, dtype: where it was computed, and in which precision.
@@ -44,6 +52,8 @@ class Recorded(BaseModel):
     method: Literal[*METHODS]  # type: ignore[valid-type]  # the names, known when this is run
     mode: Literal["single", "relay", "enlarge"] = "single"
     plan: Plan | None = None
+    relay: RecordedRelay | None = None
+    sequential: bool = False
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
     scheduler: str | None = None
     model: str | None = None

@@ -252,6 +252,7 @@ def _is_quantised(module: nn.Module) -> bool:
 
 
 def argument_of(args: tuple, kwargs: dict, place: int, name: str) -> Any:
+    """One of a U-Net call's arguments, however it was passed: 0 `sample`, 1 `timestep`."""
     return args[place] if len(args) > place else kwargs[name]
 
 
@@ -261,11 +262,12 @@ def _condition(args: tuple, kwargs: dict) -> Tensor | None:
 
 
 def sample_of(output: Any) -> Tensor:
+    """The prediction in what a U-Net returned: a tuple or one of diffusers' output classes."""
     return output[0] if isinstance(output, tuple) else output.sample
 
 
 def with_sample(output: Any, sample: Tensor) -> Any:
-    """`output` with its sample exchanged: a tuple or one of diffusers' output classes."""
+    """What a U-Net returned, with another prediction."""
     if isinstance(output, tuple):
         return (sample, *output[1:])
     return type(output)(sample=sample)

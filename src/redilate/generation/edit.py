@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..plans.plan import Plan
-from .generate import Generation, OnLatents, OnStep, settings_of
+from .generate import Generation, OnLatents, OnStep, settings_of, step_callback
 from .patched import Method, patched
 
 
@@ -67,14 +66,7 @@ def edit(
         raise RedilateError(f"diffusers has no image-to-image pipeline for {type(pipe).__name__}") from error
     other.set_progress_bar_config(disable=True)
 
-    def report(_pipe: Any, index: int, _timestep: Any, arguments: dict) -> dict:
-        if on_step is not None:
-            on_step(index + 1, taken)
-        if on_latents is not None:
-            on_latents(arguments["latents"])
-        return arguments
-
-    reports = "callback_on_step_end" in inspect.signature(other.__call__).parameters
+    report = None if on_step is None else lambda done: on_step(done, taken)
     started = time.monotonic()
     with patched(other, method, plan, width, height, native_size) as used:
         result = other(
@@ -85,10 +77,11 @@ def edit(
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=torch.Generator("cpu").manual_seed(seed),
-            **({"callback_on_step_end": report} if reports else {}),
+            **step_callback(other, report, on_latents),
         )
     settings = settings_of(
         pipe,
+        used,
         prompt=prompt,
         negative=negative,
         width=width,
@@ -98,6 +91,5 @@ def edit(
         guidance=guidance,
         strength=strength,
         method=method,
-        plan=used.model_dump(mode="json") if used is not None else None,
     )
     return Generation([result.images[0]], [seed], used, time.monotonic() - started, settings)

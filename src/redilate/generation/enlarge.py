@@ -87,9 +87,10 @@ def enlarge(
         seed=seed,
         on_step=None if on_step is None else lambda done: on_step(done, runner.steps),
     )
-    used = runner.plan
     settings = settings_of(
         pipe,
+        runner.plan,
+        extra,
         prompt=prompt or "",
         negative=negative,
         width=target[0],
@@ -99,12 +100,10 @@ def enlarge(
         steps=steps,
         guidance=guidance if guided else 1.0,
         method=method,
-        plan=used.model_dump(mode="json") if used is not None else None,
         mode="enlarge",
         relay=runner.as_json(),
-        **({"extra": sorted(extra)} if extra else {}),
     )
-    return Generation([made.crop((0, 0, *target))], [seed], used, time.monotonic() - started, settings)
+    return Generation([made.crop((0, 0, *target))], [seed], runner.plan, time.monotonic() - started, settings)
 
 
 def _target(

@@ -139,7 +139,7 @@ def generate(
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=torch.Generator("cpu").manual_seed(one),
-                **_progress(pipe, report, on_latents),
+                **step_callback(pipe, report, on_latents),
                 **(extra or {}),
             )
         image = result.images[0]
@@ -153,6 +153,8 @@ def generate(
         images.append(image)
     settings = settings_of(
         pipe,
+        used,
+        extra,
         prompt=prompt,
         negative=negative,
         width=width,
@@ -161,17 +163,29 @@ def generate(
         steps=steps,
         guidance=guidance,
         method=method,
-        plan=used.model_dump(mode="json") if used is not None else None,
         mode=mode,
         **({"relay": runner.as_json()} if runner else {}),
-        **({"extra": sorted(extra)} if extra else {}),
+        **({"sequential": True} if sequential else {}),
     )
     return Generation(images, seeds, used, time.monotonic() - started, settings)
 
 
-def settings_of(pipe: Any, **asked: Any) -> dict[str, Any]:
-    """What was asked for, with the scheduler and the versions that it depends on too: a `Generation.settings`."""
-    return asked | {"scheduler": type(pipe.scheduler).__name__, "versions": versions()}
+def settings_of(
+    pipe: Any, plan: Plan | None, extra: Mapping[str, Any] | None = None, **asked: Any
+) -> dict[str, Any]:
+    """What was asked for, with all that it depends on too: a `Generation.settings`.
+
+    Args:
+        plan: the one that was used.
+        extra: further arguments of the pipeline's own call; only their names can be told.
+    """
+    return {
+        **asked,
+        "plan": None if plan is None else plan.model_dump(mode="json"),
+        **({"extra": sorted(extra)} if extra else {}),
+        "scheduler": type(pipe.scheduler).__name__,
+        "versions": versions(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -220,7 +234,7 @@ def _reporter(on_step: OnStep | None, before: int, total: int) -> Callable[[int]
     return None if on_step is None else lambda done: on_step(before + done, total)
 
 
-def _progress(
+def step_callback(
     pipe: Any, report: Callable[[int], None] | None, on_latents: OnLatents | None
 ) -> dict[str, Any]:
     """Keyword arguments that make the pipeline report each step, where it can."""

@@ -24,12 +24,12 @@ def read_photo(source: Image.Image | str | Path) -> Image.Image:
         RedilateError: if it cannot be read, or has more than MAX_PIXELS.
     """
     if not isinstance(source, str | Path):
-        return _upright(source)
+        return _bounded(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is lower
             with Image.open(source) as image:
-                return _upright(image)
+                return _bounded(image)
     except Image.DecompressionBombError as error:
         raise RedilateError(f"{source} has too many pixels; {MAX_PIXELS} are the most") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -40,9 +40,14 @@ def read_photo(source: Image.Image | str | Path) -> Image.Image:
         raise RedilateError(f"cannot read {source}: {reason}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _bounded(image: Image.Image) -> Image.Image:
     # Asked before anything is decoded: the size stands in the file's head.
     check_pixels(*image.size, "the picture")
+    return upright(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture in RGB, turned as its EXIF says, on white where it is transparent, of 16 bits the upper ones."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         # Pillow would clip 16 bits at 255.

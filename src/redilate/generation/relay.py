@@ -97,9 +97,9 @@ class Runner:
         extra: Mapping[str, Any] | None = None,
     ):
         self._pipe = image_to_image(pipe)
-        self._relay = relay
+        # As its stages' own, so that what is recorded of the relay has it.
+        self._relay = relay = relay if plan is None else relay.with_plan(plan)
         self._method: Method = method
-        self._plan = plan
         self._native_size = native_size
         self._extra = _for_image_to_image(self._pipe, extra or {})
         self.legs: list[Leg] = []
@@ -203,9 +203,9 @@ class Runner:
 
     def _network(self, stage: Stage, size: Size) -> tuple[Method, Plan | None]:
         """Which network a stage of `size` (height, width) denoises with."""
-        if self._method == "direct" or (stage.plan == "none" and self._plan is None):
+        if self._method == "direct" or stage.plan == "none":
             return "direct", None
-        plan = self._plan or (stage.plan if isinstance(stage.plan, Plan) else None)
+        plan = stage.plan if isinstance(stage.plan, Plan) else None
         if stage.until is None:
             return "redilate", plan
         if plan is None:

@@ -68,6 +68,20 @@ class Relay(BaseModel):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
     largest_scale: Annotated[float, Field(gt=1)] = 2.0
 
+    def with_plan(self, plan: Plan) -> Relay:
+        """The same with `plan` at every stage, in place of its own."""
+        return self.model_copy(
+            update={"stages": tuple(one.model_copy(update={"plan": plan}) for one in self.stages)}
+        )
+
+    def without_plans(self) -> Relay:
+        """The same, each plan that was given made anew: plans are for one model and one size."""
+        anew = (
+            one.model_copy(update={"plan": "default"}) if isinstance(one.plan, Plan) else one
+            for one in self.stages
+        )
+        return self.model_copy(update={"stages": tuple(anew)})
+
     def stage(self, index: int) -> Stage:
         """The settings of the large stage `index`, from 0."""
         return self.stages[min(index, len(self.stages) - 1)]

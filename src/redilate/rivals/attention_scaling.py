@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from ..core.patch import argument_of
 from ..errors import RedilateError
 from ..generation.generate import Generation
 from ..pipelines.families import Size
-from .installing import argument, draw_within, installing, native_latent_size
+from .installing import draw_within, installing, native_latent_size
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
@@ -52,7 +53,7 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
 
         def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
             nonlocal ratio
-            height, width = argument(args, kwargs, 0, "sample").shape[-2:]
+            height, width = argument_of(args, kwargs, 0, "sample").shape[-2:]
             ratio = height * width / (native[0] * native[1])
 
         def scale(_: nn.Module, __: Any, query: Tensor) -> Tensor | None:

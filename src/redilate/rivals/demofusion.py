@@ -214,7 +214,7 @@ def draw(
     asked = {
         "seed": seed, "steps": steps, "guidance": guidance, "negative": negative, "width": width, "height": height,
     }  # fmt: skip
-    settings = settings_of(pipe, prompt=prompt, **asked, method=NAME, plan=None, parameters=parameters)
+    settings = settings_of(pipe, None, prompt=prompt, **asked, method=NAME, parameters=parameters)
     if len(sizes) == 1:
         made = generate(pipe, prompt, **asked, method="direct", native_size=native_size, on_step=on_step)
         return Generation(made.images, made.seeds, None, made.seconds, settings)

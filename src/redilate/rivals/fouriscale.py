@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..core.conv import exchange, restore, set_factor
+from ..core.patch import argument_of, sample_of, with_sample
 from ..core.schedule import level_after
 from ..errors import RedilateError
 from ..generation.generate import Generation
@@ -34,7 +35,7 @@ from ..pipelines.noise import noise_level_of
 from ..pipelines.support import redilatable
 from ..plans.structure import block_of, count_levels, level_of
 from .attention_scaling import unfused_self_attentions
-from .installing import argument, draw_within, installing, native_latent_size, sample_of, with_sample
+from .installing import draw_within, installing, native_latent_size
 from .lowpass import low_pass
 
 NAME = "fouriscale"
@@ -101,12 +102,12 @@ def fouriscale(
         state = _State()
 
         def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-            sample = argument(args, kwargs, 0, "sample")
+            sample = argument_of(args, kwargs, 0, "sample")
             state.latents = (sample.shape[-2], sample.shape[-1])
             state.ratio = max(
                 math.ceil(size / usual) for size, usual in zip(state.latents, native, strict=True)
             )
-            state.dilation = dilation_at(state.ratio, level_at(argument(args, kwargs, 1, "timestep")))
+            state.dilation = dilation_at(state.ratio, level_at(argument_of(args, kwargs, 1, "timestep")))
             whole = float(math.ceil(state.dilation))
             for _name, conv in convs:
                 set_factor(conv, (whole, whole))

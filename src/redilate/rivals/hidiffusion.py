@@ -20,13 +20,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.patch import argument_of
 from ..errors import RedilateError
 from ..generation.generate import Generation
 from ..pipelines.families import Size
 from ..pipelines.noise import noise_level_of
 from ..plans.structure import block_of, convolutions, count_levels, level_of
 from .attention_scaling import self_attentions
-from .installing import argument, draw_within, installing, native_latent_size
+from .installing import draw_within, installing, native_latent_size
 from .resolution_aware import exchange, restore, set_reduction
 from .windows import from_windows, into_windows
 
@@ -89,9 +90,9 @@ def hidiffusion(pipe: Any, *, seed: int = 0, native_size: int | Size | None = No
         state, dice = _State(), random.Random(seed)
 
         def before(_: nn.Module, args: tuple, kwargs: dict) -> None:
-            size = argument(args, kwargs, 0, "sample").shape[-2:]
+            size = argument_of(args, kwargs, 0, "sample").shape[-2:]
             ratio = (size[0] / native[0], size[1] / native[1])
-            noise_level = level_at(argument(args, kwargs, 1, "timestep"))
+            noise_level = level_at(argument_of(args, kwargs, 1, "timestep"))
             state.latents, state.sizes = (size[0], size[1]), {}
             state.reductions = reductions(ratio, noise_level, levels)
             state.shift = dice.randrange(_SHIFTS)
@@ -190,7 +191,7 @@ def _look_through_windows(
 
     def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
         nonlocal size, window, shift
-        shape = argument(args, kwargs, 0, "hidden_states").shape
+        shape = argument_of(args, kwargs, 0, "hidden_states").shape
         size = (shape[-2], shape[-1])
         window = window_of(size, trained)
         # An axis that is one window has nothing to shift.

@@ -1,4 +1,4 @@
-"""What the methods have in common that change a U-Net for the time of a call: undoing it, and the parts of a call."""
+"""What the methods have in common that change a U-Net for the time of a call: undoing it, and drawing within it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.patch import find_patch
 from ..errors import RedilateError
@@ -64,25 +64,3 @@ def draw_within(
     with context:
         made = generate(pipe, prompt, method="direct", **arguments)
     return replace(made, settings=made.settings | {"method": name, "parameters": dict(parameters)})
-
-
-def argument(args: tuple, kwargs: dict, place: int, name: str) -> Any:
-    """One of a U-Net call's arguments, however it was passed: 0 `sample`, 1 `timestep`."""
-    return args[place] if len(args) > place else kwargs[name]
-
-
-def with_sample_argument(args: tuple, kwargs: dict, sample: Tensor) -> tuple[tuple, dict]:
-    """A U-Net call's arguments with another sample."""
-    if args:
-        return (sample, *args[1:]), kwargs
-    return args, kwargs | {"sample": sample}
-
-
-def sample_of(output: Any) -> Tensor:
-    """The prediction in what a U-Net returned: a tuple or one of diffusers' output classes."""
-    return output[0] if isinstance(output, tuple) else output.sample
-
-
-def with_sample(output: Any, sample: Tensor) -> Any:
-    """What a U-Net returned, with another prediction."""
-    return (sample, *output[1:]) if isinstance(output, tuple) else type(output)(sample=sample)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.guidance import copy_containers
+from ..core.patch import argument_of, sample_of, with_sample
 from ..pipelines.families import Size
-from .installing import argument, sample_of, with_sample, with_sample_argument
 
 
 class View(NamedTuple):
@@ -56,7 +56,7 @@ def predict_by_views(unet: nn.Module, stack: ExitStack, split: Callable[[Tensor,
         nonlocal pending
         if inside:
             return None
-        made = split(argument(args, kwargs, 0, "sample"), argument(args, kwargs, 1, "timestep"))
+        made = split(argument_of(args, kwargs, 0, "sample"), argument_of(args, kwargs, 1, "timestep"))
         pending = None if made is None else _Pending(made, *copy_containers((args, kwargs)))
         return None if made is None else _showing(made.views[0], args, kwargs)
 
@@ -83,7 +83,10 @@ def predict_by_views(unet: nn.Module, stack: ExitStack, split: Callable[[Tensor,
 
 def _showing(view: View, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """A call's arguments with the view in place of the whole; SDXL is also told where the view was cropped."""
-    args, kwargs = with_sample_argument(args, kwargs, view.sample)
+    if args:
+        args = (view.sample, *args[1:])
+    else:
+        kwargs = kwargs | {"sample": view.sample}
     added = kwargs.get("added_cond_kwargs") or {}
     times = added.get("time_ids")
     if view.corner is not None and times is not None and times.shape[-1] == 6:

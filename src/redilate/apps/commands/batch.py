@@ -20,7 +20,18 @@ from redilate.errors import RedilateError
 from ..arguments import check_device, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
 from ..metadata import embedding, read_settings
-from ..options import SIZE, Device, Dtype, Json, Model, silence_libraries
+from ..options import (
+    SIZE,
+    Device,
+    Dtype,
+    Guidance,
+    Json,
+    Model,
+    Negative,
+    Scheduler,
+    Steps,
+    silence_libraries,
+)
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
@@ -49,13 +60,10 @@ def batch(
     method: Annotated[
         str, typer.Option(help="redilate, direct, or any other way of drawing large.")
     ] = "redilate",
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
-    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
-    ] = None,
+    steps: Steps = 25,
+    guidance: Guidance = 5.0,
+    negative: Negative = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
     workers: Annotated[

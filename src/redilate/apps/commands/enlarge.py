@@ -16,7 +16,7 @@ from redilate.errors import RedilateError
 from .. import files
 from ..arguments import model_name
 from ..console import one_line_endings, progress
-from ..options import Device, Dtype, Json, Model, load_pipeline
+from ..options import Device, Dtype, Json, Model, Negative, Scheduler, load_pipeline
 from ..saving import save_picture
 
 
@@ -47,11 +47,8 @@ def enlarge(
     guidance: Annotated[
         float, typer.Option(min=0.0, help="Classifier-free guidance scale, where there is a prompt.")
     ] = 5.0,
-    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
-    ] = None,
+    negative: Negative = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,

@@ -27,7 +27,7 @@ from redilate.errors import RedilateError
 from ..arguments import model_name, parse_size
 from ..console import one_line_endings, silence_libraries
 from ..files import check_folder
-from ..options import Device, Dtype, Json, Model, load_pipeline
+from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def evaluate(
         typer.Option(min=1, help="How many pictures of each method; picture k is of prompt k, with seed k."),
     ] = 64,
     model: Model = None,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
+    steps: Steps = 25,
+    guidance: Guidance = 5.0,
     real: Annotated[
         Path | None,
         typer.Option(

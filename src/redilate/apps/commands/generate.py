@@ -19,7 +19,7 @@ from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_warning
 from ..metadata import check_prompts
-from ..options import SIZE, Device, Dtype, Json, Model, load_pipeline
+from ..options import SIZE, Device, Dtype, Guidance, Json, Model, Negative, Scheduler, Steps, load_pipeline
 from ..saving import save_picture
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def generate(
         Path | None,
         typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    guidance: Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")] = 5.0,
-    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    steps: Steps = 25,
+    guidance: Guidance = 5.0,
+    negative: Negative = None,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A plan to follow, as `redilate plan -o` writes it.")
     ] = None,
@@ -79,10 +79,7 @@ def generate(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
     ] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
-    ] = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -103,7 +100,7 @@ def generate(
             plan_read = None if plan is None else redilate.Plan.read(plan)
             asked = Asked(
                 prompt, *asked_size, seed, steps, guidance, negative, method, plan_read, scheduler, model,
-                device, dtype, mode,
+                device, dtype, mode, sequential,
             )  # fmt: skip
             recorded = None
             if source is not None:
@@ -112,7 +109,7 @@ def generate(
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
-            _check_method(asked, preview, sequential)
+            _check_method(asked, preview)
             check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
                 asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
@@ -133,9 +130,7 @@ def generate(
                         guidance=asked.guidance,
                         negative=asked.negative,
                         on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
-                        **_own(
-                            asked, sequential, partial(save_picture, previews[index]) if previews else None
-                        ),
+                        **_own(asked, partial(save_picture, previews[index]) if previews else None),
                     )
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
@@ -152,7 +147,7 @@ def generate(
             print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
 
 
-def _check_method(asked: Asked, preview: Path | None, sequential: bool) -> None:
+def _check_method(asked: Asked, preview: Path | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
     find(asked.method)
     if asked.plan is not None and asked.method != "redilate":
@@ -162,7 +157,7 @@ def _check_method(asked: Asked, preview: Path | None, sequential: bool) -> None:
     if asked.method not in ("redilate", "direct"):
         if asked.mode == "relay":
             raise RedilateError(f"a relay draws with the method redilate or direct, not with {asked.method}")
-        if sequential:
+        if asked.sequential:
             raise RedilateError(
                 f"--sequential is for the methods redilate and direct, not for {asked.method}"
             )
@@ -177,12 +172,12 @@ def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
     return {"width": asked.width or width, "height": asked.height or height}
 
 
-def _own(asked: Asked, sequential: bool, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
+def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
     """What only our own methods take."""
     own: dict[str, Any] = {} if asked.plan is None else {"plan": asked.plan}
     if asked.mode == "relay":
-        own |= {"mode": asked.mode, "on_preview": on_preview}
-    return own | ({"sequential": True} if sequential else {})
+        own |= {"mode": asked.mode, "relay": asked.relay, "on_preview": on_preview}
+    return own | ({"sequential": True} if asked.sequential else {})
 
 
 def _given(context: typer.Context) -> set[str]:

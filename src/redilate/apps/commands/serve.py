@@ -12,7 +12,7 @@ import typer
 from redilate.errors import RedilateError
 
 from ..console import one_line_endings
-from ..options import Device, Dtype, Model, load_pipeline
+from ..options import Device, Dtype, Model, Scheduler, load_pipeline
 
 # What the extra `serve` brings, as it is imported.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
@@ -38,17 +38,13 @@ def serve(
     ] = 16,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
-    scheduler: Annotated[str | None, typer.Option(help="As for `redilate generate`.")] = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Serve pictures over HTTP in the words of OpenAI's images API; needs `pip install redilate[serve]`."""
     with one_line_endings():
-        if missing := [
-            name
-            for name in ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
-            if find_spec(name) is None
-        ]:
+        if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
         from ..server.keys import read_keys
         from ..server.limits import Limits

@@ -14,7 +14,7 @@ from redilate.errors import RedilateError
 
 from ..arguments import model_name
 from ..console import one_line_endings
-from ..options import Device, Dtype, Model, load_pipeline
+from ..options import Device, Dtype, Model, Scheduler, load_pipeline
 
 # What the bundled model draws best, and how.
 _BUNDLED_GUIDANCE, _GUIDANCE = 3.0, 5.0
@@ -27,10 +27,7 @@ def web(
         str, typer.Option(help="Where to listen; 0.0.0.0 opens the page to the whole network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
-    ] = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:

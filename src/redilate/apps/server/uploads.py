@@ -8,6 +8,8 @@ from io import BytesIO
 
 from PIL import Image, ImageOps
 
+from redilate.generation.photos import upright
+
 from ..metadata import FORMATS
 from .errors import ApiError
 
@@ -31,9 +33,7 @@ def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
                 width, height = image.size
                 if width * height > megapixels * 1e6:
                     raise _too_large(f"the picture is {width}x{height}", megapixels)
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                return _on_white(upright)
+                return upright(image)
     except Image.DecompressionBombError as error:
         raise _too_large("the picture", megapixels) from error
     # Whatever a damaged file makes Pillow's decoders stumble over.
@@ -49,15 +49,6 @@ def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
     """The picture at (width, height): scaled to cover it, and cut at the middle."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-        return image.point(lambda value: value / 256).convert("L").convert("RGB")
-    return image.convert("RGB")
 
 
 def _too_large(what: str, megapixels: float) -> ApiError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redilate.apps.metadata import embedding
+from redilate.apps.metadata import FORMATS, embedding
 from redilate.errors import RedilateError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # Of what is uploaded. A picture of so many pixels takes 150 MB as RGB.
 MOST_BYTES, MOST_PIXELS = 32 * 2**20, 50_000_000
-_FORMATS = ("PNG", "JPEG", "WEBP")
 _THUMBNAIL = 320
 
 
@@ -73,7 +72,9 @@ def read_upload(path: Path) -> Image:
     Raises:
         RedilateError: it is no PNG, JPEG or WebP that can be read, or has too many bytes or pixels.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from redilate.generation.photos import upright
 
     if path.stat().st_size > MOST_BYTES:
         raise RedilateError(
@@ -81,23 +82,12 @@ def read_upload(path: Path) -> Image:
         )
     try:
         # The header alone tells the size: nothing is decoded before it is known to be small enough.
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             size = image.size
             if image.width * image.height <= MOST_PIXELS:
-                return _opaque(ImageOps.exif_transpose(image))
+                return upright(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RedilateError("the picture to start from is no PNG, JPEG or WebP that can be read") from error
     raise RedilateError(
         f"the picture to start from is {size[0]} × {size[1]}; up to {MOST_PIXELS // 10**6} million pixels work"
     )
-
-
-def _opaque(image: Image) -> Image:
-    """RGB, on white where the picture is transparent."""
-    from PIL import Image as Pillow
-
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    ground = Pillow.new("RGBA", image.size, "white")
-    ground.alpha_composite(image.convert("RGBA"))
-    return ground.convert("RGB")
