@@ -7,6 +7,8 @@ Each differs from `all-0.5` (every level dilated by the ratio, above noise level
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +47,14 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
         "progressive-0.3": changed(until=0.3, schedule="progressive"),
         "smooth-0.3": changed(until=0.3, schedule="smooth"),
         "published-form-0.5": changed(fractional="published"),
+        "rounded-down-0.5": changed(dilation=dict.fromkeys(names, whole(math.floor, ratio))),
+        "rounded-up-0.5": changed(dilation=dict.fromkeys(names, whole(math.ceil, ratio))),
     }
+
+
+def whole(rounding: Callable[[float], int], ratio: tuple[float, float]) -> tuple[float, float]:
+    """Both sides of `ratio`, rounded."""
+    return float(rounding(ratio[0])), float(rounding(ratio[1]))
 
 
 def main(
