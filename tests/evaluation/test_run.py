@@ -12,6 +12,7 @@ from redilate.evaluation import drawing
 from redilate.evaluation.pictures import find, fingerprint
 from redilate.evaluation.run import run_study
 from redilate.evaluation.tasks import Study, plan_tasks
+from redilate.generation.stages import Relay, Stage
 from redilate.plans.plan import Plan
 from tests.evaluation.drawings import discs, noisy
 from tests.models import tiny_sdxl
@@ -179,6 +180,23 @@ def test_pictures_of_another_study_are_refused_before_any_work(pipe, results, ch
         run_study(other, pipe, results)
 
 
+def test_relays_of_given_settings_are_methods_too(pipe, results, tmp_path):
+    gentle, strong = (Relay(stages=(Stage(noise=level),)) for level in (0.2, 0.6))
+    study = Study(
+        ["fox"], [(512, 512)], count=1, methods=["relay"], relays={"a": gentle, "b": strong}, steps=2
+    )
+    done = run_study(study, pipe, tmp_path)
+    assert [row.method for row in done.rows] == ["native", "relay", "a", "b"]
+    assert Relay.model_validate(done.settings["relays"]["b 512x512"]) == strong
+    pixels = []
+    for method in ("relay", "a", "b"):
+        with Image.open(tmp_path / "512x512" / method / "000-fox.png") as image:
+            pixels.append(image.tobytes())
+    assert pixels[0] == pixels[1] != pixels[2]
+    with pytest.raises(RedilateError, match="another relay"):
+        run_study(Study(**{**vars(study), "relays": {"a": strong}}), pipe, tmp_path)
+
+
 def test_another_plan_and_other_weights_are_refused(pipe, results):
     other = Study(**{**vars(_STUDY), "plans": {"mid-only": _PLAN.model_copy(update={"until": 0.4})}})
     with pytest.raises(RedilateError, match="another plan"):
@@ -213,6 +231,8 @@ def test_a_picture_from_elsewhere_is_not_taken_for_one_of_the_study(pipe, tmp_pa
         ({"methods": [], "plans": {}}, "one method"),
         ({"methods": ["magic"]}, "unknown method 'magic'; known: direct, "),
         ({"plans": {"native": _PLAN}}, "cannot be called 'native'"),
+        ({"relays": {"direct": Relay()}}, "cannot be called 'direct'"),
+        ({"relays": {"mid-only": Relay()}}, "cannot be called 'mid-only'"),
         ({"plans": {"../up": _PLAN}}, "cannot be called '../up'"),
         ({"sizes": [(500, 500)]}, "500"),
     ],

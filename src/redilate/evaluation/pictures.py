@@ -18,12 +18,14 @@ from pydantic import ValidationError
 from torch import nn
 
 from ..errors import RedilateError
+from ..generation.stages import Relay
 from ..pipelines.families import unet_of
 from ..plans.plan import Plan
 from ..rivals.registry import find as find_method
 from .cost import Cost, Meter
 
 _KEY = "redilate-study"  # the PNG's text entry that holds the request and the cost
+_SETTINGS: dict[str, type[Plan] | type[Relay]] = {"plan": Plan, "relay": Relay}
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,31 @@ class Request:
     steps: int
     guidance: float
     model: str  # its fingerprint
+    relay: Relay | None = None  # for "relay" only; None: the default
+
+    @property
+    def settings(self) -> dict[str, Plan | Relay]:
+        """The plan or the relay, by the name of the method's argument."""
+        return {name: found for name in _SETTINGS if (found := getattr(self, name)) is not None}
 
     def as_json(self) -> dict[str, Any]:
-        """The request as JSON types, the plan written out."""
-        written = asdict(self) | {"plan": None}
-        return written if self.plan is None else written | {"plan": self.plan.model_dump(mode="json")}
+        """The request as JSON types, plan and relay written out."""
+        written = {name: one.model_dump(mode="json") for name, one in self.settings.items()}
+        return asdict(self) | dict.fromkeys(_SETTINGS) | written
 
     def differences(self, kept: dict[str, Any]) -> list[str]:
         """The fields in which `kept`, an earlier request as JSON, is not this one."""
-        names = [field.name for field in fields(self) if field.name != "plan"]
-        other = [name for name in names if kept.get(name) != getattr(self, name)]
-        return other if self._same_plan(kept.get("plan")) else [*other, "plan"]
+        names = [field.name for field in fields(self)]
+        return [name for name in names if not self._is_same(name, kept.get(name))]
 
-    def _same_plan(self, kept: dict[str, Any] | None) -> bool:
+    def _is_same(self, name: str, kept: Any) -> bool:
+        if kept is None or name not in _SETTINGS:
+            return kept == getattr(self, name)
         try:
-            # As plans and not as JSON, in which a set may be written in any order.
-            return self.plan == (None if kept is None else Plan.model_validate(kept))
+            # Not as JSON, in which a set may be written in any order.
+            return _SETTINGS[name].model_validate(kept) == getattr(self, name)
         except ValidationError:
-            return False  # written by a version whose plans had other fields
+            return False  # written by a version that had other fields
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,6 @@ def make(
     pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
 ) -> Picture:
     """Generate the picture and keep it at `path`, where it appears whole or not at all."""
-    planned: dict[str, Any] = {} if request.plan is None else {"plan": request.plan}
     with Meter(unet_of(pipe), pipe._execution_device) as meter:
         result = find_method(request.method)(
             pipe,
@@ -104,7 +112,7 @@ def make(
             steps=request.steps,
             guidance=request.guidance,
             on_step=on_step,
-            **planned,
+            **request.settings,
         )
     image = result.images[0]
     text = PngInfo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from diffusers import DiffusionPipeline
@@ -91,7 +91,8 @@ def run_study(
         "real pictures": {size: 0 if one.real is None else len(one.real.whole) for size, one in seen.items()},
         "sharpness of real pictures, dB": real_sharpness,
         "versions": versions(),
-        "plans": _used_plans(cases[0]),
+        "plans": _used(cases[0], "plan"),
+        "relays": _used(cases[0], "relay"),
     }
     results = Results(settings, rows, measurements)
     write_json(out / "results.json", settings, rows, measurements)
@@ -190,9 +191,10 @@ def _existing(task: Task) -> Picture:
     return picture
 
 
-def _used_plans(case: Sequence[Task]) -> dict[str, Any]:
+def _used(case: Sequence[Task], kind: Literal["plan", "relay"]) -> dict[str, Any]:
+    """Every method's plan or relay, as JSON types."""
     return {
-        f"{task.method} {task.size}": task.request.plan.model_dump(mode="json")
+        f"{task.method} {task.size}": task.request.settings[kind].model_dump(mode="json")
         for task in case
-        if task.request.plan is not None
+        if kind in task.request.settings
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 
 from ..errors import RedilateError
+from ..generation.stages import Relay
 from ..pipelines.apply import check_size, plan_for
 from ..pipelines.families import latent_scale
 from ..pipelines.native import native_size
@@ -32,6 +33,7 @@ class Study:
         sizes: (width, height) of the large pictures, in pixels.
         methods: names in `rivals.registry`; the first is the baseline. "redilate" uses the plan of `plan_for`.
         plans: name → plan: further methods, re-dilated by that plan at every size.
+        relays: name → settings: further methods, relays of those settings.
         steps, guidance: as for `redilate.generate`.
         real: a folder of real pictures, see `real.real_pictures`; None: no distances to real pictures.
     """
@@ -41,6 +43,7 @@ class Study:
     count: int = 64
     methods: Sequence[str] = ("direct", "redilate")
     plans: Mapping[str, Plan] = field(default_factory=dict)
+    relays: Mapping[str, Relay] = field(default_factory=dict)
     steps: int = 25
     guidance: float = 5.0
     real: Path | None = None
@@ -51,14 +54,16 @@ class Study:
             raise RedilateError(
                 f"{len(self.prompts)} prompts and a count of {self.count}: at least 1 of each is needed"
             )
-        if not self.sizes or not [*self.methods, *self.plans]:
+        named = [*self.plans, *self.relays]
+        if not self.sizes or not [*self.methods, *named]:
             raise RedilateError("a study needs at least one size and one method")
         for method in self.methods:
             find(method)
-        for name in self.plans:
-            if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name):
+        for name in named:
+            if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name) or named.count(name) > 1:
                 raise RedilateError(
-                    f"a plan cannot be called {name!r}; letters, digits, '.', '_' and '-' work, and no method's name"
+                    f"a plan or relay cannot be called {name!r}; letters, digits, '.', '_' and '-' work, "
+                    "and no other method's name"
                 )
         if self.real is not None:
             for size in self.sizes:
@@ -85,22 +90,23 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
     height, width = native_size(pipe)
     for size in study.sizes:
         check_size(*size, scale)
-    # The column's name, the size, the method that draws it, its plan.
-    variants: list[tuple[str, tuple[int, int], str, Plan | None]] = [
-        (NATIVE, (width, height), "direct", None)
+    # The column's name, the size, the method that draws it, its plan, its relay.
+    variants: list[tuple[str, tuple[int, int], str, Plan | None, Relay | None]] = [
+        (NATIVE, (width, height), "direct", None, None)
     ]
     for size in study.sizes:
         for method in study.methods:
             plan = plan_for(pipe, width=size[0], height=size[1]) if method == "redilate" else None
-            variants.append((method, size, method, plan))
-        variants += [(name, size, "redilate", plan) for name, plan in study.plans.items()]
+            variants.append((method, size, method, plan, None))
+        variants += [(name, size, "redilate", plan, None) for name, plan in study.plans.items()]
+        variants += [(name, size, "relay", None, relay) for name, relay in study.relays.items()]
     weights = fingerprint(pipe)
     cases = []
     for seed in range(study.count):
         prompt = study.prompts[seed % len(study.prompts)]
         case = []
-        for name, size, method, plan in variants:
-            request = Request(prompt, seed, *size, method, plan, study.steps, study.guidance, weights)
+        for name, size, method, plan, relay in variants:
+            request = Request(prompt, seed, *size, method, plan, study.steps, study.guidance, weights, relay)
             folder = f"{NATIVE}-{width}x{height}" if name == NATIVE else f"{size[0]}x{size[1]}/{name}"
             case.append(Task(name, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))
         cases.append(case)

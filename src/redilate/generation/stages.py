@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..plans.plan import Plan
+from ..plans.stored import Stored
 
 Enlarging = Literal["lanczos", "bicubic", "latent-bicubic", "latent-bilinear"]
 Colour = Literal["as-drawn", "moments", "low"]
@@ -55,7 +56,7 @@ class Stage(BaseModel):
         return max(1, round(self.share * asked))
 
 
-class Relay(BaseModel):
+class Relay(Stored):
     """A relay: the settings of its large stages, and how many there are.
 
     Attributes:
@@ -63,7 +64,7 @@ class Relay(BaseModel):
         largest_scale: how many times its side a stage may enlarge a picture, above 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind = "relay"
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
     largest_scale: Annotated[float, Field(gt=1)] = 2.0

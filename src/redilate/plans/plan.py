@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from itertools import groupby
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import (
@@ -13,7 +11,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_serializer,
     model_validator,
 )
@@ -21,7 +18,7 @@ from pydantic import (
 from ..core.conv import Dispersion
 from ..core.geometry import Dilation, Fractional, is_neutral, validate_factor
 from ..core.schedule import Shape, dilation_at
-from ..errors import RedilateError
+from .stored import Stored
 from .structure import block_of
 
 
@@ -53,7 +50,7 @@ class NoiseDamping(BaseModel):
     reuse: Level = 0.0
 
 
-class Plan(BaseModel):
+class Plan(Stored):
     """What re-dilation does to each convolution of a U-Net at each noise level.
 
     Attributes:
@@ -68,7 +65,7 @@ class Plan(BaseModel):
         note: where the plan comes from, for a reader.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind = "plan"
 
     dilation: Dilations = Field(default_factory=dict)
     until: Level = 0.3
@@ -114,26 +111,6 @@ class Plan(BaseModel):
         if damping is None or noise_level < max(damping.until, self.until):
             return None
         return _at(damping.dilation, noise_level, damping.until, self.schedule)
-
-    @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Read a plan from a JSON file; RedilateError says what is wrong with one that is not a plan."""
-        try:
-            return cls.model_validate_json(Path(path).read_text())
-        except OSError as error:
-            raise RedilateError(f"cannot read the plan {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise RedilateError(f"{path} is not a plan: it is not UTF-8 text") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise RedilateError(f"{path} is not a plan: {place}: {first['msg']}") from error
-
-    def write(self, path: str | Path) -> None:
-        """Write the plan as JSON, whole or not at all."""
-        half_written = Path(f"{path}.tmp")
-        half_written.write_text(self.model_dump_json(indent=2) + "\n")
-        os.replace(half_written, path)
 
     def __str__(self) -> str:
         if self.is_neutral:

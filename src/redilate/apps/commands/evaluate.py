@@ -32,6 +32,7 @@ from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
     from redilate.evaluation.drawing import Workers
+    from redilate.generation.stages import Relay
     from redilate.plans.plan import Plan
 
 
@@ -50,6 +51,12 @@ def evaluate(
     plan: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="One more method: re-dilated by this plan. Repeatable."),
+    ] = None,
+    relay: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE", help="One more method: a relay of the settings in a JSON file. Repeatable."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -105,7 +112,8 @@ def evaluate(
                 sizes=shapes,
                 count=count,
                 methods=_items(methods),
-                plans=dict(map(_named_plan, plan or [])),
+                plans={name: _plan(path) for name, path in _named("--plan", plan)},
+                relays={name: _relay(path) for name, path in _named("--relay", relay)},
                 steps=steps,
                 guidance=guidance,
                 real=real,
@@ -144,13 +152,25 @@ def _items(text: str) -> list[str]:
     return list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
 
 
-def _named_plan(text: str) -> tuple[str, Plan]:
+def _named(option: str, texts: list[str] | None) -> Iterator[tuple[str, Path]]:
+    """The names and files of an option that can be repeated."""
+    for text in texts or []:
+        name, separator, path = text.partition("=")
+        if not separator or not name or not path:
+            raise RedilateError(f"{option} {text!r} is not of the form NAME=FILE")
+        yield name, Path(path)
+
+
+def _plan(path: Path) -> Plan:
     from redilate.plans.plan import Plan
 
-    name, separator, path = text.partition("=")
-    if not separator or not name or not path:
-        raise RedilateError(f"--plan {text!r} is not of the form NAME=FILE")
-    return name, Plan.read(path)
+    return Plan.read(path)
+
+
+def _relay(path: Path) -> Relay:
+    from redilate.generation.stages import Relay
+
+    return Relay.read(path)
 
 
 @contextmanager
