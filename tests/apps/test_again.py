@@ -62,10 +62,11 @@ def test_one_of_several_by_a_plan_and_a_scheduler_is_made_again_bit_for_bit(run:
     assert read_settings("again.png")["plan"]["note"] == "mine"
 
 
-def test_a_picture_in_a_lossy_format_is_made_again_too(run: Run):
-    assert run("a red apple", *FEW, "-o", "apple.jpg")[0] == 0
-    assert run("--from", "apple.jpg", "-o", "again.jpg")[0] == 0
-    assert Path("again.jpg").read_bytes() == Path("apple.jpg").read_bytes()
+@pytest.mark.parametrize(("kind", "how"), [("jpg", ()), ("webp", ("--mode", "relay"))])
+def test_a_picture_in_a_lossy_format_is_made_again_too(run: Run, kind: str, how: tuple[str, ...]):
+    assert run("a red apple", *FEW, *how, "-o", f"apple.{kind}")[0] == 0
+    assert run("--from", f"apple.{kind}", "-o", f"again.{kind}")[0] == 0
+    assert Path(f"again.{kind}").read_bytes() == Path(f"apple.{kind}").read_bytes()
 
 
 def test_what_is_given_replaces_what_the_picture_says_and_is_named(run: Run):
@@ -126,6 +127,7 @@ def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
         ({"model": "../../etc"}, "no model at"),
         ({"model": "a\nb"}, "somebody's disk"),
         ({"strength": 0.5}, "made from another picture"),
+        ({"mode": "enlarge"}, "made from another picture"),
     ],
 )
 def test_settings_that_cannot_be_drawn_are_refused_in_one_line(run: Run, changed: dict, words: str):

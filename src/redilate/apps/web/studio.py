@@ -54,7 +54,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Under:
-    """Under way: `done` of `total` steps, and the seconds that are left by the pace so far, where there is one."""
+    """Under way: `done` of `total` steps, and the seconds that are left, where that is known."""
 
     done: int
     total: int
@@ -115,9 +115,8 @@ class Studio:
                         yield Waiting(ahead) if ahead else Under(0, ask.taken, self._estimate(ask))
                 report = job.next_report(_PATIENCE)
                 if isinstance(report, Step):
-                    passed = time.monotonic() - started
                     yield Under(
-                        report.done, report.total, passed / report.done * (report.total - report.done)
+                        report.done, report.total, self._left(ask, report, time.monotonic() - started)
                     )
                 elif isinstance(report, Early):
                     early = pictures.keep_early(self.folder, report.image)
@@ -133,6 +132,13 @@ class Studio:
         picture = pictures.keep(self.folder, ask, drawn, self.model)
         session.add(picture)
         yield picture
+
+    def _left(self, ask: Ask, step: Step, passed: float) -> float | None:
+        """Seconds that are left, by the pace so far where all steps are alike; a relay's last ones are larger."""
+        if ask.mode == "single":
+            return passed / step.done * (step.total - step.done)
+        estimate = self._estimate(ask)
+        return None if estimate is None or estimate <= passed else estimate - passed
 
     def _estimate(self, ask: Ask) -> float | None:
         return self.speed.seconds(ask.kind, ask.width, ask.height, ask.taken)
