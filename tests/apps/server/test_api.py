@@ -127,7 +127,10 @@ def test_a_relay_is_the_one_that_python_draws_and_its_native_picture_comes_early
             prompt="a red apple", size="384x384", stream=True, partial_images=1, extra_body=asked
         )
     )
-    assert [event.type for event in events] == ["image_generation.partial_image", "image_generation.completed"]
+    assert [event.type for event in events] == [
+        "image_generation.partial_image",
+        "image_generation.completed",
+    ]
     native: list[Image.Image] = []
     here = redilate.generate(
         bundled, "a red apple", width=384, height=384, seed=3, steps=4, guidance=3, mode="relay",
