@@ -182,3 +182,8 @@ def test_on_a_phone_everything_fits_and_the_picture_stands_below_the_button(brow
             ]
             assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
             assert [box["y"] for box in boxes if box] == sorted(box["y"] for box in boxes if box)
+            lines = [
+                {label.bounding_box()["y"] for label in choice.locator("label").all()}  # type: ignore[index]
+                for choice in page.locator(".rd-choice").all()
+            ]
+            assert [len(line) for line in lines] == [1, 1, 1, 1]  # no choice is broken over two lines
