@@ -56,7 +56,7 @@ def enlarge(
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Enlarge PICTURE, with detail that the model draws; a PNG carries the settings that made it."""
+    """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
     with one_line_endings():
         output = picture.with_name(f"{picture.stem}-enlarged.png") if output is None else output
         files.check_output(output, tuple(files.PICTURES))
