@@ -62,11 +62,10 @@ def test_one_of_several_by_a_plan_and_a_scheduler_is_made_again_bit_for_bit(run:
     assert read_settings("again.png")["plan"]["note"] == "mine"
 
 
-@pytest.mark.parametrize(("kind", "how"), [("jpg", ()), ("webp", ("--mode", "relay"))])
-def test_a_picture_in_a_lossy_format_is_made_again_too(run: Run, kind: str, how: tuple[str, ...]):
-    assert run("a red apple", *FEW, *how, "-o", f"apple.{kind}")[0] == 0
-    assert run("--from", f"apple.{kind}", "-o", f"again.{kind}")[0] == 0
-    assert Path(f"again.{kind}").read_bytes() == Path(f"apple.{kind}").read_bytes()
+def test_a_picture_in_a_lossy_format_is_made_again_too(run: Run):
+    assert run("a red apple", *FEW, "-o", "apple.jpg")[0] == 0
+    assert run("--from", "apple.jpg", "-o", "again.jpg")[0] == 0
+    assert Path("again.jpg").read_bytes() == Path("apple.jpg").read_bytes()
 
 
 def test_what_is_given_replaces_what_the_picture_says_and_is_named(run: Run):
@@ -78,6 +77,12 @@ def test_what_is_given_replaces_what_the_picture_says_and_is_named(run: Run):
     # The plan was one for 384x256; for another size it is made anew.
     assert pixels("other.png") == pixels("plain.png")
     assert read_settings("other.png") == read_settings("plain.png")
+
+
+def test_a_relay_in_webp_is_made_again(run: Run):
+    assert run("a red apple", *FEW, "--mode", "relay", "-o", "apple.webp")[0] == 0
+    assert run("--from", "apple.webp", "-o", "again.webp")[0] == 0
+    assert Path("again.webp").read_bytes() == Path("apple.webp").read_bytes()
 
 
 def test_naming_the_place_of_the_same_model_replaces_nothing(run: Run, tiny_pipeline_folder: Path):

@@ -14,9 +14,9 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import files
-from ..arguments import model_name
 from ..console import one_line_endings, progress
 from ..options import Device, Dtype, Json, Model, load_pipeline
+from ..provenance import provenance
 from ..saving import save_picture
 
 
@@ -82,7 +82,7 @@ def enlarge(
                     guidance=guidance,
                     on_step=on_step,
                 )
-        settings = made.settings | {"model": model_name(model)}
+        settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)
         if as_json:
             told = {"images": [{"path": str(output), "seed": seed}], "seconds": round(made.seconds, 3)}

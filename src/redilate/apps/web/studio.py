@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from redilate.apps.provenance import provenance
 
 from . import pictures
 from .drawing import Ask, Drawn, Early, Step, draw
@@ -79,6 +81,7 @@ class Studio:
         self.sizes = Sizes.of(pipe)
         self.speed = Speed()
         self.worker = Worker(waiting)
+        self._made_by = provenance(pipe, None) | {"model": model}
         self._sessions: dict[str, Session] = {}
 
     def session(self, name: str) -> Session:
@@ -129,7 +132,8 @@ class Studio:
             if early is not None:
                 shutil.rmtree(early.parent, ignore_errors=True)
         self.speed.add(ask.kind, ask.width, ask.height, ask.taken, drawn.seconds)
-        picture = pictures.keep(self.folder, ask, drawn, self.model)
+        told = replace(drawn, settings=drawn.settings | self._made_by)
+        picture = pictures.keep(self.folder, ask, told, self.model)
         session.add(picture)
         yield picture
 
