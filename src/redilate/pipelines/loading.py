@@ -95,7 +95,10 @@ def check_model(name_or_path: str | Path | None) -> None:
         if path.suffix != ".safetensors":
             raise RedilateError(f"{path} is not a .safetensors file; pickled checkpoints are not loaded")
     elif path.suffix in _CHECKPOINTS or not _HUB_NAME.match(str(name_or_path)):
-        raise RedilateError(f"there is no model at {name_or_path}")
+        raise RedilateError(
+            f"there is no model at {name_or_path}; a folder, a .safetensors file or a hub's owner/name works, "
+            "and the bundled model is taken where none is named"
+        )
 
 
 def default_device() -> str:

@@ -46,6 +46,74 @@ def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
         assert outside == []
 
 
+def test_a_relay_shows_its_native_picture_before_the_large_one(
+    browser: Browser, address: str, tmp_path: Path
+):
+    with visiting(browser, address) as visitor:
+        page = visitor.page
+        visitor.ask("a red apple", side=384, steps=4)
+        page.locator(".rd-choice label", has_text="Relay").click()
+        visitor.draw()
+        early = visitor.picture()
+        assert early.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
+        visitor.see(".rd-sides", "early, at native size")
+        box = early.bounding_box()
+        visitor.see("#details", "384 × 384 · relay, re-dilated · seed 0 · 4 steps")
+        expect(page.locator("#picture img")).not_to_have_js_property("naturalWidth", 256, timeout=PATIENCE)
+        large = visitor.picture()
+        assert large.evaluate("image => image.naturalWidth") == 384
+        after = large.bounding_box()
+        assert box and after and abs(box["width"] - after["width"]) < 2  # nothing jumps
+        expect(page.locator(".rd-sides")).to_have_count(0)
+
+        with page.expect_download() as download:
+            page.locator("#download").click()
+        assert download.value.suggested_filename == "a-red-apple-384x384-seed-0-redilate-relay.png"
+        download.value.save_as(tmp_path / "apple.png")
+        assert read_settings(tmp_path / "apple.png")["mode"] == "relay"
+        page.locator("#compare").click()
+        visitor.picture("#slider")
+        visitor.see(".rd-sides", "direct")
+        visitor.see(".rd-sides", "relay, re-dilated")
+
+
+def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_again(
+    browser: Browser, address: str, tmp_path: Path
+):
+    Image.new("RGB", (300, 200), (0, 200, 0)).save(tmp_path / "green.webp")
+    with visiting(browser, address) as visitor:
+        page = visitor.page
+        visitor.ask("a cactus", side=256, steps=5)
+        visitor.draw()
+        visitor.see("#details", "256 × 256 · re-dilated · seed 0 · 5 steps")
+        page.get_by_role("button", name="Start from a picture").click()
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "green.webp")
+        expect(page.locator("#upload img").first).to_be_visible(timeout=PATIENCE)
+        visitor.fill("#strength", 0.2)
+        page.wait_for_timeout(300)
+        visitor.draw()
+        visitor.see("#details", "strength 0.2")
+        with page.expect_download() as download:
+            page.locator("#download").click()
+        download.value.save_as(tmp_path / "cactus.png")
+        assert read_settings(tmp_path / "cactus.png")["strength"] == 0.2
+        with Image.open(tmp_path / "cactus.png") as image:
+            red, green, blue = image.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
+        assert green > max(red, blue) + 60  # still the green; a cactus from noise alone stands on white
+
+        expect(page.locator("#gallery img")).to_have_count(2)
+        page.locator("#gallery img").nth(1).click()
+        expect(page.locator("#details")).not_to_contain_text("strength", timeout=PATIENCE)
+        visitor.fill("label:has-text('Prompt')", "another")
+        page.locator("#reuse").click()
+        expect(page.locator("label:has-text('Prompt') textarea")).to_have_value("a cactus", timeout=PATIENCE)
+
+        page.locator(".rd-choice label", has_text="Relay").click()
+        page.wait_for_timeout(300)
+        visitor.draw()
+        visitor.see("#status [role=alert]", "drawn in a single stage; choose that mode")
+
+
 def test_stop_ends_a_picture_at_its_next_step_and_the_next_one_is_drawn(browser: Browser, address: str):
     with visiting(browser, address) as visitor:
         visitor.ask("a cactus", steps=200)
@@ -114,3 +182,8 @@ def test_on_a_phone_everything_fits_and_the_picture_stands_below_the_button(brow
             ]
             assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
             assert [box["y"] for box in boxes if box] == sorted(box["y"] for box in boxes if box)
+            lines = [
+                {label.bounding_box()["y"] for label in choice.locator("label").all()}  # type: ignore[index]
+                for choice in page.locator(".rd-choice").all()
+            ]
+            assert [len(line) for line in lines] == [1, 1, 1, 1]  # no choice is broken over two lines

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from redilate.apps.metadata import read_settings
+from redilate.apps.provenance import fingerprint
 from redilate.apps.web import studio as module
 from redilate.apps.web.drawing import Ask
 from redilate.apps.web.pictures import Picture
@@ -36,7 +37,9 @@ def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(studio: St
     assert before[0] == Under(0, 2, None)
     assert all(isinstance(news, Under) and news.total == 2 for news in before)
     assert isinstance(last, Picture) and session.shown is last and session.job is None
-    assert read_settings(last.path)["model"] == "tiny"
+    settings = read_settings(last.path)
+    assert settings["model"] == "tiny" and settings["fingerprint"] == fingerprint(studio.pipe)
+    assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
     estimate = studio.speed.seconds(ASK.kind, 256, 128, 2)
     assert estimate == pytest.approx(last.seconds)
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import files
-from ..arguments import model_name
 from ..console import one_line_endings, progress
 from ..options import Device, Dtype, Json, Model, Negative, Scheduler, load_pipeline
+from ..provenance import provenance
 from ..saving import save_picture
 
 
@@ -53,7 +53,7 @@ def enlarge(
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Enlarge PICTURE, with detail that the model draws; a PNG carries the settings that made it."""
+    """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
     with one_line_endings():
         output = picture.with_name(f"{picture.stem}-enlarged.png") if output is None else output
         files.check_output(output, tuple(files.PICTURES))
@@ -79,7 +79,7 @@ def enlarge(
                     guidance=guidance,
                     on_step=on_step,
                 )
-        settings = made.settings | {"model": model_name(model)}
+        settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)
         if as_json:
             told = {"images": [{"path": str(output), "seed": seed}], "seconds": round(made.seconds, 3)}

@@ -73,7 +73,9 @@ class Painter:
                 job.put(Picture(_file(made.images[0], drawing, settings), drawing.seed + index))
 
     def _one(self, drawing: Drawing, seed: int, watch: _Watch) -> Generation:
-        extra: dict[str, Any] = {"mode": drawing.mode} if drawing.mode != "single" else {}
+        extra: dict[str, Any] = {}
+        if drawing.mode != "single":
+            extra = {"mode": drawing.mode, "on_preview": watch.on_preview}
         make: Callable[..., Generation] = generate
         if drawing.image is not None:
             extra = {"image": drawing.image, "strength": drawing.strength}
@@ -100,6 +102,8 @@ class _Watch:
     def __init__(self, pipe: Any, job: Job):
         self._pipe, self._job = pipe, job
         self._done = self._total = self._sent = 0
+        # A relay's picture at native size is the best early look: the last one is kept for it.
+        self._of_latents = job.drawing.partials - (job.drawing.mode == "relay")
 
     def on_step(self, done: int, total: int) -> None:
         self._job.check()
@@ -107,12 +111,18 @@ class _Watch:
 
     def on_latents(self, latents: Tensor) -> None:
         wanted = self._job.drawing.partials
-        if self._sent >= wanted or self._done >= self._total:
+        if self._sent >= self._of_latents or self._done >= self._total:
             return
         if self._done * (wanted + 1) >= self._total * (self._sent + 1):
-            image = preview(self._pipe, latents)
-            self._job.put(Partial(_file(image, self._job.drawing, None), self._sent))
-            self._sent += 1
+            self._send(preview(self._pipe, latents))
+
+    def on_preview(self, image: Image.Image) -> None:
+        if self._sent < self._job.drawing.partials:
+            self._send(image)
+
+    def _send(self, image: Image.Image) -> None:
+        self._job.put(Partial(_file(image, self._job.drawing, None), self._sent))
+        self._sent += 1
 
 
 def _file(image: Image.Image, drawing: Drawing, settings: dict[str, Any] | None) -> bytes:

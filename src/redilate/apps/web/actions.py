@@ -170,10 +170,9 @@ class Actions:
                         yield {
                             stage.empty: gr.update(visible=False),
                             stage.slider: gr.update(visible=False),
-                            stage.sides: gr.update(visible=False),
-                            stage.picture: gr.update(
-                                value=str(early), visible=True, label="early, at native size"
-                            ),
+                            stage.sides: gr.update(value=words.early(), visible=True),
+                            stage.details: gr.update(visible=False),
+                            stage.picture: gr.update(value=str(early), visible=True),
                         }
         except Stopped:
             yield self._after(session, words.stopped())
@@ -194,6 +193,7 @@ class Actions:
             if session.shown
             else {
                 self._stage.picture: gr.update(value=None, visible=False),
+                self._stage.sides: gr.update(visible=False),
                 self._stage.empty: gr.update(visible=True),
             }
         )
@@ -205,7 +205,7 @@ class Actions:
         other = "re-dilated" if shown.ask.other.way == "redilate" else "direct"
         return {
             stage.empty: gr.update(visible=False),
-            stage.picture: gr.update(value=str(shown.path), visible=True, label=None),
+            stage.picture: gr.update(value=str(shown.path), visible=True),
             stage.slider: gr.update(visible=False),
             stage.sides: gr.update(visible=False),
             stage.details: gr.update(value=words.details(shown.ask, shown.seconds), visible=True),
@@ -222,14 +222,11 @@ class Actions:
         if session.shown is None or partner is None:
             return {}
         pair = sorted((session.shown, partner), key=lambda picture: picture.ask.way)
-        names = {"direct": "direct", "redilate": "re-dilated"}
         left, right = pair
         return self._picture(session) | {
             stage.picture: gr.update(visible=False),
             stage.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
-            stage.sides: gr.update(
-                value=words.sides(names[left.ask.way], names[right.ask.way]), visible=True
-            ),
+            stage.sides: gr.update(value=words.sides(left.ask, right.ask), visible=True),
         }
 
 

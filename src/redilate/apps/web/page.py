@@ -83,7 +83,7 @@ def _more(guidance: float) -> dict[str, Any]:
     """What one may want, by the names of `Form`."""
     known = modes()
     with gr.Group():
-        with gr.Row(elem_classes="rd-pair"):
+        with gr.Row(elem_classes="rd-pair rd-ways"):
             way = gr.Radio(
                 [("Re-dilated", "redilate"), ("Direct", "direct")],
                 value="redilate",

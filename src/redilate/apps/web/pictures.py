@@ -60,10 +60,11 @@ def keep_early(folder: Path, image: Image) -> Path:
 
 
 def file_name(settings: dict[str, Any]) -> str:
-    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate."""
+    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate, or …-redilate-relay."""
     words = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:40].rstrip("-") or "picture"
     size = f"{settings['width']}x{settings['height']}"
-    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}"
+    mode = "-relay" if settings.get("mode") == "relay" else ""
+    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}{mode}"
 
 
 def read_upload(path: Path) -> Image:

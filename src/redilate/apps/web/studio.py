@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from redilate.apps.provenance import provenance
 
 from . import pictures
 from .drawing import Ask, Drawn, Early, Step, draw
@@ -54,7 +56,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Under:
-    """Under way: `done` of `total` steps, and the seconds that are left by the pace so far, where there is one."""
+    """Under way: `done` of `total` steps, and the seconds that are left, where that is known."""
 
     done: int
     total: int
@@ -79,6 +81,7 @@ class Studio:
         self.sizes = Sizes.of(pipe)
         self.speed = Speed()
         self.worker = Worker(waiting)
+        self._made_by = provenance(pipe, None) | {"model": model}
         self._sessions: dict[str, Session] = {}
 
     def session(self, name: str) -> Session:
@@ -115,9 +118,8 @@ class Studio:
                         yield Waiting(ahead) if ahead else Under(0, ask.taken, self._estimate(ask))
                 report = job.next_report(_PATIENCE)
                 if isinstance(report, Step):
-                    passed = time.monotonic() - started
                     yield Under(
-                        report.done, report.total, passed / report.done * (report.total - report.done)
+                        report.done, report.total, self._left(ask, report, time.monotonic() - started)
                     )
                 elif isinstance(report, Early):
                     early = pictures.keep_early(self.folder, report.image)
@@ -130,9 +132,17 @@ class Studio:
             if early is not None:
                 shutil.rmtree(early.parent, ignore_errors=True)
         self.speed.add(ask.kind, ask.width, ask.height, ask.taken, drawn.seconds)
-        picture = pictures.keep(self.folder, ask, drawn, self.model)
+        told = replace(drawn, settings=drawn.settings | self._made_by)
+        picture = pictures.keep(self.folder, ask, told, self.model)
         session.add(picture)
         yield picture
+
+    def _left(self, ask: Ask, step: Step, passed: float) -> float | None:
+        """Seconds that are left, by the pace so far where all steps are alike; a relay's last ones are larger."""
+        if ask.mode == "single":
+            return passed / step.done * (step.total - step.done)
+        estimate = self._estimate(ask)
+        return None if estimate is None or estimate <= passed else estimate - passed
 
     def _estimate(self, ask: Ask) -> float | None:
         return self.speed.seconds(ask.kind, ask.width, ask.height, ask.taken)

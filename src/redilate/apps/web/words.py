@@ -56,8 +56,7 @@ def refusal(text: str) -> str:
 
 def details(ask: Ask, seconds: float) -> str:
     """Under a picture: what it is."""
-    how = {"redilate": "re-dilated", "direct": "direct"}[ask.way]
-    parts = [f"{ask.width} × {ask.height}", how if ask.mode == "single" else f"{ask.mode}, {how}"]
+    parts = [f"{ask.width} × {ask.height}", how(ask)]
     parts += [f"seed {ask.seed}", f"{ask.steps} steps", f"guidance {ask.guidance:g}"]
     if ask.image is not None:
         parts.append(f"strength {ask.strength:g}")
@@ -65,9 +64,20 @@ def details(ask: Ask, seconds: float) -> str:
     return f'<div class="rd-details"><p>{escape(ask.prompt)}</p><p>{" · ".join(parts)}</p></div>'
 
 
-def sides(left: str, right: str) -> str:
+def how(ask: Ask) -> str:
+    """How a picture is drawn: re-dilated, direct, relay …"""
+    way = {"redilate": "re-dilated", "direct": "direct"}[ask.way]
+    return way if ask.mode == "single" else f"{ask.mode}, {way}"
+
+
+def sides(left: Ask, right: Ask) -> str:
     """Under the comparison: which side is which."""
-    return f'<div class="rd-sides"><span>{escape(left)}</span><span>{escape(right)}</span></div>'
+    return f'<div class="rd-sides"><span>{how(left)}</span><span>{how(right)}</span></div>'
+
+
+def early() -> str:
+    """Under the early picture of a relay."""
+    return '<div class="rd-sides"><span>early, at native size; the large one follows</span></div>'
 
 
 def cost(ask: Ask, sizes: Sizes, speed: Speed) -> str:
