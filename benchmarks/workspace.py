@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from redilate.core.workspace import convolution_peak
+from redilate.core.workspace import convolution_copies
 
 # (channels in, out, kernel, stride, dilation, side), at which every tensor is so large that it is mapped by itself.
 SHAPES = (
@@ -57,7 +57,7 @@ def main() -> None:
                 conv = conv.to(dtype=dtype, memory_format=layout)
                 features = torch.randn(2, channels, side, side).to(dtype).to(memory_format=layout)
                 measured, out = grown(conv, features)
-                estimated = convolution_peak(features, conv.weight, out, "cpu")
+                estimated = convolution_copies(features, conv.weight, out, "cpu").peak(out.nbytes)
                 name = f"{channels} → {made}, {kernel}×{kernel}, stride {stride}, d = {dilation}, {side}²"
                 print(
                     f"| {str(dtype)[6:]} | {'channels last' if layout is torch.channels_last else 'NCHW'} | "

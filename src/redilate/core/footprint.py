@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from .workspace import convolution_peak
+from .heap import Heap
+from .workspace import convolution_copies
 
 
 class _Alive(TorchDispatchMode):
@@ -26,8 +27,10 @@ class _Alive(TorchDispatchMode):
 
     def __init__(self, device: str) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.peak = 0
         self._device = device
+        # Only on a CPU do freed pieces stay: a GPU's are given back to whoever asks.
+        self._memory = Heap() if device == "cpu" else Heap(mapped_from=0)
         self._seen: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -36,23 +39,32 @@ class _Alive(TorchDispatchMode):
                 self._seen.add(tensor.untyped_storage())
         out = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
-            self.peak = max(self.peak, self.now + convolution_peak(args[0], args[1], out, self._device))
+            self._convolved(args[0], args[1], out)
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
         return out
+
+    def _convolved(self, features: Tensor, weight: Tensor, out: Tensor) -> None:
+        copies = convolution_copies(features, weight, out, self._device)
+        before, beside = ([(self._take(size), size) for size in sizes] for sizes in (copies.before, copies.beside))
+        for block in before:
+            self._memory.give(*block)
+        self._count(out.untyped_storage())
+        for block in beside:
+            self._memory.give(*block)
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         if storage in self._seen:
             return
         self._seen.add(storage)
         size = storage.nbytes()
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._release, size).atexit = False
+        weakref.finalize(storage, self._memory.give, self._take(size), size).atexit = False
 
-    def _release(self, size: int) -> None:
-        self.now -= size
+    def _take(self, size: int) -> int:
+        start = self._memory.take(size)
+        self.peak = max(self.peak, self._memory.resident)
+        return start
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -8,6 +8,7 @@ taken as they are. On a picture of thousands of pixels that is as much again as 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,13 +17,30 @@ from torch import Tensor
 _BLOCK = 16
 
 
-def convolution_peak(features: Tensor, weight: Tensor, out: Tensor, device: str) -> int:
-    """Bytes that a convolution holds at its peak beside `features` and `weight`, its output included.
+@dataclass(frozen=True)
+class Copies:
+    """Bytes of each copy that a convolution makes.
 
-    On a CPU (oneDNN, found by measurement: `benchmarks/workspace.py`) the output is made after the kernel's work: what
-    is alive is first the copies of features, weights and output, then the copy of the output and the output. On a GPU
-    (cuDNN; its kernels for tensor cores work channels last and copy NCHW features on the way in and out) the output is
-    there from the start. Other devices are taken to need no copies, which nobody has measured.
+    Attributes:
+        before: freed before the output is there.
+        beside: held beside the output.
+    """
+
+    before: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
+
+    def peak(self, out: int) -> int:
+        """Bytes that the convolution takes at its peak with an output of `out` bytes."""
+        return sum(self.beside) + max(sum(self.before), out)
+
+
+def convolution_copies(features: Tensor, weight: Tensor, out: Tensor, device: str) -> Copies:
+    """The copies that a convolution makes of its input, weights and output.
+
+    On a CPU (oneDNN, found by measurement: `benchmarks/workspace.py`) the output is made after the kernel's work, from
+    the copy that the kernel wrote. On a GPU (cuDNN, whose kernels for tensor cores work channels last and copy NCHW
+    features on the way in and out; not measured) it is there from the start. Other devices are taken to need none,
+    which is not measured either.
 
     Args:
         features: (B, C, H, W), any device.
@@ -30,17 +48,16 @@ def convolution_peak(features: Tensor, weight: Tensor, out: Tensor, device: str)
         out: (B, C', H', W').
         device: "cpu", "cuda" or another of torch's device types: where it will be computed.
     """
-    made = out.nbytes
     if device not in ("cpu", "cuda"):
-        return made
+        return Copies()
     if is_channels_last(features) or is_channels_last(weight):
-        return made + weight.nbytes
-    if device == "cpu" and weight.dtype is torch.float32 and weight.shape[2:] == (1, 1):
-        return made + weight.nbytes  # done as a product of matrices, in the standard order
-    if device == "cuda":
-        return features.nbytes + weight.nbytes + 2 * made
-    inside = _in_blocks(out)
-    return max(_in_blocks(features) + weight.nbytes + inside, inside + made)
+        return Copies(beside=(weight.nbytes,))
+    flat = weight.shape[2:] == (1, 1)
+    if device == "cpu" and flat and weight.dtype is torch.float32:
+        return Copies(beside=(weight.nbytes,))  # done as a product of matrices, in the standard order
+    if device == "cuda" or flat:
+        return Copies(beside=(features.nbytes, weight.nbytes, out.nbytes))
+    return Copies(before=(_in_blocks(features), weight.nbytes), beside=(_in_blocks(out),))
 
 
 def is_channels_last(tensor: Tensor) -> bool:
