@@ -50,7 +50,9 @@ def pipeline_of(model: str, device: str, dtype: torch.dtype) -> Any:
     return pipe
 
 
-def inputs(model: str, samples: int, size: tuple[int, int], device: str, dtype: torch.dtype) -> dict[str, Any]:
+def inputs(
+    model: str, samples: int, size: tuple[int, int], device: str, dtype: torch.dtype
+) -> dict[str, Any]:
     """What the U-Net is called with, at the first noise level."""
     config = CONFIGURATIONS[model]
     shapes = {"sample": (samples, 4, size[0] // 8, size[1] // 8)}
@@ -130,7 +132,9 @@ def main(
             )
     for way, taken in seconds.items():
         ratios = [mine / plain for mine, plain in zip(taken, seconds["plain"], strict=True)]
-        print(f"{way}: {statistics.median(ratios):.2f} × plain (in turn {', '.join(f'{r:.2f}' for r in ratios)})")
+        print(
+            f"{way}: {statistics.median(ratios):.2f} × plain (in turn {', '.join(f'{r:.2f}' for r in ratios)})"
+        )
 
 
 if __name__ == "__main__":

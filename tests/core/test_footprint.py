@@ -15,7 +15,8 @@ def test_what_is_freed_makes_room_and_views_cost_nothing():
         third = second * 2
         return third.view(10, 100).add_(1)
 
-    assert peak_bytes(run) == 8000
+    assert peak_bytes(run, "cuda") == 8000
+    assert peak_bytes(run, "cpu") == 12000  # the heap's hole does not serve a block of its own size
 
 
 def test_a_convolution_and_its_activation_hold_two_outputs():

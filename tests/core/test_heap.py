@@ -1,5 +1,6 @@
 """The model of a heap, on orders of taking and giving whose outcome is known."""
 
+import itertools
 import random
 
 from redilate.core.heap import MAPPED_FROM, Heap
@@ -68,5 +69,5 @@ def test_no_two_blocks_overlap():
             size = dice.randrange(1, 100)
             held.append((heap.take(size), size))
         places = sorted(held)
-        assert all(sum(one) <= other[0] for one, other in zip(places, places[1:], strict=False))
+        assert all(sum(one) <= other[0] for one, other in itertools.pairwise(places))
         assert sum(size for _, size in held) <= heap.resident

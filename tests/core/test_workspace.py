@@ -28,7 +28,9 @@ def test_standard_order_is_copied_in_and_out_and_channels_last_is_not():
 def test_a_product_of_matrices_copies_no_features():
     weight = torch.empty(48, 96, 1, 1, device="meta")
     assert convolution_copies(FEATURES, weight, OUT, "cpu").peak(OUT.nbytes) == OUT.nbytes + weight.nbytes
-    features, weight, out = (tensor.bfloat16() for tensor in (FEATURES, weight, OUT))  # which has no such kernel
+    features, weight, out = (
+        tensor.bfloat16() for tensor in (FEATURES, weight, OUT)
+    )  # which has no such kernel
     copied = features.nbytes + weight.nbytes + 2 * out.nbytes
     assert convolution_copies(features, weight, out, "cpu").peak(out.nbytes) == copied
 
@@ -45,7 +47,9 @@ def test_few_channels_are_filled_up_to_a_block():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is what was measured")
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels last"])
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels last"]
+)
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_the_process_grows_by_as_much(layout, dilation):
     from benchmarks.workspace import grown
@@ -53,4 +57,6 @@ def test_the_process_grows_by_as_much(layout, dilation):
     conv = torch.nn.Conv2d(64, 128, 3, padding=dilation, dilation=dilation).to(memory_format=layout)
     features = torch.randn(1, 64, 512, 512).to(memory_format=layout)
     measured, out = grown(conv, features)
-    assert measured == pytest.approx(convolution_copies(features, conv.weight, out, "cpu").peak(out.nbytes), rel=0.05)
+    assert measured == pytest.approx(
+        convolution_copies(features, conv.weight, out, "cpu").peak(out.nbytes), rel=0.05
+    )

@@ -1,11 +1,13 @@
 """The estimate of what a size needs, the refusal, the choice of strips, and what is left of them."""
 
+import copy
+
 import pytest
 import torch
 
 import redilate
 from redilate import RedilateError
-from redilate.pipelines import memory
+from redilate.pipelines import counting, memory
 from redilate.pipelines.decoder import decoding_in_strips
 from redilate.pipelines.memory import check_memory, decodes_in_strips, device_bytes, memory_for
 from redilate.pipelines.sparing import sparing
@@ -41,6 +43,22 @@ def test_needs_grow_with_the_picture_halve_with_sequential_guidance_and_less_in_
     assert huge.decode_strips < huge.decode / 4
     assert huge.activations() == max(huge.unet, huge.decode_strips)
     assert "in strips" in str(small) and "sequential" in str(small)
+
+
+def test_inference_mode_changes_no_figure():
+    plain = memory_for(tiny_sdxl(), 512, 512)
+    for counted in (counting._unet_bytes, counting._decoder_bytes, counting._rebuilt):
+        counted.cache_clear()
+    with torch.inference_mode():
+        assert memory_for(tiny_sdxl(), 512, 512) == plain
+
+
+def test_channels_last_needs_less(pipe):
+    plain = memory_for(pipe, 1024, 1024)
+    last = copy.deepcopy(pipe.unet).to(memory_format=torch.channels_last)
+    pipe.unet, before = last, pipe.unet
+    assert memory_for(pipe, 1024, 1024).unet < plain.unet
+    pipe.unet = before
 
 
 def test_half_types_take_half(pipe):

@@ -47,7 +47,9 @@ class _Alive(TorchDispatchMode):
 
     def _convolved(self, features: Tensor, weight: Tensor, out: Tensor) -> None:
         copies = convolution_copies(features, weight, out, self._device)
-        before, beside = ([(self._take(size), size) for size in sizes] for sizes in (copies.before, copies.beside))
+        before, beside = (
+            [(self._take(size), size) for size in sizes] for sizes in (copies.before, copies.beside)
+        )
         for block in before:
             self._memory.give(*block)
         self._count(out.untyped_storage())

@@ -13,7 +13,7 @@ from bisect import insort
 MAPPED_FROM = 32 * 2**20
 _TRIMMED_FROM = 2 * MAPPED_FROM
 # An aligned block is cut out of one that is longer by the alignment, 64, and the least block: a hole of just its size
-# does not serve it (up to glibc 2.37 at the least).
+# does not serve it (glibc 2.36, with which this was measured).
 _ALIGNING = 96
 
 

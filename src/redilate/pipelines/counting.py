@@ -67,6 +67,7 @@ def _structure(network: Any) -> tuple[type, str, bool]:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _rebuilt(kind: Any, config: str, last: bool, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
         # torch's own `to`: diffusers' warns of modules that a checkpoint keeps in float32.
@@ -75,6 +76,7 @@ def _rebuilt(kind: Any, config: str, last: bool, dtype: torch.dtype) -> Any:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # in it operations are seen whole, and the count would differ
 def _decoder_bytes(
     kind: type, config: str, last: bool, dtype: torch.dtype, device: str, rows: int, columns: int
 ) -> int:
@@ -84,6 +86,7 @@ def _decoder_bytes(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # in it operations are seen whole, and the count would differ
 def _unet_bytes(
     kind: type, config: str, last: bool, dtype: torch.dtype, device: str, batch: int, rows: int, columns: int
 ) -> int | None:
