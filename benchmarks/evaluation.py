@@ -55,7 +55,7 @@ def inputs(
 ) -> dict[str, Any]:
     """What the U-Net is called with, at the first noise level."""
     config = CONFIGURATIONS[model]
-    shapes = {"sample": (samples, 4, size[0] // 8, size[1] // 8)}
+    shapes: dict[str, tuple[int, ...]] = {"sample": (samples, 4, size[0] // 8, size[1] // 8)}
     shapes["encoder_hidden_states"] = (samples, 77, config["cross_attention_dim"])
     if model == "sdxl":
         shapes |= {"text_embeds": (samples, 1280), "time_ids": (samples, 6)}
