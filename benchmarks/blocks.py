@@ -82,7 +82,7 @@ def main(
 ) -> None:
     """Print the whole U-Net's count, then the layers'."""
     kind = TYPES[dtype]
-    unet = nn.Module.to(full_size_unet(model), kind).eval()
+    unet: Any = nn.Module.to(full_size_unet(model), kind).eval()
     pipe = tiny_sdxl() if model == "sdxl" else tiny_sd15()
     pipe.unet = unet
     for device in ("cpu", "cuda"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,7 +54,9 @@ def main() -> None:
         for layout in (torch.contiguous_format, torch.channels_last):
             for shape in SHAPES:
                 channels, made, kernel, stride, dilation, side = shape
-                conv = torch.nn.Conv2d(channels, made, kernel, stride, dilation * (kernel // 2), dilation)
+                conv: Any = torch.nn.Conv2d(
+                    channels, made, kernel, stride, dilation * (kernel // 2), dilation
+                )
                 conv = conv.to(dtype=dtype, memory_format=layout)
                 features = torch.randn(2, channels, side, side).to(dtype).to(memory_format=layout)
                 measured, out = grown(conv, features)

@@ -71,8 +71,8 @@ def _structure(network: Any) -> tuple[type, str, bool]:
 def _rebuilt(kind: Any, config: str, last: bool, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
         # torch's own `to`: diffusers' warns of modules that a checkpoint keeps in float32.
-        network = nn.Module.to(kind.from_config(json.loads(config)), dtype).eval()
-    return nn.Module.to(network, memory_format=torch.channels_last) if last else network
+        network: Any = nn.Module.to(kind.from_config(json.loads(config)), dtype).eval()
+    return network.to(memory_format=torch.channels_last) if last else network
 
 
 @lru_cache(maxsize=64)
