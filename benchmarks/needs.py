@@ -33,7 +33,7 @@ def main(
             pipe.unet = type(pipe.unet)(**CONFIGURATIONS[model]).half()
             pipe.vae = AutoencoderKL(**SDXL)
         for side in sides.split(","):
-            needed = memory_for(pipe, int(side), int(side))
+            needed = memory_for(pipe, int(side), int(side), device="cuda")
             sizes = (needed.unet, needed.unet_sequential, needed.decode, needed.decode_strips)
             shown = " | ".join("–" if size is None else f"{size / 2**30:.2f}" for size in sizes)
             print(f"| {model} | {side} | {shown} |", flush=True)

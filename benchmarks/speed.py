@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed                                             # the bundled model, CPU or GPU
     python -m benchmarks.speed --model sdxl --sizes 2048x2048,4096x4096    # full size, random weights: a GPU
-    python -m benchmarks.speed --model sd15 --sizes 1024x1024 --evaluation # one U-Net evaluation: a CPU
+
+For one evaluation of a full-size U-Net on a CPU: `benchmarks/evaluation.py`.
 
 Each row is a process of its own, so that its peak memory is its own. On a CPU the time is CPU time, which other work
 on the machine does not stretch, and memory what the process held at its peak; on a GPU wall time and torch's peak.
@@ -62,10 +63,8 @@ def pipeline_of(model: str, device: str) -> Any:
     return pipe.to(device)
 
 
-def measure(
-    model: str, row: str, width: int, height: int, steps: int, device: str, one: bool
-) -> dict[str, Any]:
-    """Draw once, or evaluate the guided U-Net once, in this process."""
+def measure(model: str, row: str, width: int, height: int, steps: int, device: str) -> dict[str, Any]:
+    """Draw once, in this process."""
     pipe = pipeline_of(model, device)
     pipe.set_progress_bar_config(disable=True)
     native = pipe.unet.config.sample_size * pipe.vae_scale_factor
@@ -79,21 +78,15 @@ def measure(
     pipe.unet.register_forward_pre_hook(count, with_kwargs=True)
     clock = time.process_time if device == "cpu" else time.perf_counter
     started = clock()
-    settings: dict[str, Any] = {"width": width, "height": height, "guidance_scale": 5.0}
-    settings["generator"] = torch.Generator("cpu").manual_seed(0)
-    if one:
-        settings |= {"num_inference_steps": 1, "output_type": "latent"}
-        with torch.inference_mode():
-            if plan is None:
-                pipe("a red apple", **settings)
-            else:
-                with redilate.apply(pipe, plan):
-                    pipe("a red apple", **settings)
-    else:
-        method = "direct" if plan is None else "redilate"
-        redilate.generate(
-            pipe, "a red apple", width=width, height=height, steps=steps, method=method, plan=plan
-        )
+    redilate.generate(
+        pipe,
+        "a red apple",
+        width=width,
+        height=height,
+        steps=steps,
+        method="direct" if plan is None else "redilate",
+        plan=plan,
+    )
     if device != "cpu":
         torch.cuda.synchronize()
     seconds = clock() - started
@@ -110,16 +103,13 @@ def main(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda; without it, a GPU if there is one.")
     ] = None,
-    evaluation: Annotated[
-        bool, typer.Option(help="One evaluation of the U-Net in place of a picture.")
-    ] = False,
     row: Annotated[str | None, typer.Option(help="One row, in this process, as JSON.", hidden=True)] = None,
 ) -> None:
     """Print a table; each row's ratios are to direct inference at its size."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if row is not None:
         width, height = (int(side) for side in sizes.split("x"))
-        print(json.dumps(measure(model, row, width, height, steps, device, evaluation)))
+        print(json.dumps(measure(model, row, width, height, steps, device)))
         return
     print("| size | way | seconds | time ratio | peak MiB | peak ratio | samples evaluated |")
     print("|---|---|--:|--:|--:|--:|--:|")
@@ -128,7 +118,6 @@ def main(
         for name in ROWS:
             command = [sys.executable, "-m", "benchmarks.speed", "--model", model, "--sizes", size]
             command += ["--steps", str(steps), "--device", device, "--row", name]
-            command += ["--evaluation"] if evaluation else []
             output = subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             ).stdout

@@ -1,0 +1,122 @@
+"""Bytes that a pipeline's networks take while they run, counted without computing anything.
+
+The networks are built once more on torch's "meta" device, from their configurations, and run on tensors without data
+(`core.footprint`): the figures follow from the structure, for any model, and no table is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core.footprint import peak_bytes
+from ..core.workspace import is_channels_last
+from ..decoding.decode import bytes_needed, working_type
+from ..errors import RedilateError
+from .families import unet_of, unwrap
+
+_TEXT_TOKENS = 77
+
+
+def unet_bytes(pipe: Any, batch: int, rows: int, columns: int, device: torch.device) -> int | None:
+    """Activations of one U-Net call.
+
+    Args:
+        pipe: its U-Net's structure, type and memory format count.
+        batch: how many samples are evaluated together.
+        rows, columns: of the latents.
+        device: where it will run, as kernels differ; the pipeline itself may be anywhere.
+
+    Returns:
+        Bytes; None for a network whose inputs are not known.
+    """
+    unet = unwrap(unet_of(pipe))
+    dtype = next(unet.parameters()).dtype
+    return _unet_bytes(*_structure(unet), dtype, device.type, batch, rows, columns)
+
+
+def decode_bytes(pipe: Any, rows: int, columns: int, device: torch.device) -> int | None:
+    """Activations of the autoencoder's own decode of one picture; None where there is no AutoencoderKL."""
+    vae: Any = getattr(pipe, "vae", None)
+    if type(vae).__name__ != "AutoencoderKL":
+        return None
+    return _decoder_bytes(*_structure(vae), working_type(vae), device.type, rows, columns)
+
+
+def strips_bytes(pipe: Any, rows: int, columns: int, device: torch.device) -> int | None:
+    """The same for `redilate.decode`; None for an autoencoder that it cannot run."""
+    vae: Any = getattr(pipe, "vae", None)
+    if type(vae).__name__ != "AutoencoderKL":
+        return None
+    try:
+        return bytes_needed(vae, rows, columns, device)
+    except RedilateError:  # an autoencoder with other layers: its own decode is what there is
+        return None
+
+
+def _structure(network: Any) -> tuple[type, str, bool]:
+    """A network's class, configuration and whether its kernels are channels last: what its activations depend on."""
+    public = {key: value for key, value in network.config.items() if not key.startswith("_")}
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    last = any(is_channels_last(conv.weight) for conv in convolutions)
+    return type(network), json.dumps(public, sort_keys=True), last
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _rebuilt(kind: Any, config: str, last: bool, dtype: torch.dtype) -> Any:
+    with torch.device("meta"):
+        # torch's own `to`: diffusers' warns of modules that a checkpoint keeps in float32.
+        network: Any = nn.Module.to(kind.from_config(json.loads(config)), dtype).eval()
+    return network.to(memory_format=torch.channels_last) if last else network
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # in it operations are seen whole, and the count would differ
+def _decoder_bytes(
+    kind: type, config: str, last: bool, dtype: torch.dtype, device: str, rows: int, columns: int
+) -> int:
+    vae = _rebuilt(kind, config, last, dtype)
+    latents = torch.empty((1, vae.config.latent_channels, rows, columns), dtype=dtype, device="meta")
+    return peak_bytes(lambda: vae.decode(latents), device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # in it operations are seen whole, and the count would differ
+def _unet_bytes(
+    kind: type, config: str, last: bool, dtype: torch.dtype, device: str, batch: int, rows: int, columns: int
+) -> int | None:
+    unet = _rebuilt(kind, config, last, dtype)
+    conditions = _conditions(unet.config, batch, dtype)
+    if conditions is None or kind.__name__ != "UNet2DConditionModel":
+        return None
+    with torch.device("meta"):
+        latents = torch.empty((batch, unet.config.in_channels, rows, columns), dtype=dtype)
+        timestep = torch.ones(())
+        return peak_bytes(lambda: unet(latents, timestep, **conditions), device)
+
+
+def _conditions(config: Any, batch: int, dtype: torch.dtype) -> dict[str, Any] | None:
+    """What a text-to-image U-Net takes beside latents and timestep; None for a kind that is not known."""
+    if config.addition_embed_type not in (None, "text_time") or config.class_embed_type is not None:
+        return None
+    if config.encoder_hid_dim_type not in (None, "text_proj") or not isinstance(
+        config.cross_attention_dim, int
+    ):
+        return None
+    width = config.encoder_hid_dim or config.cross_attention_dim
+    with torch.device("meta"):
+        given: dict[str, Any] = {
+            "encoder_hidden_states": torch.empty((batch, _TEXT_TOKENS, width), dtype=dtype)
+        }
+        if config.addition_embed_type == "text_time":
+            pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            given["added_cond_kwargs"] = {
+                "text_embeds": torch.empty((batch, pooled), dtype=dtype),
+                "time_ids": torch.empty((batch, 6), dtype=dtype),
+            }
+    return given
