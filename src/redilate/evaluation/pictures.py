@@ -51,7 +51,7 @@ class Request:
     def as_json(self) -> dict[str, Any]:
         """The request as JSON types, plan and relay written out."""
         written = {name: one.model_dump(mode="json") for name, one in self.settings.items()}
-        return asdict(self) | dict.fromkeys(_SETTINGS) | written
+        return {**asdict(self), **dict.fromkeys(_SETTINGS), **written}
 
     def differences(self, kept: dict[str, Any]) -> list[str]:
         """The fields in which `kept`, an earlier request as JSON, is not this one."""
@@ -102,6 +102,7 @@ def make(
     pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
 ) -> Picture:
     """Generate the picture and keep it at `path`, where it appears whole or not at all."""
+    settings: dict[str, Any] = dict(request.settings)
     with Meter(unet_of(pipe), pipe._execution_device) as meter:
         result = find_method(request.method)(
             pipe,
@@ -112,7 +113,7 @@ def make(
             steps=request.steps,
             guidance=request.guidance,
             on_step=on_step,
-            **request.settings,
+            **settings,
         )
     image = result.images[0]
     text = PngInfo()
