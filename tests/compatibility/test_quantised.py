@@ -4,7 +4,6 @@ import bitsandbytes
 import pytest
 import torch
 from torch import nn
-from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
 import redilate
 from redilate import RedilateError
@@ -15,6 +14,9 @@ from tests.compatibility.samples import quiet
 from tests.compatibility.uses import draw, row
 from tests.models import tiny_sdxl
 
+# The extra `dev` has it; beside the oldest diffusers it cannot be (`scripts/versions.sh`).
+quantization = pytest.importorskip("torchao.quantization")
+
 
 @pytest.fixture
 def pipe():
@@ -22,15 +24,15 @@ def pipe():
 
 
 def torchao_int8(unet):
-    return _quantise_linear(unet, Int8WeightOnlyConfig())
+    return _quantise_linear(unet, quantization.Int8WeightOnlyConfig())
 
 
 def torchao_float8(unet):
-    return _quantise_linear(unet, Float8WeightOnlyConfig())
+    return _quantise_linear(unet, quantization.Float8WeightOnlyConfig())
 
 
 def _quantise_linear(unet, config):
-    quantize_(unet, config)
+    quantization.quantize_(unet, config)
     return [module for module in unet.modules() if isinstance(module, nn.Linear)]
 
 
@@ -85,11 +87,13 @@ def test_a_network_of_quantised_linear_layers_is_re_dilated(pipe, quantise):
 @pytest.mark.compatibility(
     "refused", "Quantised convolutions", "torchao's and torch's own, by weight type and by module class"
 )
-@pytest.mark.parametrize("config", [Int8WeightOnlyConfig, Float8WeightOnlyConfig])
+@pytest.mark.parametrize("config", ["Int8WeightOnlyConfig", "Float8WeightOnlyConfig"])
 def test_quantised_convolutions_are_refused_before_and_after(pipe, config):
     def quantise():
         spatial = {id(conv) for several in convolutions(pipe.unet).values() for conv in several}
-        quantize_(pipe.unet, config(), filter_fn=lambda module, _: id(module) in spatial)
+        quantization.quantize_(
+            pipe.unet, getattr(quantization, config)(), filter_fn=lambda module, _: id(module) in spatial
+        )
 
     says = r"resnets\.0\.conv1 cannot be re-dilated: its weight is a torchao\.\S+Tensor, a quantised one"
     redilate.apply(pipe, damped_plan(pipe.unet))
