@@ -45,6 +45,33 @@ def slow_redilated(x, weight, bias, stride, padding, dilation, factor):
     return out + bias.view(1, -1, 1, 1)
 
 
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 1), (5, 5), (3, 5)])
+@pytest.mark.parametrize("factor", [(1.5, 1.5), (2.5, 2), (3, 1.5)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_other_kernels_equal_the_slow_sum_too(kernel, factor, stride):
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 12, 11, dtype=torch.float64)
+    weight, bias = torch.randn(2, 2, *kernel, dtype=torch.float64), torch.randn(2, dtype=torch.float64)
+    shape = {"stride": stride, "padding": (kernel[0] // 2, kernel[1] // 2), "dilation": (1, 1)}
+    fast = redilated_conv2d(x, weight, bias, groups=1, factor=factor, **shape)
+    torch.testing.assert_close(fast, slow_redilated(x, weight, bias, factor=factor, **shape))
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
+@pytest.mark.parametrize("factor", [(1.5, 1.5), (2, 2.5)])
+def test_half_way_taps_are_the_mixture_of_whole_spreads(mode, factor):
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 4, 16, 14, dtype=torch.float64), torch.randn(6, 2, 3, 3, dtype=torch.float64)
+
+    def at(height, width):
+        shape = PLAIN | {"groups": 2, "padding_mode": mode}
+        return redilated_conv2d(x, weight, None, factor=(height, width), **shape)
+
+    around = [(math.floor(axis), math.ceil(axis)) for axis in factor]
+    mixture = sum(at(*whole) for whole in itertools.product(*around)) / 4
+    torch.testing.assert_close(at(*factor), mixture)
+
+
 @pytest.mark.parametrize(
     "factor", [(1, 1), (2, 2), (3, 3), (2, 4), (1, 3), (1.5, 1.5), (2.5, 2.5), (1, 1.25), (2, 3.75)]
 )

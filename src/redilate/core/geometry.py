@@ -6,6 +6,8 @@ f(h) = h ⊛ Φ_d(k), ScaleCrafter (arXiv 2310.07702), section 3.2.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
@@ -48,7 +50,7 @@ def redilated_conv2d(
         weight: (C_out, C_in / groups, k_h, k_w).
         stride, padding, dilation, groups, padding_mode: those of the plain convolution.
         factor: how much further apart the taps are, per axis (height, width).
-        fractional: how a factor that is not whole is met, see `_between_taps` and `_as_published`.
+        fractional: how a factor that is not whole is met, see `_between_taps`, `_between_halves` and `_as_published`.
 
     Returns:
         (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
@@ -62,6 +64,13 @@ def redilated_conv2d(
         return convolve(input, (int(spread[0]), int(spread[1])), bias)
     if fractional == "published":
         return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
+    if all(_is_halved(axis, kernel) for axis, kernel in zip(spread, weight.shape[2:], strict=True)):
+        plain = {"stride": stride, "padding": padding, "dilation": dilation}
+        output = [
+            _output_size(input.shape[2 + axis], weight.shape[2 + axis], *sides)
+            for axis, sides in enumerate(zip(stride, padding, dilation, strict=True))
+        ]
+        return _between_halves(input, weight, bias, spread, output, groups, padding_mode, **plain)
     return _between_taps(input, bias, spread, convolve)
 
 
@@ -98,6 +107,113 @@ def _between_taps(input: Tensor, bias: Tensor | None, spread: Dilation, convolve
     return total
 
 
+def _is_halved(spread: float, kernel: int) -> bool:
+    """Whether every tap of an axis is at a whole pixel or half-way between two, around a centre tap."""
+    return kernel % 2 == 1 and 2 * spread % 1 == 0
+
+
+def _between_halves(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    spread: Dilation,
+    output: Sequence[int],
+    groups: int,
+    padding_mode: str,
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> Tensor:
+    """`_between_taps` for spreads of n or n + ½, with no more multiplications than the plain convolution.
+
+    Along an axis of spread n + ½ every other tap is at a whole pixel and reads the input, the rest read the means of
+    neighbours; within both groups taps are 2 n + 1 apart. So each group is a convolution of some taps on one of at
+    most four tensors.
+    """
+    axes = [
+        _tap_groups(
+            weight.shape[2 + axis], output[axis], spread[axis], stride[axis], padding[axis], dilation[axis]
+        )
+        for axis in (0, 1)
+    ]
+    around = [
+        (
+            max(0, -min(one.start for one in axis)),
+            max(0, max(one.end for one in axis) - input.shape[2 + index]),
+        )
+        for index, axis in enumerate(axes)
+    ]
+    mode = "constant" if padding_mode == "zeros" else padding_mode
+    padded = F.pad(input, (*around[1], *around[0]), mode=mode)
+    total: Tensor | None = None
+    for rows in axes[0]:
+        of_rows = rows.read(padded, 2, around[0][0])
+        for columns in axes[1]:
+            taps = weight[:, :, rows.first :: rows.every, columns.first :: columns.every]
+            part = F.conv2d(
+                columns.read(of_rows, 3, around[1][0]),
+                taps,
+                bias if total is None else None,
+                stride,
+                0,
+                (rows.apart, columns.apart),
+                groups,
+            )
+            total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """Some taps of a kernel along one axis, all at whole pixels or all half-way between two.
+
+    Attributes:
+        first, every: which taps of the kernel they are.
+        apart: how many pixels lie from one to the next.
+        start, end: the pixels of the input that they read, from `start` on and before `end`.
+        halfway: whether they read the means of neighbours.
+    """
+
+    first: int
+    every: int
+    apart: int
+    start: int
+    end: int
+    halfway: bool
+
+    def read(self, padded: Tensor, axis: int, before: int) -> Tensor:
+        """What they read of `padded`, which has `before` more pixels before the input's first."""
+        length = self.end - self.start - self.halfway
+        at = padded.narrow(axis, self.start + before, length)
+        return (at + padded.narrow(axis, self.start + before + 1, length)) / 2 if self.halfway else at
+
+
+def _tap_groups(
+    kernel: int, output: int, spread: float, stride: int, padding: int, dilation: int
+) -> list[_Taps]:
+    """All taps of one axis of spread n, as one group, or of spread n + ½, in two."""
+    every = 1 if spread % 1 == 0 else 2
+    apart = int(every * spread)
+    centre = (
+        dilation * (kernel - 1) / 2 - padding
+    )  # of the first output pixel's kernel, in pixels of the input
+    groups = []
+    for first in range(min(every, kernel)):
+        place = centre + spread * (first - (kernel - 1) / 2)
+        start, halfway = math.floor(place), place % 1 != 0
+        count = len(range(first, kernel, every))
+        end = start + (output - 1) * stride + apart * (count - 1) + 1 + halfway
+        groups.append(_Taps(first, every, apart, start, end, halfway))
+    return groups
+
+
+def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many pixels the plain convolution gives along an axis."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
 def _neighbours(spread: float) -> list[tuple[int, float]]:
     """The whole spreads on either side of `spread`, with their shares; one of them if it is whole."""
     below = math.floor(spread)
@@ -111,7 +227,7 @@ def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weig
     whole = (math.ceil(factor[0]), math.ceil(factor[1]))
     enlarged = (round(height * whole[0] / factor[0]), round(width * whole[1] / factor[1]))
     output = [
-        (size + 2 * padding[axis] - dilation[axis] * (weight.shape[2 + axis] - 1) - 1) // stride[axis] + 1
+        _output_size(size, weight.shape[2 + axis], stride[axis], padding[axis], dilation[axis])
         for axis, size in enumerate((height, width))
     ]
     stretched = F.interpolate(input, size=enlarged, mode="bilinear", align_corners=False)
