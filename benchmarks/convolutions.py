@@ -2,6 +2,7 @@
 
     python benchmarks/convolutions.py                       # 2048² latents, a quarter of the side, on a CPU
     python benchmarks/convolutions.py --device cuda --divide 1
+    python benchmarks/convolutions.py --halves              # dilations of n + ½: the taps and the published form
 
 A convolution of dilation d is d² plain ones on the interleaved sub-grids of its input. Times are ratios to the plain
 convolution of the same shape, type and layout; the sub-grids' include both rearrangements.
@@ -17,6 +18,8 @@ import torch
 import typer
 from torch import Tensor
 from torch.nn import functional
+
+from redilate.core.geometry import redilated_conv2d
 
 LEVELS = ((320, 256), (640, 128), (1280, 64))  # channels and side at 2048×2048 pixels
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
@@ -52,8 +55,11 @@ def main(
     divide: Annotated[int, typer.Option(help="Divide the side of the features by this.")] = 4,
     types: Annotated[str, typer.Option(help="Separated by commas.")] = "float32,bfloat16",
     repeats: Annotated[int, typer.Option(help="The best of so many is taken.")] = 3,
+    halves: Annotated[bool, typer.Option("--halves", help="Dilations of 1.5 and 2.5 instead.")] = False,
 ) -> None:
     """Print one line for each shape, type, layout and dilation."""
+    if halves:
+        return between(device, divide, types, repeats)
     print("| channels | side | type | layout | d | plain ms | dilated / plain | sub-grids / plain |")
     print("|--:|--:|---|---|--:|--:|--:|--:|")
     for kind in types.split(","):
@@ -80,6 +86,35 @@ def main(
                         f"{dilated / plain:.2f} | {subgrids / plain:.2f} |",
                         flush=True,
                     )
+
+
+def between(device: str, divide: int, types: str, repeats: int) -> None:
+    """The two forms of a dilation half-way between whole ones."""
+    print("| channels | side | type | d | plain ms | taps / plain | published / plain |")
+    print("|--:|--:|---|--:|--:|--:|--:|")
+    plain_settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    for kind in types.split(","):
+        for channels, whole in LEVELS:
+            side = whole // divide
+            weight = torch.randn(channels, channels, 3, 3, device=device, dtype=getattr(torch, kind))
+            features = torch.randn(1, channels, side, side, device=device, dtype=weight.dtype)
+            plain = seconds(lambda x=features, w=weight: functional.conv2d(x, w, padding=1), device, repeats)
+            for d in (1.5, 2.5):
+                forms = [
+                    seconds(
+                        lambda x=features, w=weight, d=d, form=form: redilated_conv2d(
+                            x, w, None, factor=(d, d), fractional=form, **plain_settings
+                        ),
+                        device,
+                        repeats,
+                    )
+                    for form in ("taps", "published")
+                ]
+                print(
+                    f"| {channels} | {side} | {kind} | {d} | {plain * 1e3:.1f} | "
+                    f"{forms[0] / plain:.2f} | {forms[1] / plain:.2f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
