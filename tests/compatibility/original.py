@@ -24,7 +24,7 @@ Weights = dict[str, Tensor]
 
 reads_single_files = pytest.mark.skipif(
     Version(diffusers.__version__) < Version("0.42"),
-    reason="diffusers 0.36 cannot read single files with the text encoders of transformers 5.6 and later",
+    reason="diffusers below 0.42 cannot read single files with the text encoders of transformers 5.6 and later",
 )
 
 _RESNET = {

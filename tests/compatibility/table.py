@@ -22,9 +22,9 @@ _INTRODUCTION = """# What works
 Each row is a test (`tests/compatibility/`), run on stock diffusers classes of random weights, in which the pipeline's
 own loop runs untouched. `pytest tests/compatibility --write-compatibility` wrote this file from a run that passed.
 
-Supported are diffusers 0.36 to 0.42. `make versions` runs all tests of the project on the lowest and the highest of
-them, each in an environment of its own. Below 0.42 there are no single files, and diffusers 0.36 does not import
-beside today's torchao.
+Supported are diffusers 0.37 to 0.42. `make versions` runs all tests of the project on the lowest and the highest of
+them, each in an environment of its own. Below 0.42 there are no single files. (Image-to-image pipelines of diffusers
+0.36 do not import beside transformers 5, nor anything of it beside today's torchao.)
 
 Last written with {versions}.
 """
