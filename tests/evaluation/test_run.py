@@ -181,7 +181,7 @@ def test_pictures_of_another_study_are_refused_before_any_work(pipe, results, ch
 
 
 def test_relays_of_given_settings_are_methods_too(pipe, results, tmp_path):
-    gentle, strong = (Relay(stages=(Stage(noise=level),)) for level in (0.2, 0.6))
+    gentle, strong = Relay(), Relay(stages=(Stage(noise=0.6),))
     study = Study(
         ["fox"], [(512, 512)], count=1, methods=["relay"], relays={"a": gentle, "b": strong}, steps=2
     )

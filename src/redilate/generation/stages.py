@@ -36,7 +36,7 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    noise: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    noise: Annotated[float, Field(gt=0, lt=1)] = 0.1
     share: Annotated[float, Field(gt=0, le=1)] = 0.17
     guidance: Annotated[float, Field(ge=0)] | None = None
     plan: Literal["default", "none"] | Plan = "default"
