@@ -65,7 +65,9 @@ def test_any_size_and_ratio_comes_out_as_asked_and_nothing_stays_patched(pipe):
 
 
 def test_evaluations_are_as_planned_and_only_the_large_ones_are_dilated(sdxl):
-    relay = Relay(stages=(Stage(noise=0.3, share=0.5), Stage(noise=0.2, share=0.25)), largest_scale=1.4)
+    relay = Relay(
+        stages=(Stage(noise=0.3, share=0.5, guidance=None), Stage(noise=0.2, share=0.25)), largest_scale=1.4
+    )
     with Evaluations(sdxl.unet) as network:
         made = draw(sdxl, 448, 448, relay=relay)
     sizes = [size for size, _ in network.seen]
@@ -95,7 +97,7 @@ def test_at_the_native_area_and_below_it_is_one_stage(pipe):
 
 def test_an_undilated_stage_is_diffusers_own_image_to_image(sdxl):
     """Against a call of the stock pipeline with the enlarged picture itself: only the encoder's sampling is left."""
-    stage = Stage(plan="none", noise=0.5, share=1.0, tie=0.0)
+    stage = Stage(plan="none", noise=0.5, share=1.0, tie=0.0, guidance=None)
     native = sdxl("apple", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
     runner = Runner(sdxl, Relay(stages=(stage,)), (256, 256), (384, 384), steps=2, guidance=5.0)
     ours = runner.run(native, prompt="apple", negative="pear", seed=0)

@@ -16,7 +16,10 @@ from .generate import Generation, OnStep, settings_of
 from .patched import Method
 from .photos import check_pixels, padded, read_photo
 from .relay import Runner
-from .stages import Relay
+from .stages import Relay, Stage
+
+# The prompt's say is the caller's to weigh: here no earlier stage has followed it.
+_GUIDED = Relay(stages=(Stage(guidance=None),))
 
 
 def enlarge(
@@ -50,7 +53,8 @@ def enlarge(
         scale: how many times its sides, above 1; or
         width, height: in pixels, one or both; the other follows from the picture's ratio, which is kept.
         prompt: what the picture shows; None: the network goes by the picture alone, without guidance.
-        negative, seed, steps, guidance, method, plan, relay, native_size, extra: as for `generate`.
+        negative, seed, steps, guidance, method, plan, relay, native_size, extra: as for `generate`; a relay of your own
+            must leave `guidance` to None for the `guidance` given here to count.
         on_step: called after each denoising step with (steps done, steps in all).
 
     Raises:
@@ -69,7 +73,7 @@ def enlarge(
     guided = prompt is not None or negative is not None
     runner = Runner(
         pipe,
-        relay or Relay(),
+        relay or _GUIDED,
         (start.height, start.width),
         (work[1], work[0]),
         steps=steps,

@@ -22,7 +22,7 @@ class Stage(BaseModel):
             enlargement. At k times the side the same picture shows through more noise, so the stage starts where σ is
             k times as large (`pipelines.starts.level_at_size`).
         share: of the steps asked for, in (0, 1], how many the stage takes; at least one.
-        guidance: classifier-free guidance weight; None: as asked for. 1 or less: none, at half the time.
+        guidance: classifier-free guidance weight; 1 or less: none, at half the time. None: as asked for.
         plan: "default" for what `plan_for` says at the stage's size, "none" for the network as trained, or a plan.
         until: the noise level τ down to which that plan dilates; None: as the plan says.
         enlarge: "lanczos" and "bicubic" enlarge the picture and encode it; "latent-bicubic" and "latent-bilinear"
@@ -38,7 +38,7 @@ class Stage(BaseModel):
 
     noise: Annotated[float, Field(gt=0, lt=1)] = 0.1
     share: Annotated[float, Field(gt=0, le=1)] = 0.17
-    guidance: Annotated[float, Field(ge=0)] | None = None
+    guidance: Annotated[float, Field(ge=0)] | None = 1.0
     plan: Literal["default", "none"] | Plan = "default"
     until: Weight | None = None
     enlarge: Enlarging = "lanczos"
