@@ -90,7 +90,7 @@ def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_aga
         page.locator("#upload input[type=file]").set_input_files(tmp_path / "green.webp")
         expect(page.locator("#upload img").first).to_be_visible(timeout=PATIENCE)
         visitor.fill("#strength", 0.2)
-        page.wait_for_timeout(300)
+        visitor.settle()
         visitor.draw()
         visitor.see("#details", "strength 0.2")
         with page.expect_download() as download:
@@ -109,7 +109,7 @@ def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_aga
         expect(page.locator("label:has-text('Prompt') textarea")).to_have_value("a cactus", timeout=PATIENCE)
 
         page.locator(".rd-choice label", has_text="Relay").click()
-        page.wait_for_timeout(300)
+        visitor.settle()
         visitor.draw()
         visitor.see("#status [role=alert]", "drawn in a single stage; choose that mode")
 

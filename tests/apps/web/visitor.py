@@ -35,8 +35,16 @@ class Visitor:
         more = self.page.get_by_role("button", name="More settings")
         more.click()
         self.fill("#steps", steps)
-        self.page.wait_for_timeout(300)  # the page hands a field's value on a moment after it is left
+        expect(self.page.locator("#steps input[type=range]")).to_have_value(str(steps), timeout=PATIENCE)
+        self.settle()
         more.click()
+
+    def settle(self) -> None:
+        """Wait until the page has handed a field's value on, which it does a moment after the field is left.
+
+        By the page's own clock: on a busy machine its timers are as late as what they wait for.
+        """
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
 
     def draw(self) -> None:
         """Press the button."""
