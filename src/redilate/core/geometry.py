@@ -6,7 +6,6 @@ f(h) = h ⊛ Φ_d(k), ScaleCrafter (arXiv 2310.07702), section 3.2.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -65,12 +64,7 @@ def redilated_conv2d(
     if fractional == "published":
         return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
     if all(_is_halved(axis, kernel) for axis, kernel in zip(spread, weight.shape[2:], strict=True)):
-        plain = {"stride": stride, "padding": padding, "dilation": dilation}
-        output = [
-            _output_size(input.shape[2 + axis], weight.shape[2 + axis], *sides)
-            for axis, sides in enumerate(zip(stride, padding, dilation, strict=True))
-        ]
-        return _between_halves(input, weight, bias, spread, output, groups, padding_mode, **plain)
+        return _between_halves(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
     return _between_taps(input, bias, spread, convolve)
 
 
@@ -84,10 +78,13 @@ def _spread_conv2d(
     )
     if padding_mode == "zeros" and top == bottom and left == right:
         return F.conv2d(input, weight, bias, stride, (top, left), spread, groups)
-    mode = "constant" if padding_mode == "zeros" else padding_mode
-    return F.conv2d(
-        F.pad(input, (left, right, top, bottom), mode=mode), weight, bias, stride, 0, spread, groups
-    )
+    padded = _padded(input, (left, right, top, bottom), padding_mode)
+    return F.conv2d(padded, weight, bias, stride, 0, spread, groups)
+
+
+def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str) -> Tensor:
+    """`input` with (left, right, top, bottom) more pixels, as a convolution of that `padding_mode` has them."""
+    return F.pad(input, around, mode="constant" if padding_mode == "zeros" else padding_mode)
 
 
 def _between_taps(input: Tensor, bias: Tensor | None, spread: Dilation, convolve) -> Tensor:
@@ -113,17 +110,7 @@ def _is_halved(spread: float, kernel: int) -> bool:
 
 
 def _between_halves(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    spread: Dilation,
-    output: Sequence[int],
-    groups: int,
-    padding_mode: str,
-    *,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    input, weight, bias, stride, padding, dilation, groups, spread: Dilation, padding_mode
 ) -> Tensor:
     """`_between_taps` for spreads of n or n + ½, with no more multiplications than the plain convolution.
 
@@ -132,27 +119,21 @@ def _between_halves(
     most four tensors.
     """
     axes = [
-        _tap_groups(
-            weight.shape[2 + axis], output[axis], spread[axis], stride[axis], padding[axis], dilation[axis]
-        )
-        for axis in (0, 1)
+        _tap_groups(*sides)
+        for sides in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, spread, strict=True)
     ]
-    around = [
-        (
-            max(0, -min(one.start for one in axis)),
-            max(0, max(one.end for one in axis) - input.shape[2 + index]),
-        )
-        for index, axis in enumerate(axes)
-    ]
-    mode = "constant" if padding_mode == "zeros" else padding_mode
-    padded = F.pad(input, (*around[1], *around[0]), mode=mode)
+    (top, bottom), (left, right) = (
+        (max(0, -min(one.start for one in parts)), max(0, max(one.end for one in parts) - size))
+        for parts, size in zip(axes, input.shape[2:], strict=True)
+    )
+    padded = _padded(input, (left, right, top, bottom), padding_mode)
     total: Tensor | None = None
     for rows in axes[0]:
-        of_rows = rows.read(padded, 2, around[0][0])
+        of_rows = rows.read(padded, 2, top)
         for columns in axes[1]:
             taps = weight[:, :, rows.first :: rows.every, columns.first :: columns.every]
             part = F.conv2d(
-                columns.read(of_rows, 3, around[1][0]),
+                columns.read(of_rows, 3, left),
                 taps,
                 bias if total is None else None,
                 stride,
@@ -191,14 +172,14 @@ class _Taps:
 
 
 def _tap_groups(
-    kernel: int, output: int, spread: float, stride: int, padding: int, dilation: int
+    size: int, kernel: int, stride: int, padding: int, dilation: int, spread: float
 ) -> list[_Taps]:
     """All taps of one axis of spread n, as one group, or of spread n + ½, in two."""
     every = 1 if spread % 1 == 0 else 2
     apart = int(every * spread)
-    centre = (
-        dilation * (kernel - 1) / 2 - padding
-    )  # of the first output pixel's kernel, in pixels of the input
+    output = _output_size(size, kernel, stride, padding, dilation)
+    # Of the first output pixel's kernel, in pixels of the input.
+    centre = dilation * (kernel - 1) / 2 - padding
     groups = []
     for first in range(min(every, kernel)):
         place = centre + spread * (first - (kernel - 1) / 2)

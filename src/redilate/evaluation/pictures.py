@@ -44,7 +44,7 @@ class Request:
     relay: Relay | None = None  # for "relay" only; None: the default
 
     @property
-    def settings(self) -> dict[str, Plan | Relay]:
+    def settings(self) -> dict[str, Any]:
         """The plan or the relay, by the name of the method's argument."""
         return {name: found for name in _SETTINGS if (found := getattr(self, name)) is not None}
 
@@ -102,7 +102,6 @@ def make(
     pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
 ) -> Picture:
     """Generate the picture and keep it at `path`, where it appears whole or not at all."""
-    settings: dict[str, Any] = dict(request.settings)
     with Meter(unet_of(pipe), pipe._execution_device) as meter:
         result = find_method(request.method)(
             pipe,
@@ -113,7 +112,7 @@ def make(
             steps=request.steps,
             guidance=request.guidance,
             on_step=on_step,
-            **settings,
+            **request.settings,
         )
     image = result.images[0]
     text = PngInfo()
