@@ -122,7 +122,14 @@ class Bench:
 
     def _generate(self, seed: int, width: int | None, height: int | None, method: Any) -> Image.Image:
         made = redilate.generate(
-            self.pipe, self.prompts[seed], width=width, height=height, seed=seed, method=method, **self.asked
+            self.pipe,
+            self.prompts[seed],
+            width=width,
+            height=height,
+            seed=seed,
+            method=method,
+            mode="single",
+            **self.asked,
         )
         return made.images[0]
 

@@ -1,6 +1,6 @@
 """What a convolution's kernel takes inside itself on a CPU, against `core.workspace`.
 
-    python benchmarks/workspace.py
+    python -m benchmarks.workspace
 
 One line for each shape: the growth of the process's peak resident memory during the convolution, and the figure that
 the estimate of memory uses. Linux only: it sets the process's peak back through /proc before each.
@@ -8,12 +8,12 @@ the estimate of memory uses. Linux only: it sets the process's peak back through
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.evaluation import resident
 from redilate.core.workspace import convolution_copies
 
 # (channels in, out, kernel, stride, dilation, side), at which every tensor is so large that it is mapped by itself.
@@ -28,13 +28,6 @@ SHAPES = (
     (128, 128, 3, 1, 1, 1024),
     (128, 3, 3, 1, 1, 1024),
 )
-STATUS = Path("/proc/self/status")
-
-
-def _status(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 @torch.inference_mode()
@@ -42,9 +35,9 @@ def grown(conv: torch.nn.Conv2d, features: torch.Tensor) -> tuple[int, torch.Ten
     """(bytes by which the process grew at its peak, the output)."""
     conv(features[..., :16, :16])  # what is set up once
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
+    before = resident("VmRSS")
     out = conv(features)
-    return _status("VmHWM") - before, out
+    return resident("VmHWM") - before, out
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ def test_other_versions_weights_and_devices_are_told_before_drawing(run: Run):
 
 
 def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
-    run("x", *FEW, "-o", "apple.png")
+    run("x", *FEW, "--mode", "single", "-o", "apple.png")
     settings_changed("apple.png", "odd.png", plan={"dilation": {"no.such.conv": [2, 2]}})
     code, err = run("--from", "odd.png", "-o", "again.png")
     assert (code, err.count("\n"), "no.such.conv" in err) == (2, 1, True)

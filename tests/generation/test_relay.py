@@ -261,7 +261,7 @@ def test_the_callers_scheduler_is_left_alone(sdxl):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"mode": "cascade"}, "unknown mode 'cascade'; known: single, relay"),
+        ({"mode": "cascade"}, "unknown mode 'cascade'; known: auto, single, relay"),
         ({"mode": "single", "relay": Relay()}, 'mode="relay" uses them'),
         ({"plan": Plan(dilation={"no.such": (2, 2)})}, "no.such"),
         ({"relay": Relay(stages=(Stage(plan=Plan(dilation={"no.such": (2, 2)})),))}, "no.such"),

@@ -8,7 +8,7 @@ import torch
 import redilate
 from redilate import RedilateError
 from redilate.pipelines import counting, memory
-from redilate.pipelines.decoder import decoding_in_strips
+from redilate.pipelines.decoder import autoencoding_in_strips
 from redilate.pipelines.memory import check_memory, decodes_in_strips, device_bytes, memory_for
 from redilate.pipelines.sparing import sparing
 from tests.full_size import full_size_unet
@@ -115,15 +115,27 @@ def test_strips_are_chosen_for_pictures_that_are_large_for_the_device(pipe, monk
     pipe.vae.disable_tiling()
 
 
-def test_a_pipeline_decoding_in_strips_gives_the_same_picture_and_is_left_as_it_was(pipe):
+def test_a_pipeline_autoencoding_in_strips_gives_the_same_picture_and_is_left_as_it_was(pipe):
     plain, decode = draw(pipe), pipe.vae.decode
-    with decoding_in_strips(pipe):
+    with autoencoding_in_strips(pipe):
         assert pipe.vae.decode != decode
         torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
     assert pipe.vae.decode == decode and "decode" not in pipe.vae.__dict__
-    with pytest.raises(KeyboardInterrupt), decoding_in_strips(pipe):
+    with pytest.raises(KeyboardInterrupt), autoencoding_in_strips(pipe):
         raise KeyboardInterrupt
     assert "decode" not in pipe.vae.__dict__ and torch.equal(draw(pipe), plain)
+
+
+def test_a_pipeline_encodes_in_strips_too_as_image_to_image_asks_for_it(pipe):
+    image = torch.rand(2, 3, 264, 248) * 2 - 1
+    with torch.no_grad():
+        whole = pipe.vae.encode(image).latent_dist
+        with autoencoding_in_strips(pipe):
+            strips = pipe.vae.encode(image).latent_dist
+            (as_tuple,) = pipe.vae.encode(image, return_dict=False)
+    torch.testing.assert_close(strips.parameters, whole.parameters, rtol=0, atol=1e-5)
+    assert torch.equal(as_tuple.parameters, strips.parameters)
+    assert "encode" not in pipe.vae.__dict__
 
 
 def test_sequential_guidance_is_refused_where_the_network_needs_its_batch_whole(pipe):

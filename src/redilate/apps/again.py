@@ -54,7 +54,7 @@ class Asked:
     model: str | None
     device: str | None
     dtype: str | None
-    mode: Literal["single", "relay"] = "single"
+    mode: Literal["auto", "single", "relay"] = "auto"
     sequential: bool = False
     relay: Relay | None = None
 
@@ -84,6 +84,8 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         model = asked.model
     else:
         model = asked.model if "model" in given else _model(path, recorded.model)
+    # Modes are for our own methods; none but they record one.
+    rival = "method" in given and asked.method not in ("redilate", "direct")
     merged = replace(
         asked,
         prompt=asked.prompt if "prompt" in given else recorded.prompt,
@@ -98,7 +100,7 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         scheduler=asked.scheduler if {"scheduler", "model"} & given else recorded.scheduler,
         model=model,
         device=asked.device if "device" in given else _device(recorded.device),
-        mode=asked.mode if "mode" in given else recorded.mode,
+        mode=asked.mode if "mode" in given or rival else recorded.mode,
         sequential=asked.sequential if "sequential" in given else recorded.sequential,
         relay=None if "mode" in given else _relay(recorded, given),
     )

@@ -11,6 +11,8 @@ from PIL import Image
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
+from ..pipelines.memory import check_memory
+from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
 from .generate import Generation, OnLatents, OnStep, settings_of, step_callback
 from .patched import Method, patched
@@ -65,10 +67,11 @@ def edit(
     except ValueError as error:
         raise RedilateError(f"diffusers has no image-to-image pipeline for {type(pipe).__name__}") from error
     other.set_progress_bar_config(disable=True)
+    check_memory(other, width, height, guided=guidance > 1, sequential=False)
 
     report = None if on_step is None else lambda done: on_step(done, taken)
     started = time.monotonic()
-    with patched(other, method, plan, width, height, native_size) as used:
+    with patched(other, method, plan, width, height, native_size) as used, sparing(other, width, height):
         result = other(
             prompt=prompt,
             negative_prompt=negative,

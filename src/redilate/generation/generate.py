@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -18,12 +18,10 @@ from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
+from .modes import Mode, find_runner
 from .patched import Method, patched
-from .relay import Runner, unit_of
-from .sizes import native_shape
 from .stages import Relay
 
-Mode = Literal["single", "relay"]
 OnStep = Callable[[int, int], None]
 OnLatents = Callable[[torch.Tensor], None]
 OnPreview = Callable[[Image.Image], None]
@@ -60,7 +58,7 @@ def generate(
     negative: str | None = None,
     count: int = 1,
     method: Method = "redilate",
-    mode: Mode = "single",
+    mode: Mode = "auto",
     plan: Plan | None = None,
     relay: Relay | None = None,
     native_size: int | Size | None = None,
@@ -84,7 +82,8 @@ def generate(
         negative: what the picture should not show.
         method: "redilate", or "direct" for the network as trained at every size.
         mode: "single" draws at full size from the first step; "relay" draws at native size, and enlarges the picture
-            in stages that denoise on. At the native area and below they are the same.
+            in stages that denoise on. At the native area and below they are the same. "auto" is a relay where that
+            is ahead (`find_runner`), and a single stage where a plan is given or a relay cannot be done.
         plan: for "redilate"; None: what `plan_for` says. In a relay, for every large stage.
         relay: the settings of a relay; None: the defaults.
         native_size: as for `apply`.
@@ -104,23 +103,23 @@ def generate(
     height = native[0] if height is None else height
     check_size(width, height, scale)
     _check(prompt, steps, count, method, mode, plan, relay)
-    check_memory(pipe, width, height, guided=guidance > 1, sequential=sequential)
     seeds = [seed + index for index in range(count)]
-    first, runner = (height, width), None
-    if mode == "relay" and (shape := _relay_start(pipe, (height, width), native)):
-        first = shape
-        runner = Runner(
-            pipe,
-            relay or Relay(),
-            first,
-            (height, width),
-            steps=steps,
-            guidance=guidance,
-            method=method,
-            plan=plan,
-            native_size=native_size,
-            extra=extra,
-        )
+    runner = find_runner(
+        pipe,
+        mode,
+        (height, width),
+        steps=steps,
+        guidance=guidance,
+        method=method,
+        plan=plan,
+        relay=relay,
+        native_size=native_size,
+        extra=extra,
+        sequential=sequential,
+    )
+    first = runner.start if runner else (height, width)
+    check_memory(pipe, first[1], first[0], guided=guidance > 1, sequential=sequential)
+    as_relay = runner is not None or mode == "relay"
     total = steps + (runner.steps if runner else 0)
     started = time.monotonic()
     images = []
@@ -143,12 +142,11 @@ def generate(
                 **(extra or {}),
             )
         image = result.images[0]
-        if mode == "relay" and on_preview is not None:
+        if as_relay and on_preview is not None:
             on_preview(image)
         if runner:
             further = _reporter(on_step, index * total + steps, count * total)
-            with sparing(pipe, width, height, sequential=sequential):
-                image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
+            image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
         used = runner.plan if runner else first_plan
         images.append(image)
     settings = settings_of(
@@ -163,7 +161,7 @@ def generate(
         steps=steps,
         guidance=guidance,
         method=method,
-        mode=mode,
+        mode="relay" if as_relay else "single",
         **({"relay": runner.as_json()} if runner else {}),
         **({"sequential": True} if sequential else {}),
     )
@@ -197,15 +195,6 @@ def versions() -> dict[str, str]:
     return {"redilate": __version__, "diffusers": diffusers.__version__, "torch": torch.__version__}
 
 
-def _relay_start(pipe: Any, target: Size, native: Size) -> Size | None:
-    """The size of a relay's native picture, (height, width); None where there is nothing to enlarge."""
-    if target[0] * target[1] <= native[0] * native[1]:
-        return None
-    shape = native_shape(target, native, unit_of(pipe))
-    # A long picture little above the native area may be no longer than its native shape.
-    return shape if target[0] > shape[0] or target[1] > shape[1] else None
-
-
 def _check(
     prompt: str, steps: int, count: int, method: str, mode: str, plan: Plan | None, relay: Relay | None
 ) -> None:
@@ -219,8 +208,8 @@ def _check(
         raise RedilateError(f"count is {count}; at least 1 is needed")
     if method not in ("redilate", "direct"):
         raise RedilateError(f"unknown method {method!r}; known: redilate, direct")
-    if mode not in ("single", "relay"):
-        raise RedilateError(f"unknown mode {mode!r}; known: single, relay")
+    if mode not in get_args(Mode):
+        raise RedilateError(f"unknown mode {mode!r}; known: {', '.join(get_args(Mode))}")
     if method == "direct" and plan is not None:
         raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
     if mode == "single" and relay is not None:

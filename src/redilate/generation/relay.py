@@ -21,8 +21,10 @@ from ..errors import RedilateError
 from ..pipelines.apply import plan_for
 from ..pipelines.families import Size, latent_scale, unet_of
 from ..pipelines.image_to_image import image_to_image
+from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
+from ..pipelines.sparing import sparing
 from ..pipelines.starts import Start, find_start, level_at_size
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
@@ -77,9 +79,10 @@ class Runner:
         start, target: (height, width) in pixels of the picture that there is and of the one asked for.
         steps, guidance, method, plan, native_size: as for `generate`; a `plan` goes before the stages' own.
         extra: further arguments of the pipeline's own call.
+        sequential: evaluate guidance one sample at a time.
 
     Raises:
-        RedilateError: for what cannot be done.
+        RedilateError: for what cannot be done, or is too large for the device.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Runner:
         plan: Plan | None = None,
         native_size: int | Size | None = None,
         extra: Mapping[str, Any] | None = None,
+        sequential: bool = False,
     ):
         self._pipe = image_to_image(pipe)
         # As its stages' own, so that what is recorded of the relay has it.
@@ -102,6 +106,7 @@ class Runner:
         self._method: Method = method
         self._native_size = native_size
         self._extra = _for_image_to_image(self._pipe, extra or {})
+        self.start = start
         self.legs: list[Leg] = []
         before = start
         native = native_size_of(pipe, native_size)
@@ -111,6 +116,9 @@ class Runner:
             self.legs.append(self._leg(relay.stage(index), before, size, steps, guidance))
             before = size
         self.plan: Plan | None = plan
+        self._sequential = sequential
+        guided = any(leg.guidance > 1 for leg in self.legs)
+        check_memory(self._pipe, target[1], target[0], guided=guided, sequential=sequential)
 
     def _leg(self, stage: Stage, before: Size, size: Size, steps: int, guidance: float) -> Leg:
         scheduler = self._pipe.scheduler
@@ -150,11 +158,12 @@ class Runner:
                 leg.stage, self.legs[index + 1].stage
             )
             progress = None if on_step is None else _after(done, on_step)
-            latents = enlarged_latents(self._pipe, picture, leg.size, leg.stage.enlarge)
             before = picture
-            picture = self._step(
-                latents, leg, prompt, negative, _stage_seed(seed, index), as_latents, progress
-            )
+            with sparing(self._pipe, leg.size[1], leg.size[0], sequential=self._sequential):
+                latents = enlarged_latents(self._pipe, picture, leg.size, leg.stage.enlarge)
+                picture = self._step(
+                    latents, leg, prompt, negative, _stage_seed(seed, index), as_latents, progress
+                )
             if isinstance(picture, Image.Image) and isinstance(before, Image.Image):
                 picture = keep_colour(picture, before, leg.stage.colour)
             done += len(leg.start.timesteps)

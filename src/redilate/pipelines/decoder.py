@@ -1,7 +1,7 @@
-"""A pipeline's decode in strips: the autoencoder's `decode` exchanged for the time of a `with`.
+"""A pipeline's autoencoder in strips: its `decode` and `encode` exchanged for the time of a `with`.
 
-The pipeline goes on doing all else itself, unscaling, upcasting and turning the result into pictures, so that
-whatever it does to latents is done here too.
+The pipeline goes on doing all else itself, scaling, upcasting and turning the result into pictures, so that whatever
+it does to latents is done here too.
 """
 
 from __future__ import annotations
@@ -10,44 +10,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..decoding.decode import OnProgress, bytes_needed, decode
-from ..decoding.steps import decoder_steps
+from ..decoding.decode import OnProgress, bytes_needed, decode, moments
+from ..decoding.steps import decoder_steps, encoder_steps
+from .families import latent_scale
 from .memory import device_bytes
 
 
 @contextmanager
-def decoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> Iterator[None]:
-    """For the time of the `with`, `pipe.vae.decode` is `redilate.decode`.
+def autoencoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> Iterator[None]:
+    """For the time of the `with`, `pipe.vae.decode` and `pipe.vae.encode` are `redilate`'s, exact and in strips.
 
     Args:
         pipe: a pipeline with an AutoencoderKL. On a GPU that cannot hold what the passes keep, that waits in the
             host's memory.
-        on_progress: as for `redilate.decode`.
+        on_progress: as for `redilate.decode`, of each decode.
 
     Raises:
         RedilateError: for an autoencoder that cannot be run in strips.
     """
-    from diffusers.models.autoencoders.vae import DecoderOutput
+    from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+    from diffusers.models.modeling_outputs import AutoencoderKLOutput
 
     vae = pipe.vae
     decoder_steps(vae)
+    encoder_steps(vae)
 
-    def in_strips(z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
-        sample = decode(vae, z, dtype=z.dtype, storage=_storage(vae, z), on_progress=on_progress)
+    def decode_in_strips(z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
+        storage = _storage(vae, z.shape[2], z.shape[3], z.device)
+        sample = decode(vae, z, dtype=z.dtype, storage=storage, on_progress=on_progress)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
-    vae.__dict__["decode"] = in_strips
+    def encode_in_strips(x: Tensor, return_dict: bool = True) -> Any:
+        scale = latent_scale(pipe)
+        storage = _storage(vae, x.shape[2] // scale, x.shape[3] // scale, x.device)
+        found = DiagonalGaussianDistribution(moments(vae, x, dtype=x.dtype, storage=storage))
+        return AutoencoderKLOutput(latent_dist=found) if return_dict else (found,)
+
+    vae.__dict__.update(decode=decode_in_strips, encode=encode_in_strips)
     try:
         yield
     finally:
-        del vae.__dict__["decode"]
+        del vae.__dict__["decode"], vae.__dict__["encode"]
 
 
-def _storage(vae: Any, latents: Tensor) -> str | None:
-    """ "cpu" where the device cannot hold what the passes keep."""
-    if latents.device.type != "cuda":
+def _storage(vae: Any, rows: int, columns: int, device: torch.device) -> str | None:
+    """ "cpu" where the device cannot hold what the passes keep for latents of that size, in either direction."""
+    if device.type != "cuda":
         return None
-    needed = bytes_needed(vae, latents.shape[2], latents.shape[3], latents.device)
-    return "cpu" if needed > device_bytes(latents.device)[0] else None
+    return "cpu" if bytes_needed(vae, rows, columns, device) > device_bytes(device)[0] else None

@@ -1,4 +1,4 @@
-"""What spares memory while a pipeline runs: the decode in strips where it is large, guidance one sample at a time."""
+"""What spares memory while a pipeline runs: a large picture's autoencoder in strips, guidance one sample at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.sequential import Sequential
 from ..errors import RedilateError
-from .decoder import decoding_in_strips
+from .decoder import autoencoding_in_strips
 from .families import unet_of
 from .memory import decodes_in_strips
 
@@ -27,7 +27,7 @@ def sparing(pipe: Any, width: int, height: int, *, sequential: bool = False) -> 
     """
     with ExitStack() as stack:
         if decodes_in_strips(pipe, width, height):
-            stack.enter_context(decoding_in_strips(pipe))
+            stack.enter_context(autoencoding_in_strips(pipe))
         if sequential:
             if getattr(pipe, "pag_applied_layers", None) is not None:
                 raise RedilateError(

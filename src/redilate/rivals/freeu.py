@@ -70,6 +70,6 @@ def draw(
     """One picture with FreeU on top of `method`; the other arguments are `generation.generate`'s."""
     values = published(pipe) | (factors or {})
     with freeu(pipe, **values):
-        made = generate(pipe, prompt, method=method, **arguments)
+        made = generate(pipe, prompt, method=method, mode="single", **arguments)
     name = NAME if method == "direct" else f"{method}_{NAME}"
     return replace(made, settings=made.settings | {"method": name, "parameters": values})

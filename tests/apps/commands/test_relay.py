@@ -31,7 +31,7 @@ def photo(tmp_path):
 def test_a_relay_writes_its_preview_and_its_settings(run, tiny_pipeline_folder, tmp_path):
     output, preview = tmp_path / "apple.png", tmp_path / "small.webp"
     usual = ["--size", "320x320", "--steps", 2, "--model", tiny_pipeline_folder, "-o", output]
-    code, out, _ = run("generate", "an apple", *usual, "--mode", "relay", "--preview", preview)
+    code, out, _ = run("generate", "an apple", *usual, "--preview", preview)
     assert (code, out) == (0, f"{output}\n")
     with Image.open(preview) as small, Image.open(output) as large:
         assert (small.size, large.size) == ((256, 256), (320, 320))
@@ -65,7 +65,7 @@ def test_enlarge_in_json_takes_a_prompt_and_a_width(run, tiny_pipeline_folder, p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["generate", "x", "-o", "a.png", "--preview", "p.png"], "--mode relay"),
+        (["generate", "x", "-o", "a.png", "--mode", "single", "--preview", "p.png"], "--mode relay"),
         (["generate", "x", "-o", "a.png", "--mode", "relay", "--preview", "p.xyz"], "'.xyz'"),
         (["generate", "x", "-o", "a.png", "--mode", "cascade"], "cascade"),
         (["enlarge", "photo.jpg"], "--scale"),

@@ -121,7 +121,7 @@ def test_a_stream_brings_early_looks_and_then_the_same_picture_as_without(served
 def test_a_relay_is_the_one_that_python_draws_and_its_native_picture_comes_early(
     served: Served, bundled: Any, tmp_path: Any
 ):
-    asked = {"steps": 4, "seed": 3, "mode": "relay"}
+    asked = {"steps": 4, "seed": 3}
     events = list(
         served.openai.images.generate(
             prompt="a red apple", size="384x384", stream=True, partial_images=1, extra_body=asked

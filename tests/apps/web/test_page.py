@@ -21,6 +21,7 @@ def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
     with visiting(browser, address) as visitor:
         page = visitor.page
         visitor.ask("a red apple")
+        page.locator(".rd-choice label", has_text="Single").click()
         visitor.draw()
         assert visitor.picture().evaluate("image => [image.naturalWidth, image.naturalHeight]") == [320, 320]
         visitor.see("#details", "320 × 320 · re-dilated · seed 0 · 2 steps · guidance 3")
@@ -52,7 +53,6 @@ def test_a_relay_shows_its_native_picture_before_the_large_one(
     with visiting(browser, address) as visitor:
         page = visitor.page
         visitor.ask("a red apple", side=384, steps=4)
-        page.locator(".rd-choice label", has_text="Relay").click()
         visitor.draw()
         early = visitor.picture()
         assert early.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
@@ -111,14 +111,14 @@ def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_aga
         page.locator(".rd-choice label", has_text="Relay").click()
         visitor.settle()
         visitor.draw()
-        visitor.see("#status [role=alert]", "drawn in a single stage; choose that mode")
+        visitor.see("#status [role=alert]", "drawn in a single stage; choose auto or single")
 
 
 def test_stop_ends_a_picture_at_its_next_step_and_the_next_one_is_drawn(browser: Browser, address: str):
     with visiting(browser, address) as visitor:
         visitor.ask("a cactus", steps=200)
         visitor.draw()
-        visitor.see("#status", "of 200")
+        visitor.see("#status", "Step")
         visitor.page.locator("#stop").click()
         visitor.see("#status", "Stopped")
         expect(visitor.page.locator("#picture img")).to_have_count(0)

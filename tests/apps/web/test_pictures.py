@@ -20,8 +20,8 @@ ASK = Ask("a red apple", 640, 320, 7, 2, 3.0)
 
 def test_a_kept_picture_carries_its_settings_and_has_a_small_copy(tmp_path: Path):
     image = Image.effect_noise((640, 320), 60).convert("RGB")
-    kept = pictures.keep(tmp_path, ASK, Drawn(image, 1.5, SETTINGS), "bundled")
-    assert read_settings(kept.path) == SETTINGS | {"model": "bundled"}
+    kept = pictures.keep(tmp_path, ASK, Drawn(image, 1.5, SETTINGS))
+    assert read_settings(kept.path) == SETTINGS
     with Image.open(kept.path) as stored, Image.open(kept.small) as small:
         assert np.array_equal(stored, image)
         assert small.size == (320, 160)

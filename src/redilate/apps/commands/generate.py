@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -60,9 +61,12 @@ def generate(
         str, typer.Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
     ] = "redilate",
     mode: Annotated[
-        Literal["single", "relay"],
-        typer.Option(help="At full size from the first step, or at native size first and then enlarged."),
-    ] = "single",
+        Literal["auto", "single", "relay"],
+        typer.Option(
+            help="single: at full size from the first step; relay: at native size first, then enlarged; "
+            "auto: whichever measures best."
+        ),
+    ] = "auto",
     preview: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
@@ -109,6 +113,8 @@ def generate(
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
+            if preview is not None and asked.mode == "auto":
+                asked = replace(asked, mode="relay")
             _check_method(asked, preview)
             check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
@@ -174,10 +180,15 @@ def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
 
 def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
     """What only our own methods take."""
-    own: dict[str, Any] = {} if asked.plan is None else {"plan": asked.plan}
-    if asked.mode == "relay":
-        own |= {"mode": asked.mode, "relay": asked.relay, "on_preview": on_preview}
-    return own | ({"sequential": True} if asked.sequential else {})
+    if asked.method not in ("redilate", "direct"):
+        return {}
+    return {
+        "mode": asked.mode,
+        "plan": asked.plan,
+        "relay": asked.relay,
+        "sequential": asked.sequential,
+        "on_preview": on_preview,
+    }
 
 
 def _given(context: typer.Context) -> set[str]:

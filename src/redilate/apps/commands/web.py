@@ -12,12 +12,11 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..arguments import model_name
+from ..arguments import model_name, usual_guidance
 from ..console import one_line_endings
 from ..options import Device, Dtype, Model, Scheduler, load_pipeline
 
-# What the bundled model draws best, and how.
-_BUNDLED_GUIDANCE, _GUIDANCE = 3.0, 5.0
+# What the bundled model draws best.
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")
 
 
@@ -40,14 +39,13 @@ def web(
                 raise
             raise RedilateError("the page needs Gradio; pip install 'redilate[web]' brings it") from error
         pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler)
-        bundled = model is None
         with serving(
             pipe,
             model_name(model),
             host=host,
             port=port,
-            guidance=_BUNDLED_GUIDANCE if bundled else _GUIDANCE,
-            examples=_BUNDLED_PROMPTS if bundled else (),
+            guidance=usual_guidance(model),
+            examples=_BUNDLED_PROMPTS if model is None else (),
         ) as address:
             # A service manager's way to end it is to leave nothing behind either; and a shell starts what is in its
             # background with SIGINT ignored.

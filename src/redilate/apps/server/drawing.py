@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from redilate.generation.modes import Mode
+
 MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -32,7 +34,7 @@ class Drawing:
     steps: int
     guidance: float
     method: Literal["redilate", "direct"]
-    mode: Literal["single", "relay"] = "single"
+    mode: Mode = "auto"
     image: Image | None = None
     strength: float = 1.0
     partials: int = 0

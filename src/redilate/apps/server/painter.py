@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -13,18 +14,17 @@ from torch import Tensor
 from redilate.errors import RedilateError
 from redilate.generation.edit import edit
 from redilate.generation.generate import Generation, generate
+from redilate.generation.modes import mode_for
 from redilate.pipelines.apply import check_size
 from redilate.pipelines.families import latent_scale
 from redilate.pipelines.native import native_size
 from redilate.pipelines.preview import preview
 
+from ..arguments import usual_guidance
 from ..metadata import check_prompts, embedding
 from ..provenance import provenance
 from .drawing import Drawing, Partial, Picture
 from .worker import Job
-
-# What the bundled model was tuned with; others have the engine's own default.
-_BUNDLED_GUIDANCE, _GUIDANCE = 3.0, 5.0
 
 
 class Painter:
@@ -42,7 +42,7 @@ class Painter:
         self._using = threading.Lock()
         self.name = self._made_by["model"]
         self.native = native_size(pipe)
-        self.guidance = _BUNDLED_GUIDANCE if model is None else _GUIDANCE
+        self.guidance = usual_guidance(model)
 
     @property
     def scale(self) -> int:
@@ -65,19 +65,26 @@ class Painter:
 
     def draw(self, job: Job) -> None:
         """Draw a job's pictures, one after another, each sent when it is done."""
-        drawing = job.drawing
         with self._using:
+            drawing = job.drawing = self._settled(job.drawing)
             for index in range(drawing.count):
                 made = self._one(drawing, drawing.seed + index, _Watch(self._pipe, job))
                 settings = made.settings | self._made_by
                 job.put(Picture(_file(made.images[0], drawing, settings), drawing.seed + index))
 
+    def _settled(self, drawing: Drawing) -> Drawing:
+        """The drawing with the mode that "auto" comes to."""
+        if drawing.mode != "auto":
+            return drawing
+        mode = mode_for(self._pipe, drawing.width, drawing.height, method=drawing.method)
+        return replace(drawing, mode=mode)
+
     def _one(self, drawing: Drawing, seed: int, watch: _Watch) -> Generation:
         extra: dict[str, Any] = {}
-        if drawing.mode != "single":
-            extra = {"mode": drawing.mode, "on_preview": watch.on_preview}
         make: Callable[..., Generation] = generate
-        if drawing.image is not None:
+        if drawing.image is None:
+            extra = {"mode": drawing.mode, "on_preview": watch.on_preview}
+        else:
             extra = {"image": drawing.image, "strength": drawing.strength}
             make = edit
         return make(

@@ -78,8 +78,11 @@ class GenerationRequest(ImageRequest):
     """The body of POST /v1/images/generations."""
 
     mode: Annotated[
-        Literal["single", "relay"], Field(description="In one stage, or native size first and then enlarged.")
-    ] = "single"
+        Literal["auto", "single", "relay"],
+        Field(
+            description="In one stage, or native size first and then enlarged; auto: whichever measures best."
+        ),
+    ] = "auto"
 
 
 class EditRequest(ImageRequest):

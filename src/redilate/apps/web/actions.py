@@ -48,7 +48,7 @@ class Actions:
             return
         first, partner = session.shown, session.partner()
         if partner is None:
-            yield from self._run(session, first.ask.other)
+            yield from self._run(session, first.ask.other(session.sizes))
             session.shown = first
         yield self._comparison(session)
 
@@ -91,7 +91,8 @@ class Actions:
         """What the form's picture would cost, or why it can't be had."""
         form = self._form
         try:
-            ask = self._ask(values, prompt="any", negative="", seed=0, image=None)
+            single = {"mode": "single"} if values[form.image] else {}
+            ask = self._ask(values, prompt="any", negative="", seed=0, image=None, **single)
         except RedilateError as error:
             return words.refusal(str(error))
         if values[form.image]:
@@ -202,7 +203,7 @@ class Actions:
     def _picture(self, session: Session) -> Updates:
         shown, stage = session.shown, self._stage
         assert shown is not None
-        other = "re-dilated" if shown.ask.other.way == "redilate" else "direct"
+        other = "re-dilated" if shown.ask.way == "direct" else "direct"
         return {
             stage.empty: gr.update(visible=False),
             stage.picture: gr.update(value=str(shown.path), visible=True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,7 +50,7 @@ class Ask:
 
     Attributes:
         way: the method that draws it, "redilate" or "direct".
-        mode: "single", or "relay" where the engine has it.
+        mode: "single" or "relay".
         image, strength: the picture to start from and how much of it is drawn anew; None: from noise alone.
     """
 
@@ -63,7 +62,7 @@ class Ask:
     guidance: float
     negative: str | None = None
     way: Way = "redilate"
-    mode: str = "single"
+    mode: Literal["single", "relay"] = "single"
     image: Image | None = None
     strength: float = 0.6
 
@@ -80,7 +79,7 @@ class Ask:
         guidance: float | None,
         negative: str = "",
         way: Way = "redilate",
-        mode: str = "single",
+        mode: str = "auto",
         image: Image | None = None,
         strength: float = 0.6,
     ) -> Ask:
@@ -96,11 +95,8 @@ class Ask:
             raise RedilateError(f"a prompt has at most {MOST_LETTERS} letters")
         if way not in WAYS:
             raise RedilateError(f"unknown method {way!r}; {', '.join(WAYS)} works")
-        if mode != "single" and mode not in modes():
-            raise RedilateError(f"unknown mode {mode!r}; {', '.join(modes())} works")
-        if image is not None and mode != "single":
-            raise RedilateError("a picture to start from is drawn in a single stage; choose that mode")
         wide, high = sizes.check(width, height)
+        settled = _mode(mode, sizes.mode(wide, high, way), image)
         return cls(
             prompt,
             wide,
@@ -110,7 +106,7 @@ class Ask:
             _within("guidance", guidance, 0, 50),
             (negative or "").strip() or None,
             way,
-            mode,
+            settled,
             image,
             _within("strength", strength, 0.01, 1),
         )
@@ -125,18 +121,23 @@ class Ask:
         """Pictures of the same kind cost the same for each step and pixel."""
         return f"{self.mode} {self.way}{'' if self.guidance > 1 else ' unguided'}"
 
-    @property
-    def other(self) -> Ask:
-        """The picture to compare this one with: the other method's, in a single stage, all else the same."""
-        return replace(self, way="direct" if self.way == "redilate" else "redilate", mode="single")
+    def other(self, sizes: Sizes) -> Ask:
+        """The picture to compare this one with: the other method's, in the mode "auto", all else the same."""
+        way: Way = "direct" if self.way == "redilate" else "redilate"
+        return replace(
+            self, way=way, mode=_mode("auto", sizes.mode(self.width, self.height, way), self.image)
+        )
 
 
-def modes() -> tuple[str, ...]:
-    """The modes that this version's engine has."""
-    import redilate
-
-    parameters = inspect.signature(redilate.generate).parameters
-    return ("single", "relay") if {"mode", "on_preview"} <= set(parameters) else ("single",)
+def _mode(asked: str, ahead: Literal["single", "relay"], image: Image | None) -> Literal["single", "relay"]:
+    """The mode that is asked for; of "auto", the one that is `ahead`."""
+    if asked == "relay":
+        if image is not None:
+            raise RedilateError("a picture to start from is drawn in a single stage; choose auto or single")
+        return "relay"
+    if asked not in ("auto", "single"):
+        raise RedilateError(f"unknown mode {asked!r}; auto, single, relay works")
+    return ahead if asked == "auto" and image is None else "single"
 
 
 def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
@@ -153,13 +154,10 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
         job.check()
         job.report(Step(done, total))
 
-    how: dict[str, Any] = {}
     if ask.image is not None:
         run = partial(edit, image=ask.image, strength=ask.strength)
     else:
-        run = redilate.generate
-        if ask.mode != "single":
-            how = {"mode": ask.mode, "on_preview": lambda image: job.report(Early(image))}
+        run = partial(redilate.generate, mode=ask.mode, on_preview=lambda image: job.report(Early(image)))
     made = run(
         pipe,
         ask.prompt,
@@ -171,7 +169,6 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
         negative=ask.negative,
         method=ask.way,
         on_step=on_step,
-        **how,
     )
     job.check()
     return Drawn(made.images[0], made.seconds, made.settings)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from . import words
 from .actions import Actions
-from .drawing import MOST_STEPS, modes
+from .drawing import MOST_STEPS
 from .form import Form, Stage
 from .sizes import SCALES, SHAPES
 from .studio import Studio
@@ -81,7 +81,6 @@ def _first(studio: Studio, examples: Sequence[str]) -> dict[str, Any]:
 
 def _more(guidance: float) -> dict[str, Any]:
     """What one may want, by the names of `Form`."""
-    known = modes()
     with gr.Group():
         with gr.Row(elem_classes="rd-pair rd-ways"):
             way = gr.Radio(
@@ -92,10 +91,9 @@ def _more(guidance: float) -> dict[str, Any]:
                 min_width=0,
             )
             mode = gr.Radio(
-                [("Single", "single"), ("Relay", "relay")],
-                value="single",
+                [("Auto", "auto"), ("Single", "single"), ("Relay", "relay")],
+                value="auto",
                 label="Mode",
-                visible="relay" in known,
                 elem_classes="rd-choice",
                 min_width=0,
             )

@@ -37,18 +37,17 @@ class Picture:
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
-def keep(folder: Path, ask: Ask, drawn: Drawn, model: str) -> Picture:
+def keep(folder: Path, ask: Ask, drawn: Drawn) -> Picture:
     """Write a picture into a folder of its own in `folder`, whose name nobody can guess."""
     own = folder / secrets.token_hex(16)
     own.mkdir(parents=True)
-    settings = drawn.settings | {"model": model}
-    path = own / f"{file_name(settings)}.png"
-    drawn.image.save(path, **embedding("PNG", settings))
+    path = own / f"{file_name(drawn.settings)}.png"
+    drawn.image.save(path, **embedding("PNG", drawn.settings))
     small = drawn.image.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small_path = own / "small.webp"
     small.save(small_path)
-    return Picture(ask, path, small_path, drawn.seconds, settings)
+    return Picture(ask, path, small_path, drawn.seconds, drawn.settings)
 
 
 def keep_early(folder: Path, image: Image) -> Path:

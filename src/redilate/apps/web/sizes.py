@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from redilate.errors import RedilateError
 
@@ -24,11 +24,13 @@ class Sizes:
         native: (width, height) that it was trained at, in pixels.
         step: every side is a multiple of it: pixels per latent.
         even: the offered sizes are multiples of it: what the deepest level sees as whole.
+        relays: whether the pipeline can do a relay.
     """
 
     native: tuple[int, int]
     step: int
     even: int
+    relays: bool = True
 
     @classmethod
     def of(cls, pipe: Any) -> Sizes:
@@ -37,6 +39,7 @@ class Sizes:
         Raises:
             RedilateError: if it has no U-Net, or its configuration names no size.
         """
+        from redilate.generation.modes import mode_for
         from redilate.pipelines.families import latent_scale, unet_of
         from redilate.pipelines.native import native_size
 
@@ -44,7 +47,16 @@ class Sizes:
         scale = latent_scale(pipe)
         config: Any = unet_of(pipe).config
         levels = len(config.block_out_channels)
-        return cls((width, height), scale, scale * 2 ** (levels - 1))
+        relays = mode_for(pipe, 2 * width, 2 * height) == "relay"
+        return cls((width, height), scale, scale * 2 ** (levels - 1), relays)
+
+    def mode(
+        self, width: int, height: int, method: Literal["redilate", "direct"]
+    ) -> Literal["single", "relay"]:
+        """What the mode "auto" is for pictures of width × height pixels."""
+        from redilate.generation.modes import is_ahead
+
+        return "relay" if self.relays and is_ahead((width, height), self.native, method) else "single"
 
     @property
     def native_area(self) -> int:

@@ -28,6 +28,7 @@ class Session:
     """One visitor's pictures, the newest first, which of them is shown, and the job under way."""
 
     folder: Path
+    sizes: Sizes
     pictures: list[Picture] = field(default_factory=list)
     shown: Picture | None = None
     job: Job | None = None
@@ -36,7 +37,7 @@ class Session:
         """The picture that the shown one can be compared with, where it has been drawn."""
         if self.shown is None:
             return None
-        wanted = self.shown.ask.other
+        wanted = self.shown.ask.other(self.sizes)
         return next((picture for picture in self.pictures if picture.ask == wanted), None)
 
     def add(self, picture: Picture) -> None:
@@ -86,7 +87,7 @@ class Studio:
 
     def session(self, name: str) -> Session:
         """The session of that name, a new one where there is none."""
-        return self._sessions.setdefault(name, Session(self.folder))
+        return self._sessions.setdefault(name, Session(self.folder, self.sizes))
 
     def end(self, name: str) -> None:
         """The visitor has gone: stop what they wait for and forget what they drew."""
@@ -133,7 +134,7 @@ class Studio:
                 shutil.rmtree(early.parent, ignore_errors=True)
         self.speed.add(ask.kind, ask.width, ask.height, ask.taken, drawn.seconds)
         told = replace(drawn, settings=drawn.settings | self._made_by)
-        picture = pictures.keep(self.folder, ask, told, self.model)
+        picture = pictures.keep(self.folder, ask, told)
         session.add(picture)
         yield picture
 
