@@ -10,7 +10,6 @@ from ..core.patch import find_patch
 from ..errors import RedilateError
 from ..pipelines.apply import apply, check_names, plan_for
 from ..pipelines.families import Size, unet_of
-from ..pipelines.support import redilatable
 from ..plans.plan import Plan
 
 Method = Literal["redilate", "direct"]
@@ -45,4 +44,4 @@ def check_patched(pipe: Any, method: Method, plan: Plan | None) -> None:
     if method == "direct" and find_patch(unet) is not None:
         raise RedilateError("the pipeline is re-dilated; call redilate.remove(pipe) before direct inference")
     if plan is not None:
-        check_names(set(redilatable(unet)), plan)
+        check_names(unet, plan)

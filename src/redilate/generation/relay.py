@@ -206,11 +206,16 @@ class Runner:
         if self._method == "direct" or stage.plan == "none":
             return "direct", None
         plan = stage.plan if isinstance(stage.plan, Plan) else None
-        if stage.until is None:
+        if stage.until is None and stage.windows is None:
             return "redilate", plan
-        if plan is None:
-            plan = plan_for(self._pipe, width=size[1], height=size[0], native_size=self._native_size)
-        return "redilate", plan.model_copy(update={"until": stage.until})
+        default = plan_for(
+            self._pipe, width=size[1], height=size[0], native_size=self._native_size, windows=stage.windows
+        )
+        plan = plan or default
+        changes: dict[str, Any] = {} if stage.until is None else {"until": stage.until}
+        if stage.windows is not None:
+            changes["windows"] = default.windows
+        return "redilate", plan.model_copy(update=changes)
 
 
 def _meet_in_latents(stage: Stage, following: Stage) -> bool:
