@@ -8,6 +8,7 @@ from redilate import Plan, RedilateError
 from redilate.core.attention import WindowedAttention
 from redilate.core.windows import from_windows, into_windows, lay_out, shift_at
 from redilate.pipelines.attention import windowable
+from tests.compatibility.sdxl import xl_control, xl_image_prompt, xl_perturbed_attention
 from tests.full_size import full_size_unet
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -186,6 +187,21 @@ def test_a_lora_on_the_projections_is_seen_through_windows_too(pipe):
         pipe.unet.enable_adapters()
         assert torch.equal(draw(pipe), first)
     assert not torch.equal(first, adapted) and torch.equal(draw(pipe), adapted)
+
+
+@pytest.mark.parametrize("make", [xl_control, xl_image_prompt, xl_perturbed_attention])
+def test_controlnets_image_prompts_and_perturbed_attention_go_on_beside_them(make):
+    sample = make()
+    plain, seen = sample.draw(), {}
+    tokens_seen(sample.pipe, seen)
+    with redilate.apply(sample.pipe, windows_alone(sample.pipe, 1.0, width=384, height=256)):
+        changed = sample.draw()
+    assert torch.isfinite(changed).all() and not torch.equal(changed, plain)
+    levels = windowable(sample.pipe.unet)
+    for name, calls in seen.items():
+        level = levels[name][1]  # half of 32 × 48 latents
+        assert {tokens for _, tokens in calls} == {(32 >> level) * (24 >> level)}
+    assert torch.equal(sample.draw(), plain)
 
 
 def test_names_that_a_network_does_not_have_are_refused_before_anything_is_touched(pipe):

@@ -78,6 +78,12 @@ class Relay(Stored):
             update={"stages": tuple(one.model_copy(update={"plan": plan}) for one in self.stages)}
         )
 
+    def with_windows(self, below: float) -> Relay:
+        """The same with windows below that noise level at every stage."""
+        return self.model_copy(
+            update={"stages": tuple(one.model_copy(update={"windows": below}) for one in self.stages)}
+        )
+
     def without_plans(self) -> Relay:
         """The same, each plan that was given made anew: plans are for one model and one size."""
         anew = (
