@@ -35,7 +35,7 @@ def windowable(unet: nn.Module) -> dict[str, tuple[nn.Module, int]]:
 
     names = [name for name, _ in unet.named_modules() if block_of(name)]
     levels = count_levels(names)
-    found = {
+    found: dict[str, tuple[nn.Module, int]] = {
         f"{outer}.{inner}": (attention, level_of(outer, levels))
         for outer, transformer in unet.named_modules()
         if isinstance(transformer, Transformer2DModel) and block_of(outer)
