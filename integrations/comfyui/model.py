@@ -69,6 +69,8 @@ def _read(text: str, names: list[str]) -> Plan:
         raise RedilateError(
             "this plan has noise_damping (ND-CFG), which this node does not do; set it to null"
         )
+    if plan.windows is not None:
+        raise RedilateError("this plan has windows, which this node does not do; set it to null")
     if unknown := sorted(plan.dilation.keys() - set(names)):
         raise RedilateError(f"the plan names {unknown[0]!r}, which this model does not have")
     return plan

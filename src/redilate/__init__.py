@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .generation.stages import Relay, Stage
     from .pipelines.apply import Handle, apply, plan_for, remove
     from .pipelines.loading import load
-    from .plans.plan import NoiseDamping, Plan
+    from .plans.plan import NoiseDamping, Plan, Windows
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ __all__ = [
     "RedilateError",
     "Relay",
     "Stage",
+    "Windows",
     "apply",
     "decode",
     "dispersion_matrix",
@@ -55,6 +56,7 @@ _HOMES = {
     "Plan": "plans.plan",
     "Relay": "generation.stages",
     "Stage": "generation.stages",
+    "Windows": "plans.plan",
     "apply": "pipelines.apply",
     "decode": "decoding.decode",
     "dispersion_matrix": "core.dispersion",

@@ -174,6 +174,25 @@ def test_a_plan_written_by_plan_is_followed_by_generate(
     assert read_settings(tmp_path / "apple.png")["plan"] == Plan.read(file).model_dump(mode="json")
 
 
+def test_windows_are_planned_drawn_and_drawn_again(
+    generate: Run, run: Run, tiny_pipeline_folder: Path, tmp_path: Path
+):
+    file, windowed = tmp_path / "plan.json", ("--windows", "0.9", "--mode", "single")
+    shown = run("plan", "--size", "512x256", "--windows", "0.9", "--model", tiny_pipeline_folder, "-o", file)
+    assert shown.code == 0 and "windows below noise level 0.9" in shown.out
+    assert generate(*windowed).code == 0
+    made = read_settings(tmp_path / "apple.png")
+    assert made["plan"] == Plan.read(file).model_dump(mode="json") and made["plan"]["windows"]["below"] == 0.9
+    again = tmp_path / "again.png"
+    assert (
+        run("generate", "--from", tmp_path / "apple.png", "--model", tiny_pipeline_folder, "-o", again).code
+        == 0
+    )
+    assert same_pixels(tmp_path / "apple.png", again)
+    assert_refused(generate("--method", "direct", "--windows", "0.9"), "--windows", "direct")
+    assert_refused(generate("--windows", "2"), "--windows")
+
+
 def test_plan_as_json_is_the_plan(run: Run, tiny_pipeline_folder: Path):
     ended = run(
         "plan", "--size", "512x512", "--preset", "published", "--model", tiny_pipeline_folder, "--json"

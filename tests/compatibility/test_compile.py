@@ -102,6 +102,16 @@ def test_nd_cfg_takes_one_graph_more(pipe, graphs):
     assert graphs.count == 3
 
 
+def test_windows_take_one_graph_however_they_are_shifted(pipe, graphs):
+    windows = redilate.plan_for(pipe, width=WIDTH, height=HEIGHT, windows=1.0).windows
+    with redilate.apply(pipe, Plan(windows=windows)):
+        eager = draw(pipe)
+    wrap(pipe, graphs)
+    with redilate.apply(pipe, Plan(windows=windows)):
+        assert torch.allclose(draw(pipe), eager, atol=1e-4)
+    assert graphs.count == 1
+
+
 def test_repeated_blocks_compile_apart_from_re_dilation(pipe, graphs):
     with redilate.apply(pipe, damped_plan(pipe.unet)):
         eager = draw(pipe)

@@ -5,7 +5,7 @@ import pytest
 
 import redilate
 from redilate import RedilateError, Relay
-from redilate.generation.modes import RELAY_FROM, find_runner, is_ahead, mode_for
+from redilate.generation.modes import find_runner, is_ahead, mode_for
 from tests.models import tiny_sdxl
 
 
@@ -29,18 +29,22 @@ def test_a_large_picture_is_a_relay_bit_for_bit(pipe):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"width": 256, "height": 256}, {"width": 304, "height": 304}, {"method": "direct"}], ids=str
+    "changes", [{"width": 256, "height": 256}, {"width": 512, "height": 256}, {"method": "direct"}], ids=str
 )
 def test_a_small_picture_and_direct_inference_are_single_stages_bit_for_bit(pipe, changes):
     mode, picture = draw(pipe, **changes)
     assert mode == "single" and (picture == draw(pipe, mode="single", **changes)[1]).all()
 
 
-def test_the_bound_is_an_area_in_any_shape():
-    for size in ((int(256 * RELAY_FROM), 256), (128, int(512 * RELAY_FROM))):
-        assert is_ahead(size, (256, 256), "redilate")
-        assert not is_ahead((size[0], size[1] - 8), (256, 256), "redilate")
-        assert not is_ahead(size, (256, 256), "direct")
+@pytest.mark.parametrize("size", [(384, 256), (320, 320), (768, 256), (256, 768)], ids=str)
+def test_the_bound_is_an_area_which_is_twice_as_large_in_other_ratios(size):
+    assert is_ahead(size, (256, 256), "redilate") and not is_ahead(size, (256, 256), "direct")
+    smaller = (size[0] - 8, size[1]) if size != (320, 320) else (312, 312)
+    assert not is_ahead(smaller, (256, 256), "redilate")
+
+
+def test_two_to_one_at_twice_the_area_is_one_stage():
+    assert not is_ahead((512, 256), (256, 256), "redilate")
 
 
 def test_who_says_what_is_done_at_full_size_gets_one_stage(pipe):

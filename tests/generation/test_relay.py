@@ -243,6 +243,20 @@ def test_a_plan_of_ones_own_serves_every_large_stage(sdxl):
     assert made.plan == plan and Plan.model_validate(made.settings["plan"]) == plan
 
 
+def test_windows_are_laid_at_each_large_stage_and_written_down(sdxl):
+    relay = Relay(stages=(Stage(noise=0.5, until=0.3),))
+    plain = draw(sdxl, 384, 264, relay=relay)
+    made = draw(sdxl, 384, 264, relay=relay, windows=0.9)
+    assert made.plan == redilate.plan_for(sdxl, width=384, height=264, windows=0.9).model_copy(
+        update={"until": 0.3}
+    )
+    assert made.images[0].tobytes() != plain.images[0].tobytes()
+    kept = made.settings["relay"]["stages"]
+    assert [stage["windows"] for stage in kept] == [0.9]
+    again = draw(sdxl, 384, 264, relay=Relay.model_validate({"stages": kept}))
+    assert again.images[0].tobytes() == made.images[0].tobytes()
+
+
 def test_a_pipeline_that_was_applied_to_is_used_as_it_stands(sdxl):
     plan = redilate.plan_for(sdxl, width=384, height=384)
     with redilate.apply(sdxl, plan):
@@ -267,6 +281,8 @@ def test_the_callers_scheduler_is_left_alone(sdxl):
         ({"relay": Relay(stages=(Stage(plan=Plan(dilation={"no.such": (2, 2)})),))}, "no.such"),
         ({"extra": {"no_such_argument": 1}}, "no argument 'no_such_argument'"),
         ({"width": 250}, "not a size"),
+        ({"windows": 7}, "windows is 7; it is a noise level"),
+        ({"windows": 0.5, "method": "direct"}, "direct inference has none"),
     ],
     ids=str,
 )

@@ -91,3 +91,31 @@ def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path, content, says):
     with pytest.raises(RedilateError, match=says) as refused:
         Plan.read(path)
     assert "\n" not in str(refused.value)
+
+
+ATTENTION = "down_blocks.2.attentions.0.transformer_blocks.0.attn1"
+
+
+def test_windows_are_in_force_below_their_noise_level(tmp_path):
+    plan = Plan.model_validate({"windows": {"size": {ATTENTION: [8, 6]}, "below": 0.4}})
+    assert plan.window_sizes(0.39) == {ATTENTION: (8, 6)} and plan.window_sizes(0.4) == {}
+    assert not plan.is_neutral
+    plan.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == plan
+    text = str(plan)
+    assert "below noise level 0.4" in text and "8 × 6 tokens" in text and "re-dilated" not in text
+
+
+def test_a_plan_kept_before_there_were_windows_reads_as_it_was(plan):
+    kept = plan.model_dump(mode="json")
+    assert kept.pop("windows") is None
+    assert Plan.model_validate(kept) == plan and plan.window_sizes(0.0) == {}
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [{"size": {ATTENTION: [0, 8]}}, {"size": {ATTENTION: [8]}}, {"size": {}, "below": 2}, {"below": 0.5}],
+)
+def test_windows_that_make_no_sense_are_refused(windows):
+    with pytest.raises(ValidationError):
+        Plan.model_validate({"windows": windows})

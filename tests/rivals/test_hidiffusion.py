@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from redilate import RedilateError
+from redilate.core.windows import from_windows, into_windows, lay_out
 from redilate.rivals.attention_scaling import self_attentions
 from redilate.rivals.hidiffusion import hidiffusion, reductions, window_of
-from redilate.rivals.windows import from_windows, into_windows
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import predict
 
@@ -60,15 +60,14 @@ def test_the_outermost_attention_is_what_each_window_gives_alone(make, level):
         hook.remove()
     side = 16 if level == 0 else 4  # level 1 lies behind the resolution-aware downsampler
     if side == 4:
-        window, shifts = (4, 4), [(0, 0)]
+        layouts = [None]
     else:
-        window, shifts = (8, 8), [(part, part) for part in (0, 2, 4, 6)]
+        layouts = [lay_out((side, side), (8, 8), (share, share)) for share in (0, 0.25, 0.5, 0.75)]
     matches = 0
-    for shift in shifts:
-        alone = torch.cat(
-            [block.attn1(one[None]) for one in into_windows(before[0], (side, side), window, shift)]
-        )
-        expected = from_windows(alone, (side, side), window, shift) + seen["residual"]
+    for layout in layouts:
+        windows = before[0] if layout is None else into_windows(before[0], layout)
+        alone = torch.cat([block.attn1(one[None]) for one in windows])
+        expected = (alone if layout is None else from_windows(alone, layout)) + seen["residual"]
         matches += torch.allclose(behind[0], expected, atol=1e-5)
     assert matches == 1
 

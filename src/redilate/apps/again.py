@@ -32,6 +32,7 @@ _PICTURE = (
     "plan",
     "scheduler",
     "sequential",
+    "windows",
     "model",
 )
 _PLANNED_FOR = {"size", "method", "mode", "model", "plan"}
@@ -57,6 +58,7 @@ class Asked:
     mode: Literal["auto", "single", "relay"] = "auto"
     sequential: bool = False
     relay: Relay | None = None
+    windows: float | None = None  # where None, a recorded plan or relay has its own
 
 
 def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, list[str]]:

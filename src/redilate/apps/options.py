@@ -29,6 +29,15 @@ Scheduler = Annotated[
     str | None,
     typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
 ]
+Windows = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        metavar="LEVEL",
+        help="Self-attention looks through windows below this noise level (0 to 1): faster on large pictures.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; without it, a GPU if there is one.")

@@ -1,7 +1,8 @@
 """Installing a plan on a network, and taking it off without a trace.
 
 Two of torch's own hooks on the root do all the work: before each call they read the noise level and set every
-convolution's dilation; after it, where ND-CFG asks for it, they evaluate the mild network on the ∅ part and add Δ.
+convolution's dilation and self-attention's windows; after it, where ND-CFG asks for it, they evaluate the mild network
+on the ∅ part and add Δ.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from . import attention
 from .conv import Dispersion, RedilatedConv2d, exchange, restore, set_factor
-from .geometry import Dilation, Fractional
+from .geometry import Dilation, Fractional, Pair
 from .guidance import (
     GuidanceLayout,
     KeptDelta,
@@ -23,6 +25,7 @@ from .guidance import (
     damping_delta,
     take_unconditional,
 )
+from .windows import Layout, lay_out, shift_at
 
 _MARK = "_redilate_patch"
 
@@ -38,10 +41,15 @@ class Redilating(Protocol):
     def dispersions(self) -> Mapping[str, Dispersion]: ...
     def dilations(self, noise_level: float, /) -> Mapping[str, Dilation]: ...
     def mild_dilations(self, noise_level: float, /) -> Mapping[str, Dilation] | None: ...
+    def window_sizes(self, noise_level: float, /) -> Mapping[str, Pair]: ...
 
 
 def _no_guidance() -> None:
     return None
+
+
+def _no_attentions(root: nn.Module) -> Mapping[str, tuple[nn.Module, int]]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Surroundings:
         guidance: → the guidance layout of the call under way, None where there is no ∅ part.
         channels: how many leading channels of the output are the prediction; None: all of them.
         partial: whether the root has only some of the modules that a plan names (a ControlNet has the encoder's).
+        attentions: root → every self-attention that a plan may name, and its level: its map is a 2^level-th of the
+            latents on each side, rounded up.
     """
 
     convolutions: Callable[[nn.Module], Mapping[str, list[nn.Conv2d]]]
@@ -65,6 +75,7 @@ class Surroundings:
     guidance: Callable[[], GuidanceLayout | None] = field(default=_no_guidance)
     channels: int | None = None
     partial: bool = False
+    attentions: Callable[[nn.Module], Mapping[str, tuple[nn.Module, int]]] = field(default=_no_attentions)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,7 @@ class Patch:
         self._around = surroundings
         self._seen: tuple[int, int, int] | None = None  # latent height and width, `_structure`
         self._exchanged: dict[str, list[nn.Conv2d]] = {}
+        self._windowed: dict[str, tuple[nn.Module, int]] = {}  # self-attention, level
         self._inside = False  # the mild evaluation calls the root again, hooks and all
         self._pending: _Damping | None = None
         self._kept: KeptDelta | None = None
@@ -140,7 +152,9 @@ class Patch:
         for module in self._root.modules():
             if isinstance(module, RedilatedConv2d):
                 restore(module)
-        self._exchanged = {}
+            elif isinstance(module, attention.WindowedAttention):
+                attention.restore(module)
+        self._exchanged, self._windowed = {}, {}
         self._seen = None
 
     def use(self, size: tuple[int, int]) -> Redilating:
@@ -161,11 +175,29 @@ class Patch:
             for conv in convolutions[name]:
                 exchange(conv, plan.dispersions.get(name), plan.fractional)
             self._exchanged[name] = convolutions[name]
+        if windows := plan.window_sizes(0.0):
+            found = self._around.attentions(self._root)
+            self._windowed = {
+                name: found[name] for name in windows if name in found or not self._around.partial
+            }
+        for module, _ in self._windowed.values():
+            attention.exchange(module)
 
     def _set(self, dilations: Mapping[str, Dilation]) -> None:
         for name, convolutions in self._exchanged.items():
             for conv in convolutions:
                 set_factor(conv, dilations.get(name, (1.0, 1.0)))
+
+    def _set_windows(self, windows: Mapping[str, Pair], noise_level: float, sample: Tensor) -> None:
+        layouts: dict[tuple[int, Pair], Layout | None] = {}
+        for name, (module, level) in self._windowed.items():
+            layout = None
+            if window := windows.get(name):
+                if (level, window) not in layouts:
+                    size = (-(-sample.shape[-2] // 2**level), -(-sample.shape[-1] // 2**level))
+                    layouts[level, window] = lay_out(size, window, shift_at(noise_level), sample.device)
+                layout = layouts[level, window]
+            attention.set_layout(module, layout)
 
     def _before(self, root: nn.Module, args: tuple, kwargs: dict) -> None:
         if self._inside:
@@ -174,6 +206,7 @@ class Patch:
         sample = argument_of(args, kwargs, 0, "sample")
         plan = self.use((sample.shape[-2], sample.shape[-1]))
         noise_level = self._around.noise_level(argument_of(args, kwargs, 1, "timestep"))
+        self._set_windows(plan.window_sizes(noise_level), noise_level, sample)
         mild = plan.mild_dilations(noise_level)
         if self.mild and mild is not None:
             self._set(mild)

@@ -64,6 +64,7 @@ def generate(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
+    windows: float | None = None,
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_preview: OnPreview | None = None,
@@ -89,6 +90,8 @@ def generate(
         native_size: as for `apply`.
         extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`, …
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
+        windows: for "redilate": the noise level in [0, 1] below which self-attention looks through windows, as
+            `plan_for` lays them, for speed; None: as the plan says. In a relay, in every large stage.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
         on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8); of a
             relay, of the native picture's steps.
@@ -103,6 +106,8 @@ def generate(
     height = native[0] if height is None else height
     check_size(width, height, scale)
     _check(prompt, steps, count, method, mode, plan, relay)
+    if method == "direct" and windows is not None:
+        raise RedilateError("windows were asked for, and direct inference has none; leave one of them out")
     seeds = [seed + index for index in range(count)]
     runner = find_runner(
         pipe,
@@ -116,6 +121,7 @@ def generate(
         native_size=native_size,
         extra=extra,
         sequential=sequential,
+        windows=windows,
     )
     first = runner.start if runner else (height, width)
     check_memory(pipe, first[1], first[0], guided=guidance > 1, sequential=sequential)
@@ -127,7 +133,15 @@ def generate(
     for index, one in enumerate(seeds):
         report = _reporter(on_step, index * total, count * total)
         with (
-            patched(pipe, method, None if runner else plan, first[1], first[0], native_size) as first_plan,
+            patched(
+                pipe,
+                method,
+                None if runner else plan,
+                first[1],
+                first[0],
+                native_size,
+                None if runner else windows,
+            ) as first_plan,
             sparing(pipe, first[1], first[0], sequential=sequential),
         ):
             result = pipe(

@@ -17,8 +17,10 @@ from .stages import Relay
 
 Mode = Literal["auto", "single", "relay"]
 
-# Of the native area, from which "auto" is a relay (docs/results.md): below, there is little to enlarge.
-RELAY_FROM = 1.5
+# Of the native area, from which "auto" is a relay (docs/results.md): in about the native ratio there is little to
+# enlarge below, and in another one the picture at native area is itself drawn in an unfamiliar shape.
+RELAY_FROM, RELAY_FROM_IN_OTHER_RATIOS = 1.5, 3.0
+_SAME_RATIO = 1.5
 
 
 def find_runner(
@@ -34,13 +36,14 @@ def find_runner(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
+    windows: float | None = None,
 ) -> Runner | None:
     """The large stages of a relay to `target`, (height, width) in pixels; None for a single stage.
 
     "auto" is a relay where the evaluation has it ahead: for the re-dilated network, from `RELAY_FROM` times the native
-    area on. It is a single stage for what says itself how the full size is drawn, a `plan`, `latents` to start from or
-    a pipeline that is re-dilated already, and where the pipeline cannot do a relay, such as for want of an
-    image-to-image pipeline. The other arguments are those of `generate`.
+    area on, or `RELAY_FROM_IN_OTHER_RATIOS`. It is a single stage for what says itself how the full size is drawn, a
+    `plan`, `latents` to start from or a pipeline that is re-dilated already, and where the pipeline cannot do a relay,
+    such as for want of an image-to-image pipeline. The other arguments are those of `generate`.
 
     Raises:
         RedilateError: for a relay that was asked for and cannot be done.
@@ -65,6 +68,7 @@ def find_runner(
             native_size=native_size,
             extra=extra,
             sequential=sequential,
+            windows=windows,
         )
     except RedilateError:
         if automatic:
@@ -82,7 +86,10 @@ def mode_for(
 
 def is_ahead(target: Size, native: Size, method: Method) -> bool:
     """Whether a relay is ahead of a single stage at `target`, for any pipeline; both sizes in the same order."""
-    return method == "redilate" and target[0] * target[1] >= RELAY_FROM * native[0] * native[1]
+    stretch = target[0] * native[1] / (target[1] * native[0])
+    like_native = 1 / _SAME_RATIO <= stretch <= _SAME_RATIO
+    times = target[0] * target[1] / (native[0] * native[1])
+    return method == "redilate" and times >= (RELAY_FROM if like_native else RELAY_FROM_IN_OTHER_RATIOS)
 
 
 def _start(pipe: Any, target: Size, native: Size) -> Size | None:

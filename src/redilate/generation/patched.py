@@ -10,7 +10,6 @@ from ..core.patch import find_patch
 from ..errors import RedilateError
 from ..pipelines.apply import apply, check_names, plan_for
 from ..pipelines.families import Size, unet_of
-from ..pipelines.support import redilatable
 from ..plans.plan import Plan
 
 Method = Literal["redilate", "direct"]
@@ -18,11 +17,17 @@ Method = Literal["redilate", "direct"]
 
 @contextmanager
 def patched(
-    pipe: Any, method: Method, plan: Plan | None, width: int, height: int, native_size: int | Size | None
+    pipe: Any,
+    method: Method,
+    plan: Plan | None,
+    width: int,
+    height: int,
+    native_size: int | Size | None,
+    windows: float | None = None,
 ) -> Iterator[Plan | None]:
     """Re-dilated by `plan`, or by `plan_for` where there is none; yields the plan in use, None for "direct".
 
-    A pipeline that is re-dilated already is used as it stands, unless a plan is given.
+    A pipeline that is re-dilated already is used as it stands, unless a plan or windows are asked for.
 
     Raises:
         RedilateError: for direct inference with a pipeline that is re-dilated, or a plan of another network.
@@ -31,12 +36,27 @@ def patched(
     existing = find_patch(unet_of(pipe))
     if method == "direct":
         yield None
-    elif existing is not None and plan is None:
+    elif existing is not None and plan is None and windows is None:
         yield existing.plan  # type: ignore[misc]
     else:
-        used = plan or plan_for(pipe, width=width, height=height, native_size=native_size)
+        used = planned(pipe, plan, width, height, native_size, windows)
         with apply(pipe, used):
             yield used
+
+
+def planned(
+    pipe: Any,
+    plan: Plan | None,
+    width: int,
+    height: int,
+    native_size: int | Size | None,
+    windows: float | None,
+) -> Plan:
+    """`plan`, or what `plan_for` says where there is none, with windows below a noise level where that is given."""
+    if plan is not None and windows is None:
+        return plan
+    default = plan_for(pipe, width=width, height=height, native_size=native_size, windows=windows)
+    return default if plan is None else plan.model_copy(update={"windows": default.windows})
 
 
 def check_patched(pipe: Any, method: Method, plan: Plan | None) -> None:
@@ -45,4 +65,4 @@ def check_patched(pipe: Any, method: Method, plan: Plan | None) -> None:
     if method == "direct" and find_patch(unet) is not None:
         raise RedilateError("the pipeline is re-dilated; call redilate.remove(pipe) before direct inference")
     if plan is not None:
-        check_names(set(redilatable(unet)), plan)
+        check_names(unet, plan)

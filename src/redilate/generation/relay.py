@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import RedilateError
-from ..pipelines.apply import plan_for
 from ..pipelines.families import Size, latent_scale, unet_of
 from ..pipelines.image_to_image import image_to_image
 from ..pipelines.memory import check_memory
@@ -28,7 +27,7 @@ from ..pipelines.sparing import sparing
 from ..pipelines.starts import Start, find_start, level_at_size
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
-from .patched import Method, check_patched, patched
+from .patched import Method, check_patched, patched, planned
 from .pixels import enlarged_latents, keep_colour
 from .sizes import stage_sizes
 from .stages import Relay, Stage
@@ -77,7 +76,8 @@ class Runner:
         pipe: the text-to-image pipeline, left as it is.
         relay: the settings.
         start, target: (height, width) in pixels of the picture that there is and of the one asked for.
-        steps, guidance, method, plan, native_size: as for `generate`; a `plan` goes before the stages' own.
+        steps, guidance, method, plan, native_size, windows: as for `generate`; a `plan` and `windows` go before the
+            stages' own.
         extra: further arguments of the pipeline's own call.
         sequential: evaluate guidance one sample at a time.
 
@@ -99,10 +99,12 @@ class Runner:
         native_size: int | Size | None = None,
         extra: Mapping[str, Any] | None = None,
         sequential: bool = False,
+        windows: float | None = None,
     ):
         self._pipe = image_to_image(pipe)
         # As its stages' own, so that what is recorded of the relay has it.
-        self._relay = relay = relay if plan is None else relay.with_plan(plan)
+        relay = relay if plan is None else relay.with_plan(plan)
+        self._relay = relay = relay if windows is None else relay.with_windows(windows)
         self._method: Method = method
         self._native_size = native_size
         self._extra = _for_image_to_image(self._pipe, extra or {})
@@ -215,11 +217,10 @@ class Runner:
         if self._method == "direct" or stage.plan == "none":
             return "direct", None
         plan = stage.plan if isinstance(stage.plan, Plan) else None
-        if stage.until is None:
+        if stage.until is None and stage.windows is None:
             return "redilate", plan
-        if plan is None:
-            plan = plan_for(self._pipe, width=size[1], height=size[0], native_size=self._native_size)
-        return "redilate", plan.model_copy(update={"until": stage.until})
+        plan = planned(self._pipe, plan, size[1], size[0], self._native_size, stage.windows)
+        return "redilate", plan if stage.until is None else plan.model_copy(update={"until": stage.until})
 
 
 def _meet_in_latents(stage: Stage, following: Stage) -> bool:

@@ -25,6 +25,8 @@ class Stage(BaseModel):
         guidance: classifier-free guidance weight; 1 or less: none, at half the time. None: as asked for.
         plan: "default" for what `plan_for` says at the stage's size, "none" for the network as trained, or a plan.
         until: the noise level τ down to which that plan dilates; None: as the plan says.
+        windows: the noise level below which self-attention looks through windows, as `plan_for(windows=)` lays them at
+            the stage's size; None: as the plan says.
         enlarge: "lanczos" and "bicubic" enlarge the picture and encode it; "latent-bicubic" and "latent-bilinear"
             encode it and enlarge its latents, or those of the stage before as they are.
         tie: how much of the low frequencies is taken from the stage before, after every step; 0 is the identity.
@@ -41,6 +43,7 @@ class Stage(BaseModel):
     guidance: Annotated[float, Field(ge=0)] | None = 1.0
     plan: Literal["default", "none"] | Plan = "default"
     until: Weight | None = None
+    windows: Weight | None = None
     enlarge: Enlarging = "lanczos"
     tie: Weight = 1.0
     tie_period: Annotated[float, Field(ge=1)] = 2.0
@@ -73,6 +76,12 @@ class Relay(Stored):
         """The same with `plan` at every stage, in place of its own."""
         return self.model_copy(
             update={"stages": tuple(one.model_copy(update={"plan": plan}) for one in self.stages)}
+        )
+
+    def with_windows(self, below: float) -> Relay:
+        """The same with windows below that noise level at every stage."""
+        return self.model_copy(
+            update={"stages": tuple(one.model_copy(update={"windows": below}) for one in self.stages)}
         )
 
     def without_plans(self) -> Relay:

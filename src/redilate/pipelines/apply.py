@@ -9,9 +9,10 @@ from torch import nn
 from ..core.guidance import GuidanceLayout
 from ..core.patch import Patch, Surroundings, find_patch
 from ..errors import RedilateError
-from ..plans.plan import Plan
-from ..plans.planner import default_plan
+from ..plans.plan import Plan, Windows
+from ..plans.planner import default_plan, default_windows
 from ..plans.published import Family, published_plan
+from .attention import windowable
 from .families import Size, controlnets_of, family_of, latent_scale, prediction_channels, unet_of, unwrap
 from .guidance import guidance_of
 from .native import knows_buckets, ratio_to_native
@@ -78,7 +79,7 @@ def apply(
     for control in controls:
         redilatable(unwrap(control))
     if plan is not None:
-        check_names(set(known), plan)
+        check_names(unet, plan)
     plans = _Plans(pipe, list(known), plan, native_size, preset)
     remove(pipe)
     surroundings = Surroundings(
@@ -87,6 +88,7 @@ def apply(
         noise_level=noise_level_of(pipe),
         guidance=guidance_of(layout),
         channels=prediction_channels(pipe, unet),
+        attentions=windowable,
     )
     entrance = pipe if isinstance(pipe, nn.Module) else pipe.unet
     patches = [Patch(unet, surroundings, None if entrance is unet else entrance)]
@@ -121,10 +123,25 @@ class _Plans:
 
     def for_pixels(self, size: Size) -> Plan:
         """The plan for a picture of `size` (height, width)."""
-        ratio = ratio_to_native(size, self._native, self._buckets)
+        ratio = self._ratio(size)
         if self._preset == "published":
             return published_plan(self._names, self._family, ratio)
         return default_plan(self._names, ratio)
+
+    def windows(self, size: Size, unet: nn.Module, below: float) -> Windows | None:
+        """The windows for a picture of `size` (height, width), see `default_windows`."""
+        levels = {name: level for name, (_, level) in windowable(unet).items()}
+        if not levels:
+            raise RedilateError(
+                f"{type(unet).__name__} has no self-attention to look through windows; leave windows out"
+            )
+        if not 0 <= below <= 1:
+            raise RedilateError(f"windows is {below:g}; it is a noise level from 0 to 1, such as 0.5")
+        latents = (size[0] // self._scale, size[1] // self._scale)
+        return default_windows(levels, latents, self._ratio(size), below)
+
+    def _ratio(self, size: Size) -> tuple[float, float]:
+        return ratio_to_native(size, self._native, self._buckets)
 
 
 def remove(pipe: Any) -> None:
@@ -142,6 +159,7 @@ def plan_for(
     height: int,
     native_size: int | Size | None = None,
     preset: Preset = "default",
+    windows: float | None = None,
 ) -> Plan:
     """The plan for a size in pixels, from the U-Net's structure and the size it was trained at.
 
@@ -150,13 +168,20 @@ def plan_for(
         width, height: the target size in pixels, multiples of the latent scale (8).
         native_size: as for `apply`.
         preset: "default", or "published" for the paper's own settings, interpolated between its sizes.
+        windows: the noise level in [0, 1] below which self-attention looks through windows of as many tokens as in
+            training (`Plan.windows`), for speed; None: at none.
 
     Raises:
-        RedilateError: for a size that latents cannot have, or a model that the preset says nothing of.
+        RedilateError: for a size that latents cannot have, a model that the preset says nothing of, or windows of a
+            model that has no self-attention to look through them.
     """
     check_size(width, height, latent_scale(pipe_or_unet))
-    names = list(redilatable(unet_of(pipe_or_unet)))
-    return _Plans(pipe_or_unet, names, None, native_size, preset).for_pixels((height, width))
+    unet = unet_of(pipe_or_unet)
+    plans = _Plans(pipe_or_unet, list(redilatable(unet)), None, native_size, preset)
+    plan = plans.for_pixels((height, width))
+    if windows is None:
+        return plan
+    return plan.model_copy(update={"windows": plans.windows((height, width), unet, windows)})
 
 
 def check_size(width: int, height: int, scale: int) -> None:
@@ -169,11 +194,18 @@ def check_size(width: int, height: int, scale: int) -> None:
     )
 
 
-def check_names(known: set[str], plan: Plan) -> None:
-    """RedilateError unless every module that `plan` names is one of `known`."""
+def check_names(unet: nn.Module, plan: Plan) -> None:
+    """RedilateError unless every module that `plan` names is one of `unet`'s that can do what the plan says."""
+    known = redilatable(unet)
     named = set(plan.dilation) | set(plan.noise_damping.dilation if plan.noise_damping else ())
-    if unknown := sorted(named - known):
+    if unknown := sorted(named - known.keys()):
         raise RedilateError(
             f"the plan names {len(unknown)} modules that this U-Net does not have, such as {unknown[0]!r}; "
             f"its convolutions are called like {min(known)!r}"
+        )
+    attentions = windowable(unet)
+    if unknown := sorted(plan.window_sizes(0.0).keys() - attentions.keys()):
+        raise RedilateError(
+            f"the plan names {len(unknown)} self-attentions that this U-Net does not have, such as {unknown[0]!r}; "
+            + (f"its own are called like {min(attentions)!r}" if attentions else "it has none for windows")
         )

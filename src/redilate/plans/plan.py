@@ -11,12 +11,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     field_serializer,
     model_validator,
 )
 
 from ..core.conv import Dispersion
-from ..core.geometry import Dilation, Fractional, is_neutral, validate_factor
+from ..core.geometry import Dilation, Fractional, Pair, is_neutral, validate_factor
 from ..core.schedule import Shape, dilation_at
 from .stored import Stored
 from .structure import block_of
@@ -50,6 +51,22 @@ class NoiseDamping(BaseModel):
     reuse: Level = 0.0
 
 
+class Windows(BaseModel):
+    """Windowed self-attention: which look through windows, how large these are, and at which noise levels.
+
+    Attributes:
+        size: module name → (h, w), the largest window in tokens. A map of H × W tokens is cut into ⌈H / h⌉ × ⌈W / w⌉
+            windows, which shift from step to step (`redilate.core.windows`); one that fits into a window is seen
+            whole, as trained. A self-attention that is not named always is.
+        below: the noise level in [0, 1] below which they do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: dict[str, tuple[PositiveInt, PositiveInt]]
+    below: Level = 0.5
+
+
 class Plan(Stored):
     """What re-dilation does to each convolution of a U-Net at each noise level.
 
@@ -62,6 +79,7 @@ class Plan(Stored):
         dispersed: names out of `dilation` whose kernels are dispersed.
         dispersion: how they are.
         fractional: how dilations that are not whole are met.
+        windows: windowed self-attention, or None for whole maps.
         note: where the plan comes from, for a reader.
     """
 
@@ -74,6 +92,7 @@ class Plan(Stored):
     dispersed: frozenset[str] = frozenset()
     dispersion: Dispersion = Dispersion()
     fractional: Fractional = "taps"
+    windows: Windows | None = None
     note: str = ""
 
     @model_validator(mode="after")
@@ -89,7 +108,7 @@ class Plan(Stored):
     @property
     def is_neutral(self) -> bool:
         """Whether nothing is changed at any noise level."""
-        return not self.dilation and self.noise_damping is None
+        return not self.dilation and self.noise_damping is None and not self.window_sizes(0.0)
 
     @property
     def dispersions(self) -> Mapping[str, Dispersion]:
@@ -112,16 +131,25 @@ class Plan(Stored):
             return None
         return _at(damping.dilation, noise_level, damping.until, self.schedule)
 
+    def window_sizes(self, noise_level: float) -> dict[str, Pair]:
+        """Self-attention's name → (h, w), for those that look through windows at `noise_level` in [0, 1]."""
+        windows = self.windows
+        return {} if windows is None or noise_level >= windows.below else windows.size
+
     def __str__(self) -> str:
         if self.is_neutral:
             return "\n".join(filter(None, [self.note, "neutral: the U-Net runs as trained"]))
         lines = [self.note] if self.note else []
-        lines.append(f"re-dilated from noise level 1 down to {self.until:g}, schedule {self.schedule}")
-        lines += _table(self.dilation, self.dispersed)
+        if self.dilation:
+            lines.append(f"re-dilated from noise level 1 down to {self.until:g}, schedule {self.schedule}")
+            lines += _table(self.dilation, self.dispersed)
         if self.noise_damping is not None:
             again = f", Δ anew every {self.noise_damping.reuse:g}" if self.noise_damping.reuse else ""
             lines.append(f"ND-CFG down to {self.noise_damping.until:g}{again}, with the mild network")
             lines += _table(self.noise_damping.dilation, frozenset()) or ["  as trained"]
+        if self.windows is not None:
+            lines.append(f"self-attention through windows below noise level {self.windows.below:g}")
+            lines += _window_table(self.windows.size)
         return "\n".join(lines)
 
 
@@ -140,4 +168,12 @@ def _table(dilations: dict[str, Dilation], dispersed: frozenset[str]) -> list[st
         count = len(list(names))
         kind = "dispersed" if spread else "dilated"
         rows.append(f"  {block:<16} {count:>3} convolutions {kind} × {factor[0]:g} high, {factor[1]:g} wide")
+    return rows
+
+
+def _window_table(sizes: dict[str, Pair]) -> list[str]:
+    """One line for each run of self-attentions of one block that share a window."""
+    rows = []
+    for (block, (height, width)), names in groupby(sizes, key=lambda name: (block_of(name), sizes[name])):
+        rows.append(f"  {block:<16} {len(list(names)):>3} attentions   at most {height} × {width} tokens")
     return rows

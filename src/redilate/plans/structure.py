@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 from torch import nn
 
 _BLOCK = re.compile(r"^(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.")
+Found = TypeVar("Found")
 _ADAPTER = re.compile(r"\.(base_layer|lora_A\.[^.]+)$")
 
 
@@ -26,8 +28,13 @@ def convolutions(unet: nn.Module) -> dict[str, list[nn.Conv2d]]:
     for name, module in unet.named_modules():
         if isinstance(module, nn.Conv2d) and block_of(name) and max(module.kernel_size) > 1:
             found.setdefault(_ADAPTER.sub("", name), []).append(module)
+    return in_order(found)
+
+
+def in_order(named: dict[str, Found]) -> dict[str, Found]:
+    """What stands in blocks, by name, in the order in which a picture passes: down, mid, up."""
     # "down_blocks" < "mid_block" < "up_blocks": the sides sort as they follow one another.
-    return dict(sorted(found.items(), key=lambda item: block_of(item[0]).split(".")[0]))
+    return dict(sorted(named.items(), key=lambda item: block_of(item[0]).split(".")[0]))
 
 
 def count_levels(names: list[str] | dict[str, list[nn.Conv2d]]) -> int:

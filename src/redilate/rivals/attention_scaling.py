@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..core.patch import argument_of
 from ..errors import RedilateError
 from ..generation.generate import Generation
+from ..pipelines import attention
 from ..pipelines.families import Size
 from .installing import draw_within, installing, native_latent_size
 
@@ -67,21 +68,12 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
 
 
 def self_attentions(unet: nn.Module) -> dict[str, Attention]:
-    """Every self-attention among the pixels of a feature map, by name: its keys are as many as its queries.
+    """Every self-attention of a U-Net, `pipelines.attention.self_attentions`.
 
     Raises:
         RedilateError: for a U-Net without any.
     """
-    from diffusers.models.attention_processor import Attention
-
-    found = {
-        name: module
-        for name, module in unet.named_modules()
-        # Kandinsky's attention has the text among its keys.
-        if isinstance(module, Attention)
-        and not module.is_cross_attention
-        and module.added_kv_proj_dim is None
-    }
+    found = attention.self_attentions(unet)
     if not found:
         raise RedilateError(f"{type(unet).__name__} has no self-attention of its own; use another method")
     return found
@@ -94,8 +86,8 @@ def unfused_self_attentions(unet: nn.Module) -> dict[str, Any]:
         RedilateError: for a U-Net without any, or with fused projections.
     """
     found = self_attentions(unet)
-    for name, attention in found.items():
-        if attention.fused_projections:
+    for name, module in found.items():
+        if module.fused_projections:
             raise RedilateError(f"{name}'s projections are fused; call pipe.unfuse_qkv_projections() first")
     return dict(found)
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.patch import argument_of
+from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
 from ..generation.generate import Generation
 from ..pipelines.families import Size
@@ -29,7 +30,6 @@ from ..plans.structure import block_of, convolutions, count_levels, level_of
 from .attention_scaling import self_attentions
 from .installing import draw_within, installing, native_latent_size
 from .resolution_aware import exchange, restore, set_reduction
-from .windows import from_windows, into_windows
 
 NAME = "hidiffusion"
 # T1 and T2 as shares of the denoising, below a ratio of 4 and from there on (the paper's appendix).
@@ -185,27 +185,20 @@ def _look_through_windows(
 ) -> None:
     """Have the self-attentions of a transformer see windows, where its features are larger than in training."""
     trained = (math.ceil(native[0] / 2**level), math.ceil(native[1] / 2**level))
-    size: Size = (0, 0)
-    window: Size = (0, 0)
-    shift: Size = (0, 0)
+    layout: Layout | None = None
 
     def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        nonlocal size, window, shift
-        shape = argument_of(args, kwargs, 0, "hidden_states").shape
-        size = (shape[-2], shape[-1])
-        window = window_of(size, trained)
-        # An axis that is one window has nothing to shift.
-        height, width = (
-            state.shift * part // _SHIFTS if part < length else 0
-            for part, length in zip(window, size, strict=True)
-        )
-        shift = (height, width)
+        nonlocal layout
+        features = argument_of(args, kwargs, 0, "hidden_states")
+        size = (features.shape[-2], features.shape[-1])
+        share = state.shift / _SHIFTS
+        layout = lay_out(size, window_of(size, trained), (share, share), features.device)
 
     def cut(_: nn.Module, args: tuple) -> tuple | None:
-        return None if window == size else (into_windows(args[0], size, window, shift), *args[1:])
+        return None if layout is None else (into_windows(args[0], layout), *args[1:])
 
     def join(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
-        return None if window == size else from_windows(output, size, window, shift)
+        return None if layout is None else from_windows(output, layout)
 
     stack.callback(transformer.register_forward_pre_hook(measure, with_kwargs=True).remove)
     for attention in self_attentions(transformer).values():

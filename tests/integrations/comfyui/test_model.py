@@ -144,6 +144,7 @@ def test_native_sizes_are_told_from_the_configuration(context, model_type, nativ
     [
         ({"plan": "{"}, "this is not a plan"),
         ({"plan": Plan(noise_damping=NoiseDamping(dilation={}, until=0.5)).model_dump_json()}, "ND-CFG"),
+        ({"plan": '{"windows": {"size": {"x.attn1": [8, 8]}}}'}, "has windows"),
         ({"plan": Plan(dilation={"mid_block.nothing": (2, 2)}).model_dump_json()}, "mid_block.nothing"),
         ({}, "native_size"),
     ],

@@ -20,7 +20,19 @@ from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_warning
 from ..metadata import check_prompts
-from ..options import SIZE, Device, Dtype, Guidance, Json, Model, Negative, Scheduler, Steps, load_pipeline
+from ..options import (
+    SIZE,
+    Device,
+    Dtype,
+    Guidance,
+    Json,
+    Model,
+    Negative,
+    Scheduler,
+    Steps,
+    Windows,
+    load_pipeline,
+)
 from ..saving import save_picture
 
 if TYPE_CHECKING:
@@ -83,6 +95,7 @@ def generate(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
     ] = False,
+    windows: Windows = None,
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -104,17 +117,17 @@ def generate(
             plan_read = None if plan is None else redilate.Plan.read(plan)
             asked = Asked(
                 prompt, *asked_size, seed, steps, guidance, negative, method, plan_read, scheduler, model,
-                device, dtype, mode, sequential,
+                device, dtype, mode, sequential, windows=windows,
             )  # fmt: skip
             recorded = None
             if source is not None:
                 asked, recorded, replaced = again(source, asked, _given(context))
                 if replaced:
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
-            if asked.prompt is None:
-                raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             if preview is not None and asked.mode == "auto":
                 asked = replace(asked, mode="relay")
+            if asked.prompt is None:
+                raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             _check_method(asked, preview)
             check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
@@ -160,6 +173,8 @@ def _check_method(asked: Asked, preview: Path | None) -> None:
         raise RedilateError(
             f"a plan is for the method redilate, and {asked.method} uses none; leave one of them out"
         )
+    if asked.windows is not None and asked.method != "redilate":
+        raise RedilateError(f"--windows is for the method redilate, not for {asked.method}")
     if asked.method not in ("redilate", "direct"):
         if asked.mode == "relay":
             raise RedilateError(f"a relay draws with the method redilate or direct, not with {asked.method}")
@@ -187,6 +202,7 @@ def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, 
         "plan": asked.plan,
         "relay": asked.relay,
         "sequential": asked.sequential,
+        "windows": asked.windows,
         "on_preview": on_preview,
     }
 

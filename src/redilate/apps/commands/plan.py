@@ -12,7 +12,7 @@ import typer
 from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings
-from ..options import SIZE, Json, Model, load_pipeline
+from ..options import SIZE, Json, Model, Windows, load_pipeline
 
 
 def plan(
@@ -21,6 +21,7 @@ def plan(
     preset: Annotated[
         Literal["default", "published"], typer.Option(help="What measures best, or the paper's settings.")
     ] = "default",
+    windows: Windows = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write the plan as JSON.")
     ] = None,
@@ -37,7 +38,7 @@ def plan(
             pipe = load_pipeline(model, device="cpu", quiet=as_json)
             from redilate.pipelines.memory import memory_for
 
-            made = redilate.plan_for(pipe, width=width, height=height, preset=preset)
+            made = redilate.plan_for(pipe, width=width, height=height, preset=preset, windows=windows)
             memory = None if as_json else memory_for(pipe, width, height)
         if output is not None:
             made.write(output)
