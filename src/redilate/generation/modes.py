@@ -19,7 +19,7 @@ Mode = Literal["auto", "single", "relay"]
 
 # Of the native area, from which "auto" is a relay (docs/results.md): in about the native ratio there is little to
 # enlarge below, and in another one the picture at native area is itself drawn in an unfamiliar shape.
-RELAY_FROM, RELAY_FROM_IN_OTHER_RATIOS = 1.5, 3.0
+RELAY_FROM, RELAY_FROM_IN_OTHER_RATIOS = 1.5, 4.0
 _SAME_RATIO = 1.5
 
 

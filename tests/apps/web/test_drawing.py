@@ -63,7 +63,7 @@ def test_a_form_that_cannot_be_drawn_is_refused_with_the_field(changed: dict, me
 
 
 def test_the_other_picture_differs_in_its_method_alone():
-    for width in (256, 768):
+    for width in (256, 1024):
         ask = Ask.checked(SIZES, **FORM | {"width": width})
         other = ask.other(SIZES)
         assert (other.way, other.mode) == ("direct", "single") and other.other(SIZES) == ask
@@ -108,11 +108,11 @@ def test_a_picture_to_start_from_is_followed_as_far_as_the_strength_says(pipe, w
 
 def test_auto_is_the_engines_own_choice(pipe):
     sizes = Sizes.of(pipe)
-    for changes in ({}, {"width": 768}, {"width": 768, "way": "direct"}):
+    for changes in ({}, {"width": 1024}, {"width": 1024, "way": "direct"}):
         form = FORM | changes
         wanted = mode_for(pipe, form["width"], form["height"], method=form.get("way", "redilate"))
         assert Ask.checked(sizes, **form).mode == wanted
-    assert Ask.checked(replace(sizes, relays=False), **FORM | {"width": 768}).mode == "single"
+    assert Ask.checked(replace(sizes, relays=False), **FORM | {"width": 1024}).mode == "single"
 
 
 def test_a_picture_to_start_from_is_drawn_in_a_single_stage():
