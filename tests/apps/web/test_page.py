@@ -52,23 +52,23 @@ def test_a_relay_shows_its_native_picture_before_the_large_one(
 ):
     with visiting(browser, address) as visitor:
         page = visitor.page
-        visitor.ask("a red apple", side=384, steps=4)
+        visitor.ask("a red apple", side=768, steps=4)
         visitor.draw()
         early = visitor.picture()
         assert early.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
         visitor.see(".rd-sides", "early, at native size")
         box = early.bounding_box()
-        visitor.see("#details", "384 × 384 · relay, re-dilated · seed 0 · 4 steps")
+        visitor.see("#details", "768 × 768 · relay, re-dilated · seed 0 · 4 steps")
         expect(page.locator("#picture img")).not_to_have_js_property("naturalWidth", 256, timeout=PATIENCE)
         large = visitor.picture()
-        assert large.evaluate("image => image.naturalWidth") == 384
+        assert large.evaluate("image => image.naturalWidth") == 768
         after = large.bounding_box()
         assert box and after and abs(box["width"] - after["width"]) < 2  # nothing jumps
         expect(page.locator(".rd-sides")).to_have_count(0)
 
         with page.expect_download() as download:
             page.locator("#download").click()
-        assert download.value.suggested_filename == "a-red-apple-384x384-seed-0-redilate-relay.png"
+        assert download.value.suggested_filename == "a-red-apple-768x768-seed-0-redilate-relay.png"
         download.value.save_as(tmp_path / "apple.png")
         assert read_settings(tmp_path / "apple.png")["mode"] == "relay"
         page.locator("#compare").click()
