@@ -32,7 +32,7 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
         return Plan.model_validate(base.model_dump() | fields)
 
     def damped(until: float, dilation: dict[str, tuple[float, float]]) -> NoiseDamping:
-        return NoiseDamping(dilation=dilation, until=until)
+        return NoiseDamping(dilation=dilation, until=until, reuse=0.0)
 
     return {
         "all-0.5": base,

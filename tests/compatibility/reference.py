@@ -22,7 +22,7 @@ def damped_plan(unet: nn.Module, until: float = 0.3) -> Plan:
     return Plan(
         dilation=dict.fromkeys(names, (2.0, 2.0)),
         until=until,
-        noise_damping=NoiseDamping(dilation=mild, until=until),
+        noise_damping=NoiseDamping(dilation=mild, until=until, reuse=0.0),
     )
 
 

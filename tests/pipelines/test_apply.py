@@ -11,7 +11,7 @@ from torch import nn
 
 import redilate
 from redilate import NoiseDamping, Plan, RedilateError
-from redilate.core.guidance import KeptDelta
+from redilate.core.guidance import GuidanceLayout, KeptDelta
 from redilate.core.patch import find_patch
 from redilate.plans.structure import block_of, convolutions
 from tests.models import tiny_sd15, tiny_sdxl
@@ -58,7 +58,7 @@ def everywhere(pipe, factor=(2.0, 2.0), **fields):
 def with_damping(pipe):
     names = convolutions(pipe.unet)
     mild = {name: (2.0, 2.0) for name in names if block_of(name) == "mid_block"}
-    return everywhere(pipe, noise_damping=NoiseDamping(dilation=mild, until=0.3))
+    return everywhere(pipe, noise_damping=NoiseDamping(dilation=mild, until=0.3, reuse=0.0))
 
 
 def test_at_the_native_size_the_plan_is_neutral_and_the_result_bit_exact(pipe):
@@ -187,15 +187,44 @@ def test_a_kept_delta_spares_evaluations_and_is_never_anothers(pipe):
 
 def test_a_kept_delta_serves_its_own_generation_only():
     condition, other = torch.zeros(2, 3), torch.zeros(2, 3)
-    kept = KeptDelta(torch.zeros(1, 4, 8, 8), 0.8, weakref.ref(condition))
-    shape = (1, 4, 8, 8)
-    assert kept.serves(0.7, 0.2, shape, condition)
-    assert not kept.serves(0.8, 0.2, shape, condition) and not kept.serves(0.9, 0.2, shape, condition)
-    assert not kept.serves(0.5, 0.2, shape, condition)
-    assert not kept.serves(0.7, 0.2, (1, 4, 8, 9), condition)
-    assert not kept.serves(0.7, 0.2, shape, other) and not kept.serves(0.7, 0.2, shape, None)
+    torch.manual_seed(0)
+    sample, view = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
+    kept = KeptDelta(torch.zeros(1, 4, 8, 8), 0.8, sample, weakref.ref(condition))
+    assert kept.serves(0.7, 0.2, sample, condition)
+    assert kept.serves(0.7, 0.2, sample + 0.5 * view + 3, condition)  # a step on, of another colour
+    assert not kept.serves(
+        0.7, 0.2, view + 3, condition
+    )  # another view of the same prompt, as a panorama has it
+    assert not kept.serves(0.8, 0.2, sample, condition) and not kept.serves(0.9, 0.2, sample, condition)
+    assert not kept.serves(0.5, 0.2, sample, condition)
+    assert not kept.serves(0.7, 0.2, torch.cat([sample, sample], -1), condition)
+    assert not kept.serves(0.7, 0.2, sample, other) and not kept.serves(0.7, 0.2, sample, None)
     del condition
-    assert not kept.serves(0.7, 0.2, shape, None)
+    assert not kept.serves(0.7, 0.2, sample, None)
+
+
+def test_views_of_one_panorama_never_take_each_others_delta(pipe):
+    """Every view comes with the same text embeddings, size and level; only the latents tell them apart."""
+    plan = with_damping(pipe)
+    keeping = plan.noise_damping.model_copy(update={"reuse": 0.25})
+    views = [torch.randn(1, 4, 48, 48, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    text, added = torch.randn(2, 3, pipe.unet.config.cross_attention_dim), {}
+    if pipe.unet.config.addition_embed_type == "text_time":
+        added = {"text_embeds": torch.randn(2, 8), "time_ids": torch.randn(2, 6)}
+
+    def panorama(damping, views):
+        one = plan.model_copy(update={"noise_damping": damping})
+        with redilate.apply(pipe, one, layout=GuidanceLayout()), torch.no_grad():
+            return [
+                pipe.unet(torch.cat([view, view]), timestep, text, added_cond_kwargs=added).sample
+                for timestep in (900.0, 860.0, 820.0)
+                for view in views
+            ]
+
+    assert all(map(torch.equal, panorama(keeping, views), panorama(plan.noise_damping, views)))
+    # One view alone does keep it, so that the above says something.
+    kept, every = panorama(keeping, views[:1]), panorama(plan.noise_damping, views[:1])
+    assert [torch.equal(*both) for both in zip(kept, every, strict=True)] == [True, False, False]
 
 
 def test_without_guidance_there_is_no_damping(pipe):

@@ -115,6 +115,17 @@ def test_strips_are_chosen_for_pictures_that_are_large_for_the_device(pipe, monk
     pipe.vae.disable_tiling()
 
 
+def test_on_a_cpu_strips_are_chosen_earlier_since_they_are_faster(pipe, monkeypatch):
+    whole = memory_for(pipe, 384, 256).decode
+    monkeypatch.setattr(memory, "STRIPS_ABOVE_ON_CPU", whole)
+    assert not decodes_in_strips(pipe, 384, 256)
+    monkeypatch.setattr(memory, "STRIPS_ABOVE_ON_CPU", whole - 1)
+    assert decodes_in_strips(pipe, 384, 256)
+    monkeypatch.setattr(memory, "execution_device", lambda _pipe: torch.device("meta"))
+    monkeypatch.setattr(memory, "device_bytes", lambda _device: (10 * whole, 5 * whole))
+    assert not decodes_in_strips(pipe, 384, 256)
+
+
 def test_a_pipeline_autoencoding_in_strips_gives_the_same_picture_and_is_left_as_it_was(pipe):
     plain, decode = draw(pipe), pipe.vae.decode
     with autoencoding_in_strips(pipe):

@@ -91,6 +91,10 @@ def add_delta(strong: Tensor, delta: Tensor, layout: GuidanceLayout) -> Tensor:
     return strong + delta.repeat(layout.chunks, *[1] * (strong.dim() - 1))
 
 
+# Two views of one picture (a panorama's) are hardly alike; a step's samples are, with fresh noise at each, too.
+_ALIKE = 0.5
+
+
 @dataclass(frozen=True)
 class KeptDelta:
     """A Δ that later, less noisy calls of the same generation may use: it changes slowly with the noise level.
@@ -98,20 +102,29 @@ class KeptDelta:
     Attributes:
         delta: (b, C, …).
         noise_level: that it was worked out at.
+        sample: (b, C', …), the ∅ part that it was worked out for.
         condition: the text embeddings of the call. A pipeline makes them once and hands the same tensor to every
             step, so another tensor is another generation.
     """
 
     delta: Tensor
     noise_level: float
+    sample: Tensor
     condition: weakref.ref[Tensor]
 
-    def serves(self, noise_level: float, within: float, shape: tuple[int, ...], condition: Any) -> bool:
-        """Whether Δ may be used at `noise_level` for a ∅ part of `shape`, if it holds for less than `within` below."""
+    def serves(self, noise_level: float, within: float, sample: Tensor, condition: Any) -> bool:
+        """Whether Δ may be used at `noise_level` for the ∅ part `sample`, if it holds for less than `within` below."""
         return (
             0 < self.noise_level - noise_level < within
-            and self.delta.shape[0] == shape[0]
-            and self.delta.shape[2:] == shape[2:]
+            and self.sample.shape == sample.shape
             and condition is not None
             and self.condition() is condition
+            # Last, since a GPU is waited for.
+            and _correlation(self.sample, sample) > _ALIKE
         )
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Cosine of the angle between two samples, each channel's mean taken out: its colour says little of the view."""
+    one, other = (each.float() - each.float().mean(dim=(-2, -1), keepdim=True) for each in (one, other))
+    return float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))

@@ -216,7 +216,7 @@ class Patch:
         if mild is None or layout is None or sample.shape[0] % layout.chunks:
             self._kept = None
             return
-        part = (sample.shape[0] // layout.chunks, *sample.shape[1:])
+        part = take_unconditional(sample, sample.shape[0], layout)
         kept, condition = self._kept, _condition(args, kwargs)
         if kept is not None and kept.serves(noise_level, plan.damping_reuse, part, condition):
             self._pending = _Damping(mild, layout, sample.shape[0], noise_level, (), {}, kept.delta)
@@ -252,7 +252,9 @@ class Patch:
         delta = damping_delta(strong, mild, layout, self._around.channels)
         condition = _condition(damping.args, damping.kwargs)
         if self.plan is not None and self.plan.damping_reuse > 0 and condition is not None:
-            self._kept = KeptDelta(delta, damping.noise_level, weakref.ref(condition))
+            sample = argument_of(damping.args, damping.kwargs, 0, "sample")
+            sample = take_unconditional(sample, damping.batch, layout)
+            self._kept = KeptDelta(delta, damping.noise_level, sample, weakref.ref(condition))
         return delta
 
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:

@@ -15,6 +15,9 @@ from .families import latent_scale, unet_of
 # The decode goes in strips where the untiled one would take more of the device than this. Of the whole device, not of
 # what is free: so a machine always makes the same picture from the same seed, bit for bit.
 STRIPS_ABOVE = 0.25
+# On a CPU strips are faster, too, from about here on: they stay in its cache, and C's heap takes blocks of more than
+# 32 MiB from the kernel each time anew, page by page (docs/performance.md).
+STRIPS_ABOVE_ON_CPU = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,10 @@ def decodes_in_strips(pipe: Any, width: int, height: int) -> bool:
     if strips_bytes(pipe, *size, device) is None or pipe.vae.use_tiling:
         return False
     untiled = decode_bytes(pipe, *size, device)
-    return untiled is not None and untiled > STRIPS_ABOVE * device_bytes(device)[1]
+    bound = STRIPS_ABOVE * device_bytes(device)[1]
+    if device.type == "cpu":
+        bound = min(bound, STRIPS_ABOVE_ON_CPU)
+    return untiled is not None and untiled > bound
 
 
 def check_memory(pipe: Any, width: int, height: int, *, guided: bool, sequential: bool) -> None:

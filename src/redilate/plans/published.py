@@ -101,6 +101,7 @@ def published_plan(names: list[str], family: Family | None, ratio: tuple[float, 
         damping = NoiseDamping(
             dilation=_named(names, _per_axis(settings, ratio, "damping_blocks")),
             until=level_after(nearest.damping_steps),
+            reuse=0.0,
         )
     return Plan(
         dilation=_named(names, _per_axis(settings, ratio, "blocks")),
