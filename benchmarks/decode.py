@@ -1,15 +1,18 @@
-"""The exact decode in strips against the untiled one: largest difference, peak memory, time.
+"""The exact decode (or encode) in strips against the untiled one: largest difference, peak memory, time.
 
     python benchmarks/decode.py --size 2048x2048
+    python benchmarks/decode.py --size 1024x1024 --bundled --encode
 
 SDXL's autoencoder at full size with random weights (no download), in float32 on a CPU, each way in a process of its
 own. The last layer is scaled so that the picture spreads over [−1, 1] as a trained one's does: a difference means
-what it would there. Time is CPU time, which a busy machine does not stretch; memory is the process's peak.
+what it would there. With --bundled, the bundled model's. Time is CPU time, which a busy machine does not stretch, with
+the kernel's part of it; memory is the process's peak.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -48,24 +51,31 @@ def full_size_autoencoder() -> AutoencoderKL:
     return vae
 
 
-def measure(way: Way, width: int, height: int, save: Path) -> dict[str, float]:
-    """Decode once, in this process; the picture goes to `save`."""
-    vae = full_size_autoencoder()
-    latents = torch.randn(1, 4, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    wall, cpu = time.monotonic(), time.process_time()
-    if way == "untiled":
-        picture = vae.decode(latents).sample.clamp(-1, 1)
+def measure(way: Way, width: int, height: int, bundled: bool, encoding: bool, save: Path) -> dict[str, float]:
+    """Decode (or encode) once, in this process; the result goes to `save`."""
+    vae = redilate.load().vae if bundled else full_size_autoencoder()
+    generator = torch.Generator().manual_seed(1)
+    if encoding:
+        given = torch.rand(1, 3, height, width, generator=generator) * 2 - 1
+        own, ours = (lambda: vae.encode(given).latent_dist.mode()), (lambda: redilate.encode(vae, given))
     else:
-        picture = redilate.decode(vae, latents)
-    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+        given = torch.randn(1, 4, height // 8, width // 8, generator=generator)
+        own, ours = (lambda: vae.decode(given).sample.clamp(-1, 1)), (lambda: redilate.decode(vae, given))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, wall = os.times(), time.monotonic()
+    result = own() if way == "untiled" else ours()
+    end, wall = os.times(), time.monotonic() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    torch.save(picture, save)
-    return {"cpu_s": cpu, "wall_s": wall, "peak_mib": peak / 1024, "before_mib": before / 1024}
+    torch.save(result, save)
+    user, system = end.user - start.user, end.system - start.system
+    figures = {"cpu_s": user + system, "system_s": system, "wall_s": wall}
+    return figures | {"peak_mib": peak / 1024, "before_mib": before / 1024}
 
 
 def main(
     size: Annotated[str, typer.Option(metavar="WxH", help="In pixels, multiples of 8.")] = "1024x1024",
+    bundled: Annotated[bool, typer.Option("--bundled", help="The bundled model's autoencoder.")] = False,
+    encode: Annotated[bool, typer.Option("--encode", help="Encode in place of decoding.")] = False,
     only: Annotated[str | None, typer.Option(help="untiled or strips, in this process.")] = None,
     save: Annotated[Path | None, typer.Option(help="Where --only leaves its picture.")] = None,
 ) -> None:
@@ -73,17 +83,22 @@ def main(
     width, height = (int(side) for side in size.lower().split("x"))
     if only is not None and save is not None:
         with torch.inference_mode():
-            print(json.dumps(measure("untiled" if only == "untiled" else "strips", width, height, save)))
+            way: Way = "untiled" if only == "untiled" else "strips"
+            print(json.dumps(measure(way, width, height, bundled, encode, save)))
         return
     with tempfile.TemporaryDirectory() as folder:
         rows, pictures = {}, {}
         for way in ("untiled", "strips"):
             path = Path(folder, f"{way}.pt")
             command = [sys.executable, __file__, "--size", size, "--only", way, "--save", str(path)]
-            rows[way] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            command += ["--bundled"] * bundled + ["--encode"] * encode
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            rows[way] = json.loads(printed.splitlines()[-1])
             pictures[way] = torch.load(path)
             print(
-                f"{way:8} {rows[way]['cpu_s']:8.1f} s CPU {rows[way]['peak_mib']:8.0f} MiB peak", flush=True
+                f"{way:8} {rows[way]['cpu_s']:8.2f} s CPU (kernel {rows[way]['system_s']:.2f}) "
+                f"{rows[way]['peak_mib']:8.0f} MiB peak",
+                flush=True,
             )
     difference = (pictures["untiled"] - pictures["strips"]).abs().max()
     print(
