@@ -60,7 +60,7 @@ def test_json_holds_settings_rows_and_every_picture(tmp_path):
     assert len(content["summary"]) == 6
     assert len(content["pictures"]) == 12
     assert content["pictures"][1]["values"]["objects"] == 3
-    assert content["summary"][2]["differences"]["repeated"]["mean"] == -0.5
+    assert content["summary"][2]["differences"]["repeated"]["value"] == -0.5
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 

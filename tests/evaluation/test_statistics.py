@@ -1,22 +1,29 @@
 import numpy as np
 import pytest
 
-from redilate.evaluation.statistics import bootstrap_mean, paired_difference
+from redilate.evaluation.statistics import bootstrap, paired_difference
 
 
 def test_the_interval_of_a_large_normal_sample_is_the_textbook_one():
     values = np.random.default_rng(1).normal(3, 2, 400)
     margin = 1.96 * values.std() / np.sqrt(len(values))
-    interval = bootstrap_mean(values.tolist())
-    assert interval.mean == pytest.approx(values.mean())
+    interval = bootstrap(values.tolist())
+    assert interval.value == pytest.approx(values.mean())
     assert interval.low == pytest.approx(values.mean() - margin, abs=0.1 * margin)
     assert interval.high == pytest.approx(values.mean() + margin, abs=0.1 * margin)
 
 
 def test_equal_values_leave_no_margin_and_the_same_values_give_the_same_interval():
-    interval = bootstrap_mean([0.5] * 8)
-    assert interval.mean == interval.low == interval.high == 0.5
-    assert bootstrap_mean([1, 2, 4]) == bootstrap_mean([1, 2, 4])
+    interval = bootstrap([0.5] * 8)
+    assert interval.value == interval.low == interval.high == 0.5
+    assert bootstrap([1, 2, 4]) == bootstrap([1, 2, 4])
+
+
+def test_a_median_is_not_moved_by_a_picture_that_took_an_hour():
+    usual = np.random.default_rng(1).normal(3, 0.1, 63).tolist()
+    interval = bootstrap([*usual, 3600.0], "median")
+    assert interval.value == pytest.approx(3, abs=0.05) and interval.high < 3.1
+    assert paired_difference([*usual, 3600.0], [*usual, 3.0], "median").high == 0
 
 
 def test_pairing_cancels_what_prompts_have_in_common():

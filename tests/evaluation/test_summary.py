@@ -12,14 +12,14 @@ def test_a_row_averages_over_prompts_and_compares_with_the_first_method():
     ]
     ours = [measured(seed, "redilate", distance=0.5 + seed) for seed in reversed(range(4))]
     zeroth, first, second = summarise([*native, *direct, *ours])
-    assert (zeroth.method, zeroth.differences, zeroth.values["feature_distance"].mean) == (NATIVE, {}, 0)
-    assert (first.method, first.pictures, first.values["objects"].mean) == ("direct", 4, 3.25)
-    assert (first.values["repeated"].mean, first.values["same_count"].mean) == (0.75, 0.25)
+    assert (zeroth.method, zeroth.differences, zeroth.values["feature_distance"].value) == (NATIVE, {}, 0)
+    assert (first.method, first.pictures, first.values["objects"].value) == ("direct", 4, 3.25)
+    assert (first.values["repeated"].value, first.values["same_count"].value) == (0.75, 0.25)
     assert first.differences == {}
-    assert second.differences["repeated"].mean == -0.75
+    assert second.differences["repeated"].value == -0.75
     # Paired by seed, whatever order they came in: every prompt differs by exactly one half.
     difference = second.differences["feature_distance"]
-    assert (difference.mean, difference.low, difference.high) == pytest.approx((-0.5, -0.5, -0.5))
+    assert (difference.value, difference.low, difference.high) == pytest.approx((-0.5, -0.5, -0.5))
 
 
 def test_sizes_have_rows_and_baselines_of_their_own():
@@ -39,14 +39,14 @@ def test_sizes_have_rows_and_baselines_of_their_own():
         ("768x256", "redilate"),
         ("768x256", "direct"),
     ]
-    assert [row.differences and row.differences["repeated"].mean for row in rows] == [{}, 1.0, {}, 0.0]
+    assert [row.differences and row.differences["repeated"].value for row in rows] == [{}, 1.0, {}, 0.0]
 
 
 def test_an_interval_holds_its_mean():
     rng = np.random.default_rng(0)
     row = summarise([measured(seed, "direct", distance=float(rng.random())) for seed in range(20)])[0]
-    assert row.values["feature_distance"].low < row.values["feature_distance"].mean
-    assert row.values["feature_distance"].high > row.values["feature_distance"].mean
+    assert row.values["feature_distance"].low < row.values["feature_distance"].value
+    assert row.values["feature_distance"].high > row.values["feature_distance"].value
 
 
 def _views(shift: float, seed: int, pictures: int = 12) -> Views:
@@ -71,7 +71,7 @@ def test_what_is_nearer_to_the_real_pictures_has_the_smaller_distances():
         {"512x512": features},
     )
     assert rows[2].differences["kid_r"].low > 0
-    assert rows[1].values["fid_b"].mean == found["near"]["fid_b"].value
+    assert rows[1].values["fid_b"].value == found["near"]["fid_b"].value
 
 
 def test_without_real_pictures_or_with_one_picture_there_is_nothing_to_compute():

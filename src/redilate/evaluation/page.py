@@ -93,7 +93,7 @@ def _verdict(difference: Interval | None, measure: Measure) -> str:
     """`better` or `worse` than the baseline where the interval says so."""
     if difference is None or measure.better not in ("less", "more") or difference.low <= 0 <= difference.high:
         return ""
-    return "better" if (difference.mean > 0) == (measure.better == "more") else "worse"
+    return "better" if (difference.value > 0) == (measure.better == "more") else "worse"
 
 
 def _emphasised(text: str) -> list[tuple[str, bool]]:

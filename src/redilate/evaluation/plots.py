@@ -52,7 +52,7 @@ def _panel(panel, measure: Measure, rows: Sequence[Row]) -> None:
             continue
         colour = "dimgrey" if row.method == NATIVE else f"C{place % 10}"
         panel.plot([times * value.low, times * value.high], [place, place], color=colour, linewidth=2)
-        panel.plot([times * value.mean], [place], "o", color=colour, markersize=5)
+        panel.plot([times * value.value], [place], "o", color=colour, markersize=5)
     panel.set_yticks(range(len(rows)), [row.method for row in rows])
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_title(

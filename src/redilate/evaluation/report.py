@@ -28,8 +28,8 @@ LEGEND = (
     "model's own native pictures (b), of whole pictures shrunk to the native size and of crops at full resolution. "
     "FID is too large with few pictures (its covariances are of 1280 features): compare it within a table only, and "
     "trust KID first.",
-    "*Peak memory*: torch's on CUDA, else the whole process's. *U-Net evaluations*: samples through the U-Net, "
-    "whatever their size.",
+    "*s per picture*: the median, of wall time. *Peak memory*: torch's on CUDA, else the whole process's. *U-Net "
+    "evaluations*: samples through the U-Net, whatever their size.",
 )
 
 
@@ -78,8 +78,8 @@ def baseline(rows: Sequence[Row]) -> str:
 
 def shown(value: Interval, form: str, sign: str = "") -> str:
     """`0.762 [0.716, 0.809]`, with `sign` "+" `-0.154 [-0.186, -0.123]` or `+0.010 […]`."""
-    mean, low, high = (format(one, sign + form) for one in (value.mean, value.low, value.high))
-    return f"{mean} [{low}, {high}]"
+    centre, low, high = (format(one, sign + form) for one in (value.value, value.low, value.high))
+    return f"{centre} [{low}, {high}]"
 
 
 def stated(settings: Mapping[str, Any]) -> str:

@@ -1,44 +1,49 @@
-"""Means with an honest margin: bootstrap confidence intervals, paired by prompt and seed."""
+"""Means and medians with an honest margin: bootstrap confidence intervals, paired by prompt and seed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 RESAMPLES = 10_000
+
+Centre = Literal["mean", "median"]
 
 
 @dataclass(frozen=True)
 class Interval:
     """A figure and its 95 % confidence interval."""
 
-    mean: float
+    value: float
     low: float
     high: float
 
 
-def bootstrap_mean(values: Sequence[float]) -> Interval:
-    """The mean of `values` (at least one) with its percentile bootstrap interval (Efron 1979).
+def bootstrap(values: Sequence[float], centre: Centre = "mean") -> Interval:
+    """The mean or median of `values` (at least one) with its percentile bootstrap interval (Efron 1979).
 
     The resamples come from a fixed seed: the same values give the same interval, and columns of one study whose
     values stand in the same order of prompts are resampled alike.
     """
     measured = np.asarray(values, dtype=np.float64)
-    means = measured[resamples(len(measured), RESAMPLES)].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(measured.mean()), float(low), float(high))
+    middle = np.mean if centre == "mean" else np.median
+    low, high = np.percentile(middle(measured[resamples(len(measured), RESAMPLES)], axis=1), [2.5, 97.5])
+    return Interval(float(middle(measured)), float(low), float(high))
 
 
-def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Interval:
-    """The mean of `values` minus `baseline`, of equal length and in the same order of prompts and seeds.
+def paired_difference(
+    values: Sequence[float], baseline: Sequence[float], centre: Centre = "mean"
+) -> Interval:
+    """The mean or median of `values` minus `baseline`, of equal length and in the same order of prompts and seeds.
 
     Taken prompt by prompt, so that what makes some prompts harder than others for every method cancels.
     """
     if len(values) != len(baseline):
         raise ValueError(f"{len(values)} values cannot be paired with {len(baseline)}")
-    return bootstrap_mean(np.subtract(values, baseline).tolist())
+    return bootstrap(np.subtract(values, baseline).tolist(), centre)
 
 
 def resamples(count: int, times: int, seed: int = 0) -> np.ndarray:

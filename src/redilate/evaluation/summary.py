@@ -9,7 +9,7 @@ import numpy as np
 
 from .distances import Distance, frechet_distance, kernel_distance
 from .measures import OF_ONE_PICTURE, Measurement
-from .statistics import Interval, bootstrap_mean, paired_difference
+from .statistics import Interval, bootstrap, paired_difference
 
 NATIVE = "native"
 _PER_THOUSAND = 1000  # kernel distances are shown times this
@@ -20,7 +20,7 @@ class Row:
     """One method at one size, over all prompts.
 
     Attributes:
-        values: measure → its mean or distance, with an interval.
+        values: measure → its mean, median or distance, with an interval.
         differences: measure → the difference to the first method, paired by prompt and seed; empty for that method
             itself and for the native pictures.
     """
@@ -65,7 +65,7 @@ def summarise(
         distances = {} if seen is None or size not in seen else set_distances(seen[size])
         for method, ours in methods.items():
             values = {
-                measure.key: bootstrap_mean([one.values[measure.key] for one in ours])
+                measure.key: bootstrap([one.values[measure.key] for one in ours], measure.centre)
                 for measure in OF_ONE_PICTURE
             }
             values |= {key: one.interval() for key, one in distances.get(method, {}).items()}
@@ -110,7 +110,9 @@ def _both(letter: str, reference: Views, made: Views, *, paired: bool) -> dict[s
 def _differences(ours: list[Measurement], baseline: list[Measurement]) -> dict[str, Interval]:
     return {
         measure.key: paired_difference(
-            [one.values[measure.key] for one in ours], [one.values[measure.key] for one in baseline]
+            [one.values[measure.key] for one in ours],
+            [one.values[measure.key] for one in baseline],
+            measure.centre,
         )
         for measure in OF_ONE_PICTURE
     }

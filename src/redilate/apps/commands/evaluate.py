@@ -132,8 +132,8 @@ def evaluate(
             for row in results.rows:
                 values = row.values
                 print(
-                    f"{row.size} {row.method}: {values['repeated'].mean:.0%} repeated, "
-                    f"feature distance {values['feature_distance'].mean:.3f}, {values['seconds'].mean:.1f} s"
+                    f"{row.size} {row.method}: {values['repeated'].value:.0%} repeated, "
+                    f"feature distance {values['feature_distance'].value:.3f}, {values['seconds'].value:.1f} s"
                 )
             print(out / "results.html")
 
