@@ -5,10 +5,14 @@ import copy
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from PIL import Image
+from torch.nn import functional
 
 import redilate
 from redilate import RedilateError
 from redilate.decoding import decode as module
+from redilate.decoding.attention import attend
+from redilate.decoding.strips import Kept
 from tests.models import tiny_sdxl
 
 LAYOUTS = {
@@ -174,3 +178,39 @@ def test_what_cannot_be_decoded_is_refused():
     vae.decoder.up_blocks[0].resnets[0].conv1.padding_mode = "circular"
     with pytest.raises(RedilateError, match="padding is 'circular'"):
         redilate.decode(vae, torch.randn(1, 4, 8, 8))
+
+
+def test_of_an_enlarged_picture_the_encoder_takes_one_key_for_each_cell():
+    """Where the pixels of a cell are alike that changes nothing, and elsewhere it is attention to their mean."""
+    vae = autoencoder().double()
+    attention = vae.encoder.mid_block.attentions[0]
+    before = torch.randn(1, 32, 20, 13, dtype=torch.float64)
+    alike = before.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    for maps, rows in ((alike, 6), (alike + 0.3 * torch.randn_like(alike), 40)):
+        with torch.inference_mode():
+            found = attend(Kept(maps.split(rows, 2)), attention, 26, maps.shape[2] * 26, 2)
+            tokens = attention.group_norm(maps.flatten(2)).transpose(1, 2)
+            cells = functional.avg_pool2d(tokens.transpose(1, 2).unflatten(2, maps.shape[2:]), 2)
+            cells = cells.flatten(2).transpose(1, 2)
+            scores = attention.to_q(tokens) @ attention.to_k(cells).transpose(1, 2) * attention.scale
+            out = attention.to_out[0](scores.softmax(2) @ attention.to_v(cells))
+            slow = out.transpose(1, 2).unflatten(2, maps.shape[2:]) + maps
+            torch.testing.assert_close(torch.cat(list(found), 2), slow, rtol=0, atol=1e-11)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            torch.cat(list(attend(Kept(alike.split(6, 2)), attention, 26, 40 * 26, 2)), 2),
+            attention(alike), rtol=0, atol=1e-11,
+        )  # fmt: skip
+        odd = maps[:, :, :, :25].contiguous()  # no whole cells: exact
+        torch.testing.assert_close(
+            torch.cat(list(attend(Kept(odd.split(6, 2)), attention, 25, 40 * 25, 2)), 2),
+            attention(odd), rtol=0, atol=1e-11,
+        )  # fmt: skip
+
+
+def test_the_latents_of_an_enlarged_picture_hardly_change():
+    pipe = redilate.load()
+    small = redilate.generate(pipe, "a red apple", steps=4).images[0]
+    large = pipe.image_processor.preprocess(small.resize((512, 512), Image.Resampling.LANCZOS))
+    exact, pooled = (module.moments(pipe.vae, large, pool=pool)[:, :4] for pool in (1, 2))
+    assert 0 < (pooled - exact).std() < 0.005 * exact.std()

@@ -9,8 +9,10 @@ import redilate
 from redilate import Plan, RedilateError, Relay, Stage
 from redilate.core.frequency import low_pass
 from redilate.core.patch import find_patch
+from redilate.decoding.decode import moments
 from redilate.generation.pixels import to_tensor
 from redilate.generation.relay import Runner
+from redilate.pipelines import decoder, memory
 from redilate.pipelines.image_to_image import encode
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -299,3 +301,18 @@ def test_it_is_a_method_by_name(sdxl):
 
     made = find("relay")(sdxl, "apple", width=384, height=384, steps=2)
     assert made.settings["mode"] == "relay" and made.images[0].size == (384, 384)
+
+
+@pytest.mark.parametrize(("side", "pools"), [(384, [1]), (512, [2]), (1024, [2, 2])])
+def test_where_the_autoencoder_goes_in_strips_it_encodes_an_enlargement_with_the_keys_it_had(
+    sdxl, monkeypatch, side, pools
+):
+    seen = []
+    monkeypatch.setattr(memory, "STRIPS_ABOVE_ON_CPU", 0)
+    monkeypatch.setattr(
+        decoder,
+        "moments",
+        lambda *args, pool, **named: seen.append(pool) or moments(*args, pool=pool, **named),
+    )
+    draw(sdxl, side, side, steps=2)
+    assert seen == pools

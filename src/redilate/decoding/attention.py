@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from .strips import Kept, recut
 _SCORES = 2**29
 
 
-def attend(kept: Kept, attention: Any, width: int, pixels: int) -> Iterator[Tensor]:
+def attend(kept: Kept, attention: Any, width: int, pixels: int, pool: int = 1) -> Iterator[Tensor]:
     """A diffusers `Attention` as autoencoders have it: one normalisation, self-attention over pixels, a residual.
 
     Args:
@@ -24,7 +24,12 @@ def attend(kept: Kept, attention: Any, width: int, pixels: int) -> Iterator[Tens
         attention: the module.
         width: of the activations.
         pixels: height × width.
+        pool: keys and values are those of the means over cells of pool × pool pixels, which is the same where the
+            pixels of a cell are alike, at a pool²-th of the work; 1 is exact, and what sides that no whole cells fill
+            are given.
     """
+    if width % pool or pixels // width % pool:
+        pool = 1
     normalised = Normalised(attention.group_norm, kept.moments)
 
     def projected(strip: Tensor, layer: Any) -> Tensor:
@@ -36,7 +41,7 @@ def attend(kept: Kept, attention: Any, width: int, pixels: int) -> Iterator[Tens
 
     pairs = [
         (projected(strip, attention.to_k), projected(strip, attention.to_v))
-        for strip in normalised(kept.read())
+        for strip in _pooled(normalised(kept.read()), pool)
     ]
     keys, values = (heads(torch.cat(parts, 1)) for parts in zip(*pairs, strict=True))
     del pairs
@@ -51,3 +56,9 @@ def attend(kept: Kept, attention: Any, width: int, pixels: int) -> Iterator[Tens
         if attention.residual_connection:
             out = out + strip
         yield out / attention.rescale_output_factor
+
+
+def _pooled(strips: Iterable[Tensor], pool: int) -> Iterable[Tensor]:
+    if pool == 1:
+        return strips
+    return (functional.avg_pool2d(strip, pool) for strip in recut(strips, 16 * pool))  # whole cells in each

@@ -105,9 +105,14 @@ def moments(
     room: int | None = None,
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
+    pool: int = 1,
 ) -> Tensor:
-    """(B, 2C, h, w): mean and log variance, what `DiagonalGaussianDistribution` is made of. Arguments as `encode`."""
-    steps = encoder_steps(vae)
+    """(B, 2C, h, w): mean and log variance, what `DiagonalGaussianDistribution` is made of. Arguments as `encode`.
+
+    `pool`: over how many latents per side the mid block's keys and values are averaged, for a picture that has been
+    enlarged so many times and has no more to say; 1 is exact.
+    """
+    steps = encoder_steps(vae, pool)
     _check_channels(image, vae.config.in_channels, "a picture")
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
     out = _run(vae, steps, last, image, dtype, _limits(image, room, storage), on_progress)

@@ -59,7 +59,7 @@ def run(
     del start
     for step in steps:
         if isinstance(step, Attention):
-            kept = Kept(attend(kept, step.block, width, height * width), limits.storage)
+            kept = Kept(attend(kept, step.block, width, height * width, step.pool), limits.storage)
         elif isinstance(step, Resnet):
             kept = passes.resnet(kept, step, height, width)
         else:

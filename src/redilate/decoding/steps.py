@@ -23,9 +23,10 @@ class Resnet:
 
 @dataclass(frozen=True)
 class Attention:
-    """The mid block's attention."""
+    """The mid block's attention, with one key and value for each cell of pool × pool pixels."""
 
     block: Any
+    pool: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def decoder_steps(vae: Any) -> list[Step]:
     return steps if up is None else [*steps, Convolution(up, 2.0)]
 
 
-def encoder_steps(vae: Any) -> list[Step]:
-    """From a picture to what the last normalisation takes; raises as `decoder_steps`."""
+def encoder_steps(vae: Any, pool: int = 1) -> list[Step]:
+    """From a picture to what the last normalisation takes; `pool` as `Attention` has it; raises as `decoder_steps`."""
     encoder = _half(vae, "encoder")
     steps: list[Step] = [Convolution(encoder.conv_in)]
     for block in encoder.down_blocks:
@@ -72,7 +73,7 @@ def encoder_steps(vae: Any) -> list[Step]:
             if downsampler.norm is not None or not downsampler.use_conv or downsampler.padding != 0:
                 raise _cannot(downsampler, "its downsampling does not pad below and to the right alone")
             steps.append(Convolution(downsampler.conv, 0.5))
-    return [*steps, *_mid(encoder.mid_block)]
+    return [*steps, *_mid(encoder.mid_block, pool)]
 
 
 def _half(vae: Any, name: str) -> Any:
@@ -84,14 +85,14 @@ def _half(vae: Any, name: str) -> Any:
     return half
 
 
-def _mid(block: Any) -> Iterator[Step]:
+def _mid(block: Any, pool: int = 1) -> Iterator[Step]:
     _check(block, "UNetMidBlock2D")
     yield Resnet(_checked(block.resnets[0]))
     for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
         if attention is not None:
             if attention.group_norm is None or attention.spatial_norm is not None:
                 raise _cannot(attention, "its normalisation is no GroupNorm")
-            yield Attention(attention)
+            yield Attention(attention, pool)
         yield Resnet(_checked(resnet))
 
 

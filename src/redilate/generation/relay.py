@@ -43,12 +43,14 @@ class Leg:
 
     Attributes:
         size: (height, width) in pixels.
+        enlarged: how many times both sides have grown at least, in whole numbers.
         stage: its settings.
         start: where in the noise schedule it starts.
         guidance: classifier-free guidance weight.
     """
 
     size: Size
+    enlarged: int
     stage: Stage
     start: Start
     guidance: float
@@ -128,7 +130,8 @@ class Runner:
         level = level_at_size(scheduler, stage.noise, scale)
         device = self._pipe._execution_device
         start = find_start(scheduler, stage.steps(steps), level, noise_level_of(self._pipe), device)
-        return Leg(size, stage, start, guidance if stage.guidance is None else stage.guidance)
+        enlarged = max(1, min(after // side for after, side in zip(size, before, strict=True)))
+        return Leg(size, enlarged, stage, start, guidance if stage.guidance is None else stage.guidance)
 
     @property
     def steps(self) -> int:
@@ -161,7 +164,8 @@ class Runner:
             )
             progress = None if on_step is None else _after(done, on_step)
             before = picture
-            with sparing(self._pipe, leg.size[1], leg.size[0], sequential=self._sequential):
+            size = {"width": leg.size[1], "height": leg.size[0]}
+            with sparing(self._pipe, **size, sequential=self._sequential, enlarged=leg.enlarged):
                 latents = enlarged_latents(self._pipe, picture, leg.size, leg.stage.enlarge)
                 picture = self._step(
                     latents, leg, prompt, negative, _stage_seed(seed, index), as_latents, progress

@@ -20,13 +20,17 @@ from .memory import device_bytes
 
 
 @contextmanager
-def autoencoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> Iterator[None]:
+def autoencoding_in_strips(
+    pipe: Any, on_progress: OnProgress | None = None, enlarged: int = 1
+) -> Iterator[None]:
     """For the time of the `with`, `pipe.vae.decode` and `pipe.vae.encode` are `redilate`'s, exact and in strips.
 
     Args:
         pipe: a pipeline with an AutoencoderKL. On a GPU that cannot hold what the passes keep, that waits in the
             host's memory.
         on_progress: as for `redilate.decode`, of each decode.
+        enlarged: how many times a picture to encode has been enlarged per side. Above 1 the mid block's attention takes
+            as many keys as there were before; 1 is exact.
 
     Raises:
         RedilateError: for an autoencoder that cannot be run in strips.
@@ -46,7 +50,7 @@ def autoencoding_in_strips(pipe: Any, on_progress: OnProgress | None = None) -> 
     def encode_in_strips(x: Tensor, return_dict: bool = True) -> Any:
         scale = latent_scale(pipe)
         storage = _storage(vae, x.shape[2] // scale, x.shape[3] // scale, x.device)
-        found = DiagonalGaussianDistribution(moments(vae, x, dtype=x.dtype, storage=storage))
+        found = DiagonalGaussianDistribution(moments(vae, x, dtype=x.dtype, storage=storage, pool=enlarged))
         return AutoencoderKLOutput(latent_dist=found) if return_dict else (found,)
 
     vae.__dict__.update(decode=decode_in_strips, encode=encode_in_strips)

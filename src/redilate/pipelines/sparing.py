@@ -14,20 +14,23 @@ from .memory import decodes_in_strips
 
 
 @contextmanager
-def sparing(pipe: Any, width: int, height: int, *, sequential: bool = False) -> Iterator[None]:
+def sparing(
+    pipe: Any, width: int, height: int, *, sequential: bool = False, enlarged: int = 1
+) -> Iterator[None]:
     """For the time of the `with`, a picture of width × height pixels takes as little memory as it can.
 
     Args:
         pipe: the pipeline, left as it was at the end, also after an exception. One whose VAE tiling is enabled keeps
             that.
         sequential: whether guidance is evaluated one sample at a time.
+        enlarged: how many times a picture that it encodes has been enlarged per side, as for `autoencoding_in_strips`.
 
     Raises:
         RedilateError: for sequential guidance on a network that does not allow it.
     """
     with ExitStack() as stack:
         if decodes_in_strips(pipe, width, height):
-            stack.enter_context(autoencoding_in_strips(pipe))
+            stack.enter_context(autoencoding_in_strips(pipe, enlarged=enlarged))
         if sequential:
             if getattr(pipe, "pag_applied_layers", None) is not None:
                 raise RedilateError(
