@@ -6,6 +6,7 @@ import pytest
 import redilate
 from redilate import RedilateError, Relay
 from redilate.generation.modes import find_runner, is_ahead, mode_for
+from redilate.pipelines.native import ratio_to_native
 from tests.models import tiny_sdxl
 
 
@@ -14,6 +15,10 @@ def pipe():
     pipe = tiny_sdxl()
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def times(size):
+    return ratio_to_native(size, (256, 256), buckets=False)
 
 
 def draw(pipe, width=512, height=384, **changes):
@@ -38,13 +43,22 @@ def test_a_small_picture_and_direct_inference_are_single_stages_bit_for_bit(pipe
 
 @pytest.mark.parametrize("size", [(384, 256), (320, 320), (1024, 256), (256, 1024)], ids=str)
 def test_the_bound_is_an_area_which_is_larger_in_other_ratios(size):
-    assert is_ahead(size, (256, 256), "redilate") and not is_ahead(size, (256, 256), "direct")
+    assert is_ahead(times(size), "redilate") and not is_ahead(times(size), "direct")
     smaller = (size[0] - 8, size[1]) if size != (320, 320) else (312, 312)
-    assert not is_ahead(smaller, (256, 256), "redilate")
+    assert not is_ahead(times(smaller), "redilate")
 
 
 def test_wide_pictures_of_few_times_the_area_are_one_stage():
-    assert not any(is_ahead(size, (256, 256), "redilate") for size in ((512, 256), (768, 256)))
+    assert not any(is_ahead(times(size), "redilate") for size in ((512, 256), (768, 256)))
+
+
+def test_of_a_model_that_knows_many_shapes_they_are_native_ratios():
+    wide = ratio_to_native((1536, 2688), (1024, 1024), buckets=True)
+    assert is_ahead(wide, "redilate")
+    assert not is_ahead(ratio_to_native((1536, 2688), (1024, 1024), buckets=False), "redilate")
+    assert not is_ahead(
+        ratio_to_native((1024, 1344), (1024, 1024), buckets=True), "redilate"
+    )  # 1.3 times the area
 
 
 def test_who_says_what_is_done_at_full_size_gets_one_stage(pipe):

@@ -23,7 +23,12 @@ Model = Annotated[
     typer.Option(metavar="PATH_OR_HUB_ID", help="A diffusers pipeline; without it, the small bundled model."),
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
-Guidance = Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Classifier-free guidance scale; without it, 3 for the bundled model and 5 for others."
+    ),
+]
 Negative = Annotated[str | None, typer.Option(help="What to keep away from.")]
 Scheduler = Annotated[
     str | None,

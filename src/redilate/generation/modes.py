@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ..core.patch import find_patch
 from ..errors import RedilateError
 from ..pipelines.families import Size, unet_of
+from ..pipelines.native import knows_buckets, ratio_to_native
 from ..pipelines.native import native_size as native_size_of
 from ..plans.plan import Plan
 from .patched import Method
@@ -18,7 +19,8 @@ from .stages import Relay
 Mode = Literal["auto", "single", "relay"]
 
 # Of the native area, from which "auto" is a relay (docs/results.md): in about the native ratio there is little to
-# enlarge below, and in another one the picture at native area is itself drawn in an unfamiliar shape.
+# enlarge below, and in another one the picture at native area is itself drawn in an unfamiliar shape. To a model that
+# knows many shapes, as SDXL does, those are native ratios.
 RELAY_FROM, RELAY_FROM_IN_OTHER_RATIOS = 1.5, 4.0
 _SAME_RATIO = 1.5
 
@@ -53,7 +55,7 @@ def find_runner(
         return None
     automatic = mode == "auto" and relay is None
     decided = plan is not None or "latents" in (extra or {}) or find_patch(unet_of(pipe)) is not None
-    if automatic and (decided or not is_ahead(target, native, method)):
+    if automatic and (decided or not is_ahead(_times(pipe, target, native), method)):
         return None
     try:
         return Runner(
@@ -84,12 +86,15 @@ def mode_for(
     return "single" if runner is None else "relay"
 
 
-def is_ahead(target: Size, native: Size, method: Method) -> bool:
-    """Whether a relay is ahead of a single stage at `target`, for any pipeline; both sizes in the same order."""
-    stretch = target[0] * native[1] / (target[1] * native[0])
-    like_native = 1 / _SAME_RATIO <= stretch <= _SAME_RATIO
-    times = target[0] * target[1] / (native[0] * native[1])
-    return method == "redilate" and times >= (RELAY_FROM if like_native else RELAY_FROM_IN_OTHER_RATIOS)
+def is_ahead(times: tuple[float, float], method: Method) -> bool:
+    """Whether a relay is ahead of a single stage at so many times the native height and width (`ratio_to_native`)."""
+    like_native = 1 / _SAME_RATIO <= times[0] / times[1] <= _SAME_RATIO
+    area = RELAY_FROM if like_native else RELAY_FROM_IN_OTHER_RATIOS
+    return method == "redilate" and times[0] * times[1] >= area
+
+
+def _times(pipe: Any, target: Size, native: Size) -> tuple[float, float]:
+    return ratio_to_native(target, native, knows_buckets(unet_of(pipe)))
 
 
 def _start(pipe: Any, target: Size, native: Size) -> Size | None:

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import RedilateError
 from .families import SUPPORTED, unet_of
-from .single_file import single_file_pipeline
+from .single_file import dtype_argument, single_file_pipeline
 
 # owner/name, as the hub spells it; a bare word is taken for a folder that is missing.
 _HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w.-]+$")
@@ -54,7 +54,7 @@ def load(
             pipe = single_file_pipeline(source, dtype, config)
         else:
             name = str(source) if source.exists() else str(name_or_path)
-            pipe = DiffusionPipeline.from_pretrained(name, torch_dtype=dtype, use_safetensors=True)
+            pipe = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **dtype_argument(dtype))
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RedilateError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 
 from ..errors import RedilateError
@@ -14,6 +15,12 @@ _UNET = "model.diffusion_model.input_blocks."
 _SECOND_ENCODER = "conditioner.embedders.1."
 _REFINER = "conditioner.embedders.0.model."
 _LORA = (".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "lora_unet_")
+
+
+def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The argument of diffusers' loaders that names the weights' type: 0.40 renamed it, and warns of the old one."""
+    major, minor = map(int, diffusers.__version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (0, 40) else "torch_dtype": dtype}
 
 
 def single_file_pipeline(path: Path, dtype: torch.dtype, config: str | Path | None) -> Any:
@@ -41,7 +48,7 @@ def single_file_pipeline(path: Path, dtype: torch.dtype, config: str | Path | No
     kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     source = {} if config is None else {"config": str(config), "local_files_only": True}
     try:
-        pipe = kind.from_single_file(str(path), torch_dtype=dtype, **source)
+        pipe = kind.from_single_file(str(path), **dtype_argument(dtype), **source)
     except AttributeError as error:  # transformers 5.6 laid its text encoders out anew
         raise RedilateError(
             f"this diffusers cannot read single files with this transformers ({error}); a newer diffusers can"

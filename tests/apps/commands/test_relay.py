@@ -39,6 +39,26 @@ def test_a_relay_writes_its_preview_and_its_settings(run, tiny_pipeline_folder, 
     assert settings["mode"] == "relay" and settings["relay"]["sizes"][0]["width"] == 320
 
 
+def test_the_method_relay_is_the_mode(run, tiny_pipeline_folder, tmp_path):
+    usual = ["--size", "320x320", "--steps", 2, "--model", tiny_pipeline_folder, "-o"]
+    by_method = run(
+        "generate", "x", *usual, tmp_path / "a.png", "--method", "relay", "--preview", tmp_path / "p.png"
+    )
+    assert (by_method[0], run("generate", "x", *usual, tmp_path / "b.png", "--mode", "relay")[0]) == (0, 0)
+    with Image.open(tmp_path / "a.png") as one, Image.open(tmp_path / "b.png") as other:
+        assert one.tobytes() == other.tobytes()
+    assert read_settings(tmp_path / "a.png")["method"] == "redilate"
+    code, _, err = run("generate", "x", *usual, tmp_path / "c.png", "--method", "relay", "--mode", "single")
+    assert code == 2 and "the method relay is a relay, not single" in err
+
+
+def test_the_bundled_model_has_a_guidance_of_its_own(run, tiny_pipeline_folder, tmp_path):
+    for more, expected in (([], 3.0), (["--model", tiny_pipeline_folder], 5.0), (["--guidance", 2], 2.0)):
+        path = tmp_path / f"{expected}.png"
+        assert run("generate", "an apple", "--steps", 1, *more, "-o", path)[0] == 0
+        assert read_settings(path)["guidance"] == expected
+
+
 def test_several_pictures_have_a_preview_each(run, tiny_pipeline_folder, tmp_path):
     usual = ["--steps", 1, "--model", tiny_pipeline_folder, "-o", tmp_path / "a.png", "--count", 2]
     assert run("generate", "x", *usual, "--mode", "relay", "--preview", tmp_path / "p.png")[0] == 0

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..arguments import check_device, model_name, parse_size
+from ..arguments import check_device, model_name, parse_size, usual_guidance
 from ..console import FAILED, one_line_endings, progress, say_error
 from ..metadata import embedding, read_settings
 from ..options import (
@@ -61,7 +61,7 @@ def batch(
         str, typer.Option(help="redilate, direct, or any other way of drawing large.")
     ] = "redilate",
     steps: Steps = 25,
-    guidance: Guidance = 5.0,
+    guidance: Guidance = None,
     negative: Negative = None,
     scheduler: Scheduler = None,
     device: Device = None,
@@ -87,6 +87,7 @@ def batch(
     started = time.monotonic()
     with one_line_endings():
         width, height = parse_size(size)
+        guidance = usual_guidance(model) if guidance is None else guidance
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             settings = {
                 "model": model_name(model),

@@ -14,6 +14,7 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import files
+from ..arguments import usual_guidance
 from ..console import one_line_endings, progress
 from ..options import Device, Dtype, Json, Model, Negative, Scheduler, load_pipeline
 from ..provenance import provenance
@@ -45,8 +46,13 @@ def enlarge(
         int, typer.Option(min=1, help="Denoising steps; each stage takes a share of them.")
     ] = 25,
     guidance: Annotated[
-        float, typer.Option(min=0.0, help="Classifier-free guidance scale, where there is a prompt.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Classifier-free guidance scale, where there is a prompt; without it, 3 for the bundled model and "
+            "5 for others.",
+        ),
+    ] = None,
     negative: Negative = None,
     scheduler: Scheduler = None,
     device: Device = None,
@@ -76,7 +82,7 @@ def enlarge(
                     negative=negative,
                     seed=seed,
                     steps=steps,
-                    guidance=guidance,
+                    guidance=usual_guidance(model) if guidance is None else guidance,
                     on_step=on_step,
                 )
         settings = made.settings | provenance(pipe, model)

@@ -24,7 +24,7 @@ from rich.progress import (
 
 from redilate.errors import RedilateError
 
-from ..arguments import model_name, parse_size
+from ..arguments import model_name, parse_size, usual_guidance
 from ..console import one_line_endings, silence_libraries
 from ..files import check_folder
 from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline
@@ -68,7 +68,7 @@ def evaluate(
     ] = 64,
     model: Model = None,
     steps: Steps = 25,
-    guidance: Guidance = 5.0,
+    guidance: Guidance = None,
     real: Annotated[
         Path | None,
         typer.Option(
@@ -115,7 +115,7 @@ def evaluate(
                 plans={name: _plan(path) for name, path in _named("--plan", plan)},
                 relays={name: _relay(path) for name, path in _named("--relay", relay)},
                 steps=steps,
-                guidance=guidance,
+                guidance=usual_guidance(model) if guidance is None else guidance,
                 real=real,
             )
             asked.check()

@@ -17,7 +17,7 @@ from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
 from .. import files
-from ..arguments import parse_size
+from ..arguments import parse_size, usual_guidance
 from ..console import one_line_endings, progress, say_warning
 from ..metadata import check_prompts
 from ..options import (
@@ -84,7 +84,7 @@ def generate(
         typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
     ] = None,
     steps: Steps = 25,
-    guidance: Guidance = 5.0,
+    guidance: Guidance = None,
     negative: Negative = None,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A plan to follow, as `redilate plan -o` writes it.")
@@ -115,8 +115,9 @@ def generate(
             from ..provenance import provenance
 
             plan_read = None if plan is None else redilate.Plan.read(plan)
+            scale = usual_guidance(model) if guidance is None else guidance
             asked = Asked(
-                prompt, *asked_size, seed, steps, guidance, negative, method, plan_read, scheduler, model,
+                prompt, *asked_size, seed, steps, scale, negative, method, plan_read, scheduler, model,
                 device, dtype, mode, sequential, windows=windows,
             )  # fmt: skip
             recorded = None
@@ -124,8 +125,10 @@ def generate(
                 asked, recorded, replaced = again(source, asked, _given(context))
                 if replaced:
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
-            if preview is not None and asked.mode == "auto":
+            if asked.mode == "auto" and (preview is not None or asked.method == "relay"):
                 asked = replace(asked, mode="relay")
+            if asked.method == "relay" and asked.mode == "relay":  # its name in `redilate evaluate`
+                asked = replace(asked, method="redilate")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             _check_method(asked, preview)
@@ -173,6 +176,8 @@ def _check_method(asked: Asked, preview: Path | None) -> None:
         raise RedilateError(
             f"a plan is for the method redilate, and {asked.method} uses none; leave one of them out"
         )
+    if asked.method == "relay":
+        raise RedilateError(f"the method relay is a relay, not {asked.mode}; leave one of them out")
     if asked.windows is not None and asked.method != "redilate":
         raise RedilateError(f"--windows is for the method redilate, not for {asked.method}")
     if asked.method not in ("redilate", "direct"):
