@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from . import attention
+from .calls import argument_of, condition_of, sample_of, with_sample
 from .conv import Dispersion, RedilatedConv2d, exchange, restore, set_factor
 from .geometry import Dilation, Fractional, Pair
 from .guidance import (
@@ -217,7 +218,7 @@ class Patch:
             self._kept = None
             return
         part = take_unconditional(sample, sample.shape[0], layout)
-        kept, condition = self._kept, _condition(args, kwargs)
+        kept, condition = self._kept, condition_of(args, kwargs)
         if kept is not None and kept.serves(noise_level, plan.damping_reuse, part, condition):
             self._pending = _Damping(mild, layout, sample.shape[0], noise_level, (), {}, kept.delta)
             return
@@ -250,7 +251,7 @@ class Patch:
         if layout.whole:
             mild = take_unconditional(mild, damping.batch, layout)
         delta = damping_delta(strong, mild, layout, self._around.channels)
-        condition = _condition(damping.args, damping.kwargs)
+        condition = condition_of(damping.args, damping.kwargs)
         if self.plan is not None and self.plan.damping_reuse > 0 and condition is not None:
             sample = argument_of(damping.args, damping.kwargs, 0, "sample")
             sample = take_unconditional(sample, damping.batch, layout)
@@ -284,25 +285,3 @@ def _structure(root: nn.Module) -> int:
 def _is_quantised(module: nn.Module) -> bool:
     # Not by `module.weight`, which a parametrisation would compute.
     return isinstance(module, nn.Conv2d) and type(module._parameters.get("weight")) is not nn.Parameter
-
-
-def argument_of(args: tuple, kwargs: dict, place: int, name: str) -> Any:
-    """One of a U-Net call's arguments, however it was passed: 0 `sample`, 1 `timestep`."""
-    return args[place] if len(args) > place else kwargs[name]
-
-
-def _condition(args: tuple, kwargs: dict) -> Tensor | None:
-    found = args[2] if len(args) > 2 else kwargs.get("encoder_hidden_states")
-    return found if isinstance(found, Tensor) else None
-
-
-def sample_of(output: Any) -> Tensor:
-    """The prediction in what a U-Net returned: a tuple or one of diffusers' output classes."""
-    return output[0] if isinstance(output, tuple) else output.sample
-
-
-def with_sample(output: Any, sample: Tensor) -> Any:
-    """What a U-Net returned, with another prediction."""
-    if isinstance(output, tuple):
-        return (sample, *output[1:])
-    return type(output)(sample=sample)

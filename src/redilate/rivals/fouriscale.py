@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from ..core.calls import argument_of, sample_of, with_sample
 from ..core.conv import exchange, restore, set_factor
-from ..core.patch import argument_of, sample_of, with_sample
 from ..core.schedule import level_after
 from ..errors import RedilateError
 from ..generation.generate import Generation

@@ -20,7 +20,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.patch import argument_of
+from ..core.calls import argument_of
 from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
 from ..generation.generate import Generation
