@@ -26,6 +26,7 @@ import typer
 from diffusers import AutoencoderKL
 
 import redilate
+from redilate.decoding.decode import moments
 
 SDXL = {
     "block_out_channels": (128, 256, 512, 512),
@@ -51,13 +52,18 @@ def full_size_autoencoder() -> AutoencoderKL:
     return vae
 
 
-def measure(way: Way, width: int, height: int, bundled: bool, encoding: bool, save: Path) -> dict[str, float]:
+def measure(
+    way: Way, width: int, height: int, bundled: bool, encoding: bool, pool: int, save: Path
+) -> dict[str, float]:
     """Decode (or encode) once, in this process; the result goes to `save`."""
     vae = redilate.load().vae if bundled else full_size_autoencoder()
     generator = torch.Generator().manual_seed(1)
     if encoding:
         given = torch.rand(1, 3, height, width, generator=generator) * 2 - 1
-        own, ours = (lambda: vae.encode(given).latent_dist.mode()), (lambda: redilate.encode(vae, given))
+        own, ours = (
+            (lambda: vae.encode(given).latent_dist.mode()),
+            (lambda: moments(vae, given, pool=pool)[:, :4]),
+        )
     else:
         given = torch.randn(1, 4, height // 8, width // 8, generator=generator)
         own, ours = (lambda: vae.decode(given).sample.clamp(-1, 1)), (lambda: redilate.decode(vae, given))
@@ -76,6 +82,9 @@ def main(
     size: Annotated[str, typer.Option(metavar="WxH", help="In pixels, multiples of 8.")] = "1024x1024",
     bundled: Annotated[bool, typer.Option("--bundled", help="The bundled model's autoencoder.")] = False,
     encode: Annotated[bool, typer.Option("--encode", help="Encode in place of decoding.")] = False,
+    pool: Annotated[
+        int, typer.Option(min=1, help="Pixels per side that share a key, as a relay encodes an enlargement.")
+    ] = 1,
     only: Annotated[str | None, typer.Option(help="untiled or strips, in this process.")] = None,
     save: Annotated[Path | None, typer.Option(help="Where --only leaves its picture.")] = None,
 ) -> None:
@@ -84,14 +93,14 @@ def main(
     if only is not None and save is not None:
         with torch.inference_mode():
             way: Way = "untiled" if only == "untiled" else "strips"
-            print(json.dumps(measure(way, width, height, bundled, encode, save)))
+            print(json.dumps(measure(way, width, height, bundled, encode, pool, save)))
         return
     with tempfile.TemporaryDirectory() as folder:
         rows, pictures = {}, {}
         for way in ("untiled", "strips"):
             path = Path(folder, f"{way}.pt")
             command = [sys.executable, __file__, "--size", size, "--only", way, "--save", str(path)]
-            command += ["--bundled"] * bundled + ["--encode"] * encode
+            command += ["--bundled"] * bundled + ["--encode"] * encode + ["--pool", str(pool)]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             rows[way] = json.loads(printed.splitlines()[-1])
             pictures[way] = torch.load(path)
