@@ -77,7 +77,7 @@ def test_the_reports_have_a_row_for_each_size_and_method(results):
         f"{m} {s}" for m in ("redilate", "mid-only") for s in ("512x256", "256x384")
     }
     assert "| mid-only |" in (results / "results.md").read_text()
-    for kind in ("sheet", "plot"):
+    for kind in ("sheet", "plot", "curve"):
         assert {path.name for path in results.glob(f"{kind}-*.png")} == {
             f"{kind}-512x256.png",
             f"{kind}-256x384.png",
@@ -88,8 +88,8 @@ def test_the_reports_have_a_row_for_each_size_and_method(results):
 def test_the_page_shows_every_picture_and_needs_no_other_file(results):
     page = Page()
     page.feed((results / "results.html").read_text())
-    # Three prompts, native and three methods, two sizes; and two plots.
-    assert len(page.images) == 3 * 4 * 2 + 2
+    # Three prompts, native and three methods, two sizes; and two plots and curves.
+    assert len(page.images) == 3 * 4 * 2 + 4
     for source in page.images:
         kind, content = source.split(",", 1)
         assert kind in ("data:image/webp;base64", "data:image/png;base64")

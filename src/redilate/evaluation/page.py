@@ -30,7 +30,7 @@ def write_page(
     rows: Sequence[Row],
     cases: Sequence[Sequence[Task]],
     measurements: Sequence[Measurement],
-    plots: Mapping[str, Path],
+    plots: Mapping[str, tuple[Path, Path]],
 ) -> None:
     """Write the page, whole or not at all: of the first PROMPTS prompts the pictures, of all the figures."""
     jinja = needed("jinja2")
@@ -45,7 +45,8 @@ def write_page(
                 "size": size.replace("x", "×"),
                 "tables": _tables(list(of_size)),
                 "note": real_note(settings, size),
-                "plot": _data_uri(plots[size].read_bytes(), "png"),
+                "plot": _data_uri(plots[size][0].read_bytes(), "png"),
+                "curve": _data_uri(plots[size][1].read_bytes(), "png"),
                 "columns": columns,
                 "lines": [
                     {

@@ -57,8 +57,8 @@ def run_study(
 ) -> Results:
     """Make every picture that `out` lacks, measure them, and write the reports into `out`:
 
-    results.json, results.md, results.html (one file that needs no other), and for each size sheet-SIZE.png and
-    plot-SIZE.png.
+    results.json, results.md, results.html (one file that needs no other), and for each size sheet-SIZE.png,
+    plot-SIZE.png and curve-SIZE.png.
 
     Args:
         study: what is drawn and compared.
