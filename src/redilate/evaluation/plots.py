@@ -36,26 +36,27 @@ def write_plots(out: Path, rows: Sequence[Row]) -> dict[str, tuple[Path, Path]]:
 def _write_curves(path: Path, size: str, rows: Sequence[Row]) -> None:
     measures = {one.key: one for _, group in groups_of(rows) for one in group}
     shown = [measures[key] for key in _CURVES if key in measures][:3]
-    figure = _figure(len(shown) * 1.5 * _WIDTH, 1.2 * _WIDTH, f"{size.replace('x', '×')}, against the time")
-    for panel, measure in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+    figure = _figure(
+        (len(shown) * 1.5 + 0.5) * _WIDTH, 1.2 * _WIDTH, f"{size.replace('x', '×')}, against the time"
+    )
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for panel, measure in zip(panels, shown, strict=True):
         for place, row in enumerate(one for one in rows if one.method != NATIVE):
             seconds, value = row.values["seconds"], row.values[measure.key]
             times = _times(measure)
-            panel.plot([seconds.value] * 2, [times * value.low, times * value.high], color=f"C{place % 10}")
-            panel.plot([seconds.value], [times * value.value], "o", color=f"C{place % 10}", markersize=5)
-            panel.annotate(
-                row.method,
-                (seconds.value, times * value.value),
-                (4, 3),
-                fontsize=7,
-                textcoords="offset points",
+            colour, marker = f"C{place % 10}", "os^Dv"[place // 10 % 5]
+            panel.plot([seconds.value] * 2, [times * value.low, times * value.high], color=colour)
+            panel.plot(
+                [seconds.value], [times * value.value], marker, color=colour, markersize=5, label=row.method
             )
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("{x:g}")
         panel.set_xlabel("seconds per picture  ←", fontsize=8)
         panel.set_title(_title(measure), fontsize=9)
         panel.tick_params(labelsize=8, which="both")
-        panel.margins(x=0.15)
         panel.grid(linewidth=0.4)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     _save(figure, path)
 
 
