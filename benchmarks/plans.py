@@ -1,6 +1,6 @@
 """The plans that the ablation in docs/results.md compares, as files for `redilate evaluate --plan NAME=FILE`.
 
-    python benchmarks/plans.py --size 512x512 --out outputs/plans
+    python -m benchmarks.plans --size 512x512 --out outputs/plans
 
 Each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its name says.
 """

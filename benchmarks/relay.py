@@ -1,8 +1,8 @@
 """Quality against time over the settings of a relay: what docs/relay.md shows and the defaults were chosen by.
 
-    python benchmarks/relay.py --size 512x512 --count 8 --out outputs/relay
-    python benchmarks/relay.py --size 1024x1024 --count 3 --only default,tie-0 --out outputs/relay
-    python benchmarks/relay.py --size 512x512 --also 'mine={"noise": 0.25, "tie": 0.5}' --out outputs/relay
+    python -m benchmarks.relay --size 512x512 --count 8 --out outputs/relay
+    python -m benchmarks.relay --size 1024x1024 --count 3 --only default,tie-0 --out outputs/relay
+    python -m benchmarks.relay --size 512x512 --also 'mine={"noise": 0.25, "tie": 0.5}' --out outputs/relay
 
 Each variant differs from the default stage in what its name says. Every native picture is drawn once and handed to all
 of them. Seconds are of CPU time, native picture included, so that other jobs on the machine do not count; run with

@@ -3,7 +3,7 @@
     python -m benchmarks.speed                                             # the bundled model, CPU or GPU
     python -m benchmarks.speed --model sdxl --sizes 2048x2048,4096x4096    # full size, random weights: a GPU
 
-For one evaluation of a full-size U-Net on a CPU: `benchmarks/evaluation.py`.
+For one evaluation of a full-size U-Net on a CPU: `python -m benchmarks.evaluation`.
 
 Each row is a process of its own, so that its peak memory is its own. On a CPU the time is CPU time, which other work
 on the machine does not stretch, and memory what the process held at its peak; on a GPU wall time and torch's peak.
