@@ -2,8 +2,9 @@
 
     python -m benchmarks.plans --size 512x512 --out outputs/plans
 
-Each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its name says. ND-CFG
-works its Δ out at every evaluation but in `kept-0.1` and `kept-0.2`, which keep it for so much of the noise level.
+Each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its name says.
+ND-CFG works its Δ out at every evaluation but in `…-kept-0.1` and `…-kept-0.2`, which keep it for so much of the noise
+level.
 """
 
 from __future__ import annotations

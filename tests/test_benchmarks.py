@@ -37,3 +37,21 @@ def test_a_benchmark_starts_and_has_the_options_that_are_written_of_it(name, mon
         if benchmark == name:
             for option in re.findall(r"(?<!\S)--[\w-]+", options.split("#")[0]):
                 assert re.search(rf"{option}(?![\w-])", shown), f"{file}: {name} has no {option}"
+
+
+@pytest.mark.parametrize(
+    ("base", "same"),
+    [
+        ({}, {"noise-0.1", "unguided", "noise-0.2-steps-0.17", "tie-1"}),
+        (
+            {"noise": 0.3, "share": 0.34, "guidance": None, "tie": 0.0},
+            {"noise-0.3", "steps-0.34", "guided", "tie-0"},
+        ),
+    ],
+)
+def test_a_table_of_relays_leaves_out_what_is_the_same_as_its_base(base, same):
+    from benchmarks.relay import VARIANTS, distinct, relay_of
+
+    kept = distinct({"base": base} | {name: base | change for name, change in VARIANTS.items()}, relay_of)
+    assert set(VARIANTS) - set(kept) == same
+    assert all(relay_of(settings) != relay_of(base) for name, settings in kept.items() if name != "base")
