@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -55,3 +56,34 @@ def test_a_table_of_relays_leaves_out_what_is_the_same_as_its_base(base, same):
     kept = distinct({"base": base} | {name: base | change for name, change in VARIANTS.items()}, relay_of)
     assert set(VARIANTS) - set(kept) == same
     assert all(relay_of(settings) != relay_of(base) for name, settings in kept.items() if name != "base")
+
+
+def test_the_published_form_evaluates_four_samples_a_step_for_the_picture_that_three_give():
+    import redilate
+    from benchmarks.speed import four_evaluations, plan_of
+    from tests.models import tiny_sd15
+
+    pipe, samples = tiny_sd15(), []
+    pipe.set_progress_bar_config(disable=True)
+    plan = plan_of("published form", "bundled", pipe.unet, (2.5, 2.5))
+    assert plan.fractional == "published" and plan.noise_damping is not None
+    pipe.unet.register_forward_pre_hook(
+        lambda _, args, __: samples.append((len(args[0]), int(args[1]) / 1000)), with_kwargs=True
+    )
+
+    def draw(**how):
+        samples.clear()
+        made = redilate.generate(pipe, "fox", width=160, height=160, steps=5, mode="single", **how).images[0]
+        return made, [
+            sum(n for n, level in samples if (level >= plan.until) == damped) for damped in (True, False)
+        ]
+
+    three, (damped, plain) = draw(plan=plan)
+    with four_evaluations(pipe, plan):
+        four, counts = draw()
+    assert damped % 3 == 0 and damped and plain
+    assert counts == [damped // 3 * 4, plain]
+    difference = np.abs(np.asarray(three, dtype=int) - np.asarray(four, dtype=int))
+    assert difference.max() <= 1
+    direct, _ = draw(method="direct")
+    assert np.abs(np.asarray(three, dtype=int) - np.asarray(direct, dtype=int)).max() > 1
