@@ -1,8 +1,8 @@
 """Dilated convolution against the plain one and against sub-grids, at the shapes of SDXL's levels.
 
-    python benchmarks/convolutions.py                       # 2048² latents, a quarter of the side, on a CPU
-    python benchmarks/convolutions.py --device cuda --divide 1
-    python benchmarks/convolutions.py --halves              # dilations of n + ½: the taps and the published form
+    python -m benchmarks.convolutions                       # 2048² latents, a quarter of the side, on a CPU
+    python -m benchmarks.convolutions --device cuda --divide 1
+    python -m benchmarks.convolutions --halves              # dilations of n + ½: the taps and the published form
 
 A convolution of dilation d is d² plain ones on the interleaved sub-grids of its input. Times are ratios to the plain
 convolution of the same shape, type and layout; the sub-grids' include both rearrangements.

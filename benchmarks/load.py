@@ -1,6 +1,6 @@
 """Many small requests to a real server on loopback: nothing lost, nothing answered twice, memory steady.
 
-    python benchmarks/load.py --requests 500 --clients 8 --out load.json
+    python -m benchmarks.load --requests 500 --clients 8 --out load.json
 
 Starts `redilate serve` with the bundled model, sends every request from one of several clients, comes back after
 Retry-After where it is told to, and looks into every picture: it must say the prompt and the seed of its own request.

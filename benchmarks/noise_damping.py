@@ -1,6 +1,6 @@
 """What it costs in accuracy to keep ND-CFG's Δ over several steps, on the bundled model.
 
-    python benchmarks/noise_damping.py --size 512x512
+    python -m benchmarks.noise_damping --size 512x512
 
 Against Δ at every step, from the same seed: the picture's root-mean-square difference in [0, 1], beside that of
 leaving ND-CFG out, and how many samples the U-Net evaluated.

@@ -1,8 +1,10 @@
 """The plans that the ablation in docs/results.md compares, as files for `redilate evaluate --plan NAME=FILE`.
 
-    python benchmarks/plans.py --size 512x512 --out outputs/plans
+    python -m benchmarks.plans --size 512x512 --out outputs/plans
 
 Each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its name says.
+ND-CFG works its Δ out at every evaluation but in `…-kept-0.1` and `…-kept-0.2`, which keep it for so much of the noise
+level.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
     def changed(**fields: object) -> Plan:
         return Plan.model_validate(base.model_dump() | fields)
 
-    def damped(until: float, dilation: dict[str, tuple[float, float]]) -> NoiseDamping:
-        return NoiseDamping(dilation=dilation, until=until, reuse=0.0)
+    def damped(until: float, dilation: dict[str, tuple[float, float]], reuse: float = 0.0) -> NoiseDamping:
+        return NoiseDamping(dilation=dilation, until=until, reuse=reuse)
 
     return {
         "all-0.5": base,
@@ -44,6 +46,8 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
         "nd-mild-0.5": changed(noise_damping=damped(0.5, mild)),
         "nd-plain-0.5": changed(noise_damping=damped(0.5, {})),
         "nd-mild-0.3": changed(until=0.3, noise_damping=damped(0.3, mild)),
+        "nd-mild-0.3-kept-0.1": changed(until=0.3, noise_damping=damped(0.3, mild, 0.1)),
+        "nd-mild-0.3-kept-0.2": changed(until=0.3, noise_damping=damped(0.3, mild, 0.2)),
         "progressive-0.3": changed(until=0.3, schedule="progressive"),
         "smooth-0.3": changed(until=0.3, schedule="smooth"),
         "published-form-0.5": changed(fractional="published"),

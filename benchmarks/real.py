@@ -1,6 +1,6 @@
 """The bundled model's real pictures: its concepts' icons, drawn from their vectors at the sizes of an evaluation.
 
-    python benchmarks/real.py --out outputs/real --sizes 512x512,1024x512
+    python -m benchmarks.real --out outputs/real --sizes 512x512,1024x512
 
 A true reference at any size, since a vector has no resolution. Needs the `train` extra, and npm for the icons.
 """

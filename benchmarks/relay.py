@@ -1,12 +1,14 @@
 """Quality against time over the settings of a relay: what docs/relay.md shows and the defaults were chosen by.
 
-    python benchmarks/relay.py --size 512x512 --count 8 --out outputs/relay
-    python benchmarks/relay.py --size 1024x1024 --count 3 --only default,tie-0 --out outputs/relay
-    python benchmarks/relay.py --size 512x512 --also 'mine={"noise": 0.25, "tie": 0.5}' --out outputs/relay
+    python -m benchmarks.relay --size 512x512 --count 8 --out outputs/relay
+    python -m benchmarks.relay --size 1024x1024 --count 3 --only default,tie-0 --out outputs/relay
+    python -m benchmarks.relay --size 512x512 --also 'mine={"noise": 0.25, "tie": 0.5}' --out outputs/relay
+    python -m benchmarks.relay --size 512x512 --base untied.json --only base,noise-0.1,tie-1 --out outputs/relay
 
-Each variant differs from the default stage in what its name says. Every native picture is drawn once and handed to all
-of them. Seconds are of CPU time, native picture included, so that other jobs on the machine do not count; run with
-OMP_NUM_THREADS=1. One folder of pictures, a sheet, a table and a JSON file for each size.
+Each variant differs from the default stage, or from the one that `--base` describes, in what its name says; what comes
+to the same as an earlier one is left out. Every native picture is drawn once and handed to all of them. Seconds are of
+CPU time, native picture included, so that other jobs on the machine do not count; run with OMP_NUM_THREADS=1. One
+folder of pictures, a sheet, a table and a JSON file for each size.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from redilate.evaluation.duplication import compare
 from redilate.evaluation.features import feature_distance
 from redilate.evaluation.prompts import BUNDLED, read_prompts
 from redilate.evaluation.sheets import SheetRow, write_sheet
-from redilate.generation.relay import Runner
+from redilate.generation.relay import Runner, unit_of
+from redilate.generation.sizes import stage_sizes
+from redilate.pipelines.native import native_size as native_size_of
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
+Settings = dict[str, Any]  # fields of a Stage, and largest_scale
+
+VARIANTS: dict[str, Settings] = {
     "noise-0.1": {"noise": 0.1},
     "noise-0.2": {"noise": 0.2},
     "noise-0.3": {"noise": 0.3},
@@ -42,16 +47,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "steps-0.25": {"share": 0.25},
     "steps-0.34": {"share": 0.34},
     "steps-0.5": {"share": 0.5},
+    "guided": {"guidance": None},
+    "unguided": {"guidance": 1.0},
+    "noise-0.2-steps-0.17": {"noise": 0.2, "share": 0.17},
+    "noise-0.2-steps-0.17-low": {"noise": 0.2, "share": 0.17, "colour": "low"},
+    "noise-0.2-steps-0.25-unguided": {"noise": 0.2, "share": 0.25, "guidance": 1.0},
     "undilated": {"plan": "none"},
     "noise-0.4-undilated": {"noise": 0.4, "plan": "none"},
-    "noise-0.4-dilated-to-0.2": {"noise": 0.4, "until": 0.2},
+    "noise-0.4-steps-0.25-dilated-to-0.2": {"noise": 0.4, "share": 0.25, "until": 0.2},
     "bicubic": {"enlarge": "bicubic"},
     "latent-bicubic": {"enlarge": "latent-bicubic"},
     "latent-bilinear": {"enlarge": "latent-bilinear"},
     "tie-0": {"tie": 0.0},
     "tie-0.5": {"tie": 0.5},
-    "tie-coarse": {"tie_period": 4.0},
-    "guidance-1": {"guidance": 1.0},
+    "tie-0.5-coarse": {"tie": 0.5, "tie_period": 4.0},
+    "tie-1": {"tie": 1.0},
+    "tie-coarse": {"tie": 1.0, "tie_period": 4.0},
     "moments": {"colour": "moments"},
     "low": {"colour": "low"},
     "one-jump": {"largest_scale": 4.0},
@@ -93,12 +104,23 @@ def grain(image: Image.Image, reference: Image.Image) -> float:
     return float(np.abs(grey - ndimage.uniform_filter(grey, 3))[flat].mean())
 
 
-def relay_of(changes: dict[str, Any]) -> Relay:
-    """The default relay with `changes` to every one of its stages, or to `largest_scale`."""
-    changes = dict(changes)
-    scale = {key: changes.pop(key) for key in ("largest_scale",) if key in changes}
-    stages = [Stage.model_validate(stage.model_dump() | changes) for stage in Relay().stages]
+def relay_of(settings: Settings) -> Relay:
+    """The default relay with `settings` in every one of its stages, or as its `largest_scale`."""
+    settings = dict(settings)
+    scale = {key: settings.pop(key) for key in ("largest_scale",) if key in settings}
+    stages = [Stage.model_validate(stage.model_dump() | settings) for stage in Relay().stages]
     return Relay(stages=tuple(stages), **scale)
+
+
+def distinct(variants: dict[str, Settings], come_to: Callable[[Settings], object]) -> dict[str, Settings]:
+    """Without those that `come_to` the same as an earlier one."""
+    found: list[object] = []
+    kept: dict[str, Settings] = {}
+    for name, settings in variants.items():
+        if (outcome := come_to(settings)) not in found:
+            found.append(outcome)
+            kept[name] = settings
+    return kept
 
 
 def timed(draw: Callable[[], Image.Image]) -> tuple[Image.Image, float]:
@@ -133,7 +155,16 @@ class Bench:
         )
         return made.images[0]
 
-    def draw(self, name: str, changes: dict[str, Any]) -> list[tuple[Image.Image, float]]:
+    def come_to(self, settings: Settings) -> tuple[object, ...]:
+        """What sets one relay apart from another at this size: `largest_scale` matters where it makes other stages."""
+        relay, native = relay_of(settings), (self.native[0].height, self.native[0].width)
+        target = (self.size[1], self.size[0])
+        sizes = stage_sizes(
+            native, target, native_size_of(self.pipe), relay.largest_scale, unit_of(self.pipe)
+        )
+        return relay.stages, sizes
+
+    def draw(self, name: str, settings: Settings) -> list[tuple[Image.Image, float]]:
         """Every prompt's picture, with its seconds."""
         width, height = self.size
         if name == "lanczos":
@@ -148,7 +179,7 @@ class Bench:
             ]
         native = self.native[0]
         runner = Runner(
-            self.pipe, relay_of(changes), (native.height, native.width), (height, width), **self.asked
+            self.pipe, relay_of(settings), (native.height, native.width), (height, width), **self.asked
         )
         drawn = []
         for seed, prompt in enumerate(self.prompts):
@@ -198,23 +229,30 @@ def main(
     steps: Annotated[int, typer.Option(help="At the native size.")] = 12,
     guidance: Annotated[float, typer.Option()] = 3.0,
     only: Annotated[str | None, typer.Option(help="Names of variants, separated by commas.")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON-FILE", help="Settings that every variant starts from, as --also has them."
+        ),
+    ] = None,
     also: Annotated[list[str] | None, typer.Option(metavar="NAME=JSON", help="Further variants.")] = None,
     direct: Annotated[bool, typer.Option(help="Draw the two one-stage baselines too.")] = True,
     prompts: Annotated[Path, typer.Option()] = BUNDLED,
     model: Annotated[str | None, typer.Option(help="Without it, the bundled model.")] = None,
 ) -> None:
     """Draw, measure, and print the table."""
-    variants = dict(VARIANTS)
+    common: Settings = {} if base is None else json.loads(base.read_text(encoding="utf-8"))
+    changes = {"default" if base is None else "base": {}} | VARIANTS
     if only is not None:
-        variants = {name: VARIANTS[name] for name in only.split(",") if name}
-    for one in also or []:
-        name, _, changes = one.partition("=")
-        variants[name] = json.loads(changes)
+        changes = {name: changes[name] for name in only.split(",") if name}
+    changes |= {name: json.loads(text) for name, _, text in (one.partition("=") for one in also or [])}
+    variants = {name: common | change for name, change in changes.items()}
     texts = read_prompts(prompts)[:count]
     width, height = (int(side) for side in size.split("x"))
     pipe = redilate.load(model, device="cpu")
     pipe.set_progress_bar_config(disable=True)
     bench = Bench(pipe, (width, height), texts, steps, guidance)
+    variants = distinct(variants, bench.come_to)
     names = [*(BASELINES[1:] if direct else ()), BASELINES[0], *variants]
     folder = out / size
     paths: dict[str, list[Path]] = {"native": []}
@@ -232,7 +270,12 @@ def main(
         for path, (image, _) in zip(paths[name], drawn, strict=True):
             image.save(path)
         print(table(results[-1:]).splitlines()[-1], flush=True)
-        content = {"asked": bench.asked, "prompts": texts, "results": [asdict(one) for one in results]}
+        content = {
+            "asked": bench.asked,
+            "prompts": texts,
+            "settings": variants,
+            "results": [asdict(one) for one in results],
+        }
         (folder / "relay.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (folder / "relay.md").write_text(table(results), encoding="utf-8")
     rows = [

@@ -1,6 +1,6 @@
 """Some pictures of a study as one figure: a column for each prompt, a row for each method.
 
-python benchmarks/showcase.py --study outputs/study --size 512x512 --pick 3,8,14 --out docs/images/first-screen.webp
+python -m benchmarks.showcase --study outputs/study --size 512x512 --pick 3,8,14 --out docs/images/first-screen.webp
 """
 
 from __future__ import annotations

@@ -3,10 +3,15 @@
     python -m benchmarks.speed                                             # the bundled model, CPU or GPU
     python -m benchmarks.speed --model sdxl --sizes 2048x2048,4096x4096    # full size, random weights: a GPU
 
-For one evaluation of a full-size U-Net on a CPU: `benchmarks/evaluation.py`.
+For one evaluation of a full-size U-Net on a CPU: `python -m benchmarks.evaluation`.
 
 Each row is a process of its own, so that its peak memory is its own. On a CPU the time is CPU time, which other work
 on the machine does not stretch, and memory what the process held at its peak; on a GPU wall time and torch's peak.
+
+`published form` is ScaleCrafter as its authors released it: the mild network of ND-CFG is evaluated on the whole guided
+batch, four samples a step, and fractional dilations resize the features. Its settings are the published ones; for the
+bundled model, which none were published for, every convolution by the ratio and the mid and first up block as mild. At
+sizes that were published without ND-CFG it evaluates two samples a step, as direct inference does.
 """
 
 from __future__ import annotations
@@ -16,30 +21,74 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, cast
 
 import torch
 import typer
 
 import redilate
-from redilate import NoiseDamping, Plan
+from redilate import Generation, NoiseDamping, Plan
+from redilate.core.guidance import GuidanceLayout
+from redilate.core.patch import Patch, Surroundings
+from redilate.pipelines.noise import noise_level_of
+from redilate.plans.published import Family, published_plan
 from redilate.plans.structure import block_of, convolutions
+from redilate.rivals.registry import find
 from tests.full_size import CONFIGURATIONS
 
 UNTIL, REUSE = 0.3, 0.1
-ROWS = ("direct", "redilate", "nd-cfg, every step", "nd-cfg, Δ kept")
+PROMPT = "a red apple"
+PUBLISHED = "published form"
+BY_NAME = ("direct", "relay", "hidiffusion")  # with settings of their own
+ROWS = ("direct", "redilate", "nd-cfg, every step", "nd-cfg, Δ kept", PUBLISHED, "relay", "hidiffusion")
 
 
-def plan_of(row: str, unet: Any, ratio: tuple[float, float]) -> Plan | None:
-    """What `row` does to the U-Net; None for direct inference."""
-    if row == "direct":
-        return None
+def plan_of(row: str, model: str, unet: Any, ratio: tuple[float, float]) -> Plan:
+    """What `row`, none of `BY_NAME`, does to the U-Net."""
     names = list(convolutions(unet))
+    if row == PUBLISHED and model != "bundled":
+        return published_plan(names, cast(Family, model), ratio)
     mild = {name: ratio for name in names if block_of(name) in ("mid_block", "up_blocks.0")}
     damping = None
-    if row.startswith("nd-cfg"):
+    if row != "redilate":
         damping = NoiseDamping(dilation=mild, until=UNTIL, reuse=REUSE if row.endswith("kept") else 0.0)
-    return Plan(dilation=dict.fromkeys(names, ratio), until=UNTIL, noise_damping=damping)
+    return Plan(
+        dilation=dict.fromkeys(names, ratio),
+        until=UNTIL,
+        noise_damping=damping,
+        fractional="published" if row == PUBLISHED else "taps",
+    )
+
+
+@contextmanager
+def four_evaluations(pipe: Any, plan: Plan) -> Iterator[None]:
+    """`plan` at work on a pipeline that guides by [∅, c], whose mild network is evaluated on both.
+
+    `redilate.apply` would ask the pipeline for its layout and evaluate ∅ alone: the same pictures for less.
+    """
+    both = GuidanceLayout(chunks=2, unconditional=0, whole=True)
+    around = Surroundings(convolutions, lambda _size: plan, noise_level_of(pipe), guidance=lambda: both)
+    patch = Patch(pipe.unet, around)
+    patch.plan = plan
+    try:
+        yield
+    finally:
+        patch.remove()
+
+
+def draw(row: str, model: str, pipe: Any, width: int, height: int, steps: int) -> Generation:
+    """One picture, the way of `row`."""
+    asked = {"width": width, "height": height, "steps": steps}
+    if row in BY_NAME:
+        return find(row)(pipe, PROMPT, **asked)
+    native = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    plan = plan_of(row, model, pipe.unet, (max(1.0, height / native), max(1.0, width / native)))
+    if row == PUBLISHED:
+        with four_evaluations(pipe, plan):
+            return redilate.generate(pipe, PROMPT, mode="single", **asked)
+    return redilate.generate(pipe, PROMPT, mode="single", plan=plan, **asked)
 
 
 def pipeline_of(model: str, device: str) -> Any:
@@ -67,8 +116,6 @@ def measure(model: str, row: str, width: int, height: int, steps: int, device: s
     """Draw once, in this process."""
     pipe = pipeline_of(model, device)
     pipe.set_progress_bar_config(disable=True)
-    native = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    plan = plan_of(row, pipe.unet, (max(1.0, height / native), max(1.0, width / native)))
     samples = 0
 
     def count(_module: Any, args: tuple, _kwargs: dict) -> None:
@@ -78,15 +125,7 @@ def measure(model: str, row: str, width: int, height: int, steps: int, device: s
     pipe.unet.register_forward_pre_hook(count, with_kwargs=True)
     clock = time.process_time if device == "cpu" else time.perf_counter
     started = clock()
-    redilate.generate(
-        pipe,
-        "a red apple",
-        width=width,
-        height=height,
-        steps=steps,
-        method="direct" if plan is None else "redilate",
-        plan=plan,
-    )
+    draw(row, model, pipe, width, height, steps)
     if device != "cpu":
         torch.cuda.synchronize()
     seconds = clock() - started

@@ -1,6 +1,6 @@
 """Pictures per minute of `redilate batch` by the number of workers, loading and drawing apart.
 
-python benchmarks/throughput.py --workers 1,2 --count 16
+python -m benchmarks.throughput --workers 1,2 --count 16
 """
 
 from __future__ import annotations

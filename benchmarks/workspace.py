@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 
 from benchmarks.evaluation import resident
 from redilate.core.workspace import convolution_copies
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image, ImageChops
 
 from redilate import Plan, __version__
-from redilate.apps.cli import main
+from redilate.apps.cli import app, main
 from redilate.apps.metadata import read_settings
 from redilate.rivals.registry import METHODS
 
@@ -145,6 +146,22 @@ def test_help_lists_every_method_without_importing_torch():
     )
     assert all(name in ended.stdout for name in METHODS)
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", [None, *typer.main.get_group(app).commands])
+def test_help_shows_every_sentence_as_it_was_written(command: str | None, run: Run, monkeypatch):
+    # Rich takes what stands in brackets for its own marks, and swallows it.
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("TERM", "dumb")
+    group = typer.main.get_group(app)
+    shown = run(*([command] if command else []), "--help").out
+    written = [one.help for one in (group.commands[command].params if command else group.params)]
+    written += (
+        [one.help for one in group.commands.values()] if command is None else [group.commands[command].help]
+    )
+    sentences = [" ".join(text.split("\n\n")[0].split()) for text in written if isinstance(text, str)]
+    assert sentences
+    assert [sentence for sentence in sentences if sentence not in shown] == []
 
 
 def test_the_methods_differ_at_twice_the_native_width_and_the_png_tells_which(generate: Run, tmp_path: Path):

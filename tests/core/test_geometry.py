@@ -139,7 +139,7 @@ def test_groups_are_kept():
 
 def test_fractional_taps_leave_an_identity_kernel_the_identity_and_the_published_form_blurs_it():
     torch.manual_seed(0)
-    x = torch.randn(1, 1, 64, 64)
+    x = torch.randn(1, 1, 256, 256)
     identity = torch.zeros(1, 1, 3, 3)
     identity[0, 0, 1, 1] = 1
 
@@ -148,16 +148,29 @@ def test_fractional_taps_leave_an_identity_kernel_the_identity_and_the_published
         return ((ours - x).norm() / x.norm()).item()
 
     assert error("taps") < 1e-6
-    assert 0.3 < error("published") < 0.7
+    assert error("published") == pytest.approx(0.545, abs=0.01)
 
 
-def test_published_form_is_its_equation():
+@pytest.mark.parametrize(
+    ("factor", "enlarged"),  # 10 × 15, times ⌈d⌉ / d on each axis
+    [
+        ((2.5, 2.5), (12, 18)),
+        ((1.5, 2.5), (13, 18)),
+        ((3.5, 1.5), (11, 20)),
+        ((2, 1.5), (10, 20)),
+        ((2.5, 1), (12, 15)),
+    ],
+)
+@pytest.mark.parametrize(("stride", "output"), [((1, 1), (10, 15)), ((2, 2), (5, 8)), ((1, 2), (10, 8))])
+def test_published_form_is_its_equation(factor, enlarged, stride, output):
     torch.manual_seed(0)
     x, weight = torch.randn(1, 2, 10, 15, dtype=torch.float64), torch.randn(3, 2, 3, 3, dtype=torch.float64)
-    ours = redilated_conv2d(x, weight, None, factor=(2.5, 2.5), fractional="published", **PLAIN)
-    stretched = F.interpolate(x, size=(12, 18), mode="bilinear", align_corners=False)  # s = 3 / 2.5
-    wide = F.conv2d(stretched, weight, padding=3, dilation=3)
-    torch.testing.assert_close(ours, F.interpolate(wide, size=(10, 15), mode="bilinear", align_corners=False))
+    settings = PLAIN | {"stride": stride}
+    ours = redilated_conv2d(x, weight, None, factor=factor, fractional="published", **settings)
+    spread = (math.ceil(factor[0]), math.ceil(factor[1]))
+    stretched = F.interpolate(x, size=enlarged, mode="bilinear", align_corners=False)
+    wide = F.conv2d(stretched, weight, stride=stride, padding=spread, dilation=spread)
+    torch.testing.assert_close(ours, F.interpolate(wide, size=output, mode="bilinear", align_corners=False))
 
 
 def test_padding_keeps_the_centre_tap_of_an_odd_kernel():

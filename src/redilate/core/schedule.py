@@ -19,8 +19,8 @@ Shape = Literal["hold", "progressive", "smooth"]
 # The published settings count steps of fifty.
 _PUBLISHED_STEPS = 50
 _TIMESTEPS = 1000
-# Fractional dilations cost up to four convolutions and every distinct one is a graph of its own under
-# torch.compile, so the smooth decay moves in halves.
+# Half dilations multiply no more than whole ones, other fractions up to four times as much, and every distinct one
+# is a graph of its own under torch.compile: so the smooth decay moves in halves.
 _SMOOTH_STEP = 0.5
 
 

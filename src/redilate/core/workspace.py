@@ -37,7 +37,7 @@ class Copies:
 def convolution_copies(features: Tensor, weight: Tensor, out: Tensor, device: str) -> Copies:
     """The copies that a convolution makes of its input, weights and output.
 
-    On a CPU (oneDNN, found by measurement: `benchmarks/workspace.py`) the output is made after the kernel's work, from
+    On a CPU (oneDNN, found by measurement: `benchmarks.workspace`) the output is made after the kernel's work, from
     the copy that the kernel wrote. On a GPU (cuDNN, whose kernels for tensor cores work channels last and copy NCHW
     features on the way in and out; not measured) it is there from the start. Other devices are taken to need none,
     which is not measured either.

@@ -1,4 +1,4 @@
-"""More clients than places: the load test of benchmarks/load.py, small; its figures for 500 are in docs/serve.md."""
+"""More clients than places: the load test of `benchmarks.load`, small; its figures for 500 are in docs/serve.md."""
 
 from __future__ import annotations
 

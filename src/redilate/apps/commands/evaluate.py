@@ -89,7 +89,7 @@ def evaluate(
 ) -> None:
     """Draw each prompt natively and, by each method, at each size; measure, and write tables, plots and one page.
 
-    Pictures that are there are not made again: the same command goes on where a killed one was.
+    Needs the extra `eval`. Pictures that are there are not made again: the same command goes on where a killed one was.
     """
     with one_line_endings():
         from redilate.evaluation.prompts import BUNDLED, read_prompts

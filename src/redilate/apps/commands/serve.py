@@ -42,7 +42,7 @@ def serve(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Serve pictures over HTTP in the words of OpenAI's images API; needs `pip install redilate[serve]`."""
+    """Serve pictures over HTTP in the words of OpenAI's images API; needs the extra `serve`."""
     with one_line_endings():
         if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")

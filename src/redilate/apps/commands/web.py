@@ -30,7 +30,7 @@ def web(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Open a page to draw on, in a browser on this machine."""
+    """Open a page to draw on, in a browser on this machine; needs the extra `web`."""
     with one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         try:
             from ..web.server import serving

@@ -1,0 +1,89 @@
+"""The benchmarks start as their own docstrings and the documentation say, and have the options named there."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+COMMAND = re.compile(r"python -m benchmarks\.(\w+)((?:[^`\n\\]|\\\n)*)")
+
+
+@cache
+def named() -> list[tuple[str, str, str]]:
+    """(file, benchmark, options) of every command line in the documentation and the benchmarks' docstrings."""
+    files = [*ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.py"), ROOT / "README.md"]
+    return [
+        (path.name, *found) for path in files for found in COMMAND.findall(path.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_starts_and_has_the_options_that_are_written_of_it(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    shown = capsys.readouterr().out
+    assert not ending.value.code and "--help" in shown
+    for file, benchmark, options in named():
+        if benchmark == name:
+            for option in re.findall(r"(?<!\S)--[\w-]+", options.split("#")[0]):
+                assert re.search(rf"{option}(?![\w-])", shown), f"{file}: {name} has no {option}"
+
+
+@pytest.mark.parametrize(
+    ("base", "same"),
+    [
+        ({}, {"noise-0.1", "unguided", "noise-0.2-steps-0.17", "tie-1"}),
+        (
+            {"noise": 0.3, "share": 0.34, "guidance": None, "tie": 0.0},
+            {"noise-0.3", "steps-0.34", "guided", "tie-0"},
+        ),
+    ],
+)
+def test_a_table_of_relays_leaves_out_what_is_the_same_as_its_base(base, same):
+    from benchmarks.relay import VARIANTS, distinct, relay_of
+
+    kept = distinct({"base": base} | {name: base | change for name, change in VARIANTS.items()}, relay_of)
+    assert set(VARIANTS) - set(kept) == same
+    assert all(relay_of(settings) != relay_of(base) for name, settings in kept.items() if name != "base")
+
+
+def test_the_published_form_evaluates_four_samples_a_step_for_the_picture_that_three_give():
+    import redilate
+    from benchmarks.speed import four_evaluations, plan_of
+    from tests.models import tiny_sd15
+
+    pipe, samples = tiny_sd15(), []
+    pipe.set_progress_bar_config(disable=True)
+    plan = plan_of("published form", "bundled", pipe.unet, (2.5, 2.5))
+    assert plan.fractional == "published" and plan.noise_damping is not None
+    pipe.unet.register_forward_pre_hook(
+        lambda _, args, __: samples.append((len(args[0]), int(args[1]) / 1000)), with_kwargs=True
+    )
+
+    def draw(**how):
+        samples.clear()
+        made = redilate.generate(pipe, "fox", width=160, height=160, steps=5, mode="single", **how).images[0]
+        return made, [
+            sum(n for n, level in samples if (level >= plan.until) == damped) for damped in (True, False)
+        ]
+
+    three, (damped, plain) = draw(plan=plan)
+    with four_evaluations(pipe, plan):
+        four, counts = draw()
+    assert damped % 3 == 0 and damped and plain
+    assert counts == [damped // 3 * 4, plain]
+    difference = np.abs(np.asarray(three, dtype=int) - np.asarray(four, dtype=int))
+    assert difference.max() <= 1
+    direct, _ = draw(method="direct")
+    assert np.abs(np.asarray(three, dtype=int) - np.asarray(direct, dtype=int)).max() > 1
