@@ -1,7 +1,7 @@
 """The exact decode (or encode) in strips against the untiled one: largest difference, peak memory, time.
 
-    python benchmarks/decode.py --size 2048x2048
-    python benchmarks/decode.py --size 1024x1024 --bundled --encode
+    python -m benchmarks.decode --size 2048x2048
+    python -m benchmarks.decode --size 1024x1024 --bundled --encode
 
 SDXL's autoencoder at full size with random weights (no download), in float32 on a CPU, each way in a process of its
 own. The last layer is scaled so that the picture spreads over [−1, 1] as a trained one's does: a difference means
