@@ -83,6 +83,7 @@ def enlarge(
         native_size=native_size,
         extra=extra,
     )
+    runner.choose_sequential()
     started = time.monotonic()
     made = runner.run(
         start,

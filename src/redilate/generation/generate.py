@@ -14,12 +14,11 @@ from PIL import Image
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
-from ..pipelines.sparing import sparing
+from ..pipelines.sparing import choose_sequential, sparing
 from ..plans.plan import Plan
 from .modes import Mode, find_runner
-from .patched import Method, patched
+from .patched import Method, patched, plan_used
 from .stages import Relay
 
 OnStep = Callable[[int, int], None]
@@ -89,7 +88,9 @@ def generate(
         relay: the settings of a relay; None: the defaults.
         native_size: as for `apply`.
         extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`, …
-        sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
+        sequential: evaluate guidance one sample at a time, in half the U-Net's activations. Without it, that is done
+            where the device does not hold the batch (and told in `Generation.settings`), unless the network does not
+            allow it: perturbed-attention guidance, a U-Net compiled in place.
         windows: for "redilate": the noise level in [0, 1] below which self-attention looks through windows, as
             `plan_for` lays them, for speed; None: as the plan says. In a relay, in every large stage.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
@@ -124,7 +125,18 @@ def generate(
         windows=windows,
     )
     first = runner.start if runner else (height, width)
-    check_memory(pipe, first[1], first[0], guided=guidance > 1, sequential=sequential)
+    # What the first stage is drawn by; a relay keeps what was asked for to its large ones.
+    own = (None, None) if runner else (plan, windows)
+    sequential = choose_sequential(
+        pipe,
+        first[1],
+        first[0],
+        plan_at=lambda *size: plan_used(pipe, method, own[0], *size, native_size, own[1]),
+        guided=guidance > 1,
+        asked=runner.choose_sequential() if runner else sequential,
+    )
+    if runner:
+        runner.sequential = sequential
     as_relay = runner is not None or mode == "relay"
     total = steps + (runner.steps if runner else 0)
     started = time.monotonic()
@@ -133,15 +145,7 @@ def generate(
     for index, one in enumerate(seeds):
         report = _reporter(on_step, index * total, count * total)
         with (
-            patched(
-                pipe,
-                method,
-                None if runner else plan,
-                first[1],
-                first[0],
-                native_size,
-                None if runner else windows,
-            ) as first_plan,
+            patched(pipe, method, own[0], first[1], first[0], native_size, own[1]) as first_plan,
             sparing(pipe, first[1], first[0], sequential=sequential),
         ):
             result = pipe(
