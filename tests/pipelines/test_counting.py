@@ -47,6 +47,13 @@ def test_every_noise_level_counts_of_a_plan_that_changes(pipe):
     assert count(pipe, 512, halves) > count(pipe, 512, wholes)
 
 
+def test_a_stage_that_starts_below_where_a_plan_ends_is_as_trained(pipe):
+    half = redilate.plan_for(pipe, width=640, height=640)
+    given = pipe, 2, 80, 80, torch.device("cuda")
+    assert unet_bytes(*given, half, noise=half.until - 0.01) == unet_bytes(*given)
+    assert unet_bytes(*given, half, noise=half.until) == unet_bytes(*given, half)
+
+
 def test_windows_are_counted_as_the_copies_that_they_are(pipe):
     plan = redilate.plan_for(pipe, width=512, height=512, windows=0.5)
     assert isinstance(plan.windows, Windows)

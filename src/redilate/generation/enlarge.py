@@ -107,6 +107,7 @@ def enlarge(
         method=method,
         mode="enlarge",
         relay=runner.as_json(),
+        **({"sequential": True} if runner.sequential else {}),
     )
     return Generation([made.crop((0, 0, *target))], [seed], runner.plan, time.monotonic() - started, settings)
 

@@ -15,10 +15,11 @@ from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of
-from ..pipelines.sparing import choose_sequential, sparing
+from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
+from .fitting import fit
 from .modes import Mode, find_runner
-from .patched import Method, patched, plan_used
+from .patched import Method, patched
 from .stages import Relay
 
 OnStep = Callable[[int, int], None]
@@ -125,18 +126,19 @@ def generate(
         windows=windows,
     )
     first = runner.start if runner else (height, width)
-    # What the first stage is drawn by; a relay keeps what was asked for to its large ones.
-    own = (None, None) if runner else (plan, windows)
-    sequential = choose_sequential(
+    # A plan and windows are for the large stages of a relay, not for its first one.
+    first_plan, first_windows = (None, None) if runner else (plan, windows)
+    sequential = fit(
         pipe,
-        first[1],
-        first[0],
-        plan_at=lambda *size: plan_used(pipe, method, own[0], *size, native_size, own[1]),
-        guided=guidance > 1,
-        asked=runner.choose_sequential() if runner else sequential,
+        first,
+        runner,
+        guidance=guidance,
+        method=method,
+        plan=first_plan,
+        native_size=native_size,
+        windows=first_windows,
+        sequential=sequential,
     )
-    if runner:
-        runner.sequential = sequential
     as_relay = runner is not None or mode == "relay"
     total = steps + (runner.steps if runner else 0)
     started = time.monotonic()
@@ -145,7 +147,7 @@ def generate(
     for index, one in enumerate(seeds):
         report = _reporter(on_step, index * total, count * total)
         with (
-            patched(pipe, method, own[0], first[1], first[0], native_size, own[1]) as first_plan,
+            patched(pipe, method, first_plan, first[1], first[0], native_size, first_windows) as followed,
             sparing(pipe, first[1], first[0], sequential=sequential),
         ):
             result = pipe(
@@ -165,7 +167,7 @@ def generate(
         if runner:
             further = _reporter(on_step, index * total + steps, count * total)
             image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
-        used = runner.plan if runner else first_plan
+        used = runner.plan if runner else followed
         images.append(image)
     settings = settings_of(
         pipe,

@@ -145,6 +145,7 @@ class Runner:
                 plan_at=lambda wide, high, leg=leg: self.plan_of(leg, (high, wide)),
                 guided=leg.guidance > 1,
                 asked=self.sequential,
+                noise=leg.start.level,
             )
         return self.sequential
 

@@ -31,7 +31,13 @@ _LEVELS = 50
 
 
 def unet_bytes(
-    pipe: Any, batch: int, rows: int, columns: int, device: torch.device, plan: Plan | None = None
+    pipe: Any,
+    batch: int,
+    rows: int,
+    columns: int,
+    device: torch.device,
+    plan: Plan | None = None,
+    noise: float = 1.0,
 ) -> int | None:
     """Activations of one U-Net call, the one of all noise levels that takes most.
 
@@ -41,13 +47,14 @@ def unet_bytes(
         rows, columns: of the latents.
         device: where it will run, as kernels differ; the pipeline itself may be anywhere.
         plan: what it is re-dilated by; None: as trained. Dilations that are not whole need more than whole ones.
+        noise: the highest noise level in [0, 1] at which it is called.
 
     Returns:
         Bytes; None for a network whose inputs are not known.
     """
     unet = unwrap(unet_of(pipe))
     structure = *_structure(unet), next(unet.parameters()).dtype, device.type
-    needs = [_unet_bytes(*structure, batch, rows, columns, phase) for phase in _phases(plan)]
+    needs = [_unet_bytes(*structure, batch, rows, columns, phase) for phase in _phases(plan, noise)]
     return max((size for size in needs if size is not None), default=None)
 
 
@@ -70,8 +77,8 @@ def strips_bytes(pipe: Any, rows: int, columns: int, device: torch.device) -> in
         return None
 
 
-def _phases(plan: Plan | None) -> set[str | None]:
-    """What a plan comes to at its noise levels, each as the JSON of a plan that is the same at all of them.
+def _phases(plan: Plan | None, noise: float = 1.0) -> set[str | None]:
+    """What a plan comes to at the noise levels from `noise` down, each as the JSON of a plan that holds at all levels.
 
     Only what makes a difference: a whole dilation takes what the plain convolution takes, so None stands for the
     network as trained and for one whose dilations are all whole. Nothing takes less: it stands alone or not at all.
@@ -81,7 +88,7 @@ def _phases(plan: Plan | None) -> set[str | None]:
         return {None}
     found: set[str | None] = set()
     for step in range(_LEVELS + 1):
-        level = step / _LEVELS
+        level = min(noise, step / _LEVELS)
         windows = Windows(size=plan.window_sizes(level), below=1)
         for dilations in (plan.dilations(level), plan.mild_dilations(level) or {}):
             dearer = {

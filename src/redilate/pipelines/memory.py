@@ -76,6 +76,7 @@ def memory_for(
     height: int,
     *,
     plan: Plan | None = None,
+    noise: float = 1.0,
     guided: bool = True,
     device: torch.device | str | None = None,
 ) -> Memory:
@@ -85,14 +86,15 @@ def memory_for(
         pipe: a diffusers pipeline.
         width, height: in pixels.
         plan: what the U-Net is re-dilated by; None: as trained.
+        noise: the noise level in [0, 1] that it starts at: what the plan does above is not needed.
         guided: whether guidance doubles the batch.
         device: that it is meant for; None: where the pipeline computes.
     """
     home = execution_device(pipe) if device is None else torch.device(device)
     rows, columns = _latent_size(pipe, width, height)
     weights = sum(_weights(part) for part in pipe.components.values() if isinstance(part, nn.Module))
-    one = unet_bytes(pipe, 1, rows, columns, home, plan)
-    batch = unet_bytes(pipe, 2, rows, columns, home, plan) if guided else one
+    one = unet_bytes(pipe, 1, rows, columns, home, plan, noise)
+    batch = unet_bytes(pipe, 2, rows, columns, home, plan, noise) if guided else one
     decodes = decode_bytes(pipe, rows, columns, home), strips_bytes(pipe, rows, columns, home)
     return Memory(home.type, weights, batch, one, *decodes)
 
@@ -110,7 +112,7 @@ def decodes_in_strips(pipe: Any, width: int, height: int) -> bool:
 
 
 def check_memory(
-    pipe: Any, width: int, height: int, *, plan_at: PlanAt, guided: bool, sequential: bool
+    pipe: Any, width: int, height: int, *, plan_at: PlanAt, guided: bool, sequential: bool, noise: float = 1.0
 ) -> None:
     """Refuse a size that the device cannot hold.
 
@@ -120,25 +122,28 @@ def check_memory(
         plan_at: what the U-Net is re-dilated by at a size.
         guided: whether guidance doubles the batch.
         sequential: whether it is evaluated one sample at a time.
+        noise: the noise level in [0, 1] that it starts at.
 
     Raises:
         RedilateError: with what is needed, what is free, and what would fit.
     """
     device, batch = execution_device(pipe), _batch(guided, sequential)
-    free, figure = _free(pipe, device), _most(pipe, width, height, batch, plan_at, device)
+    free, figure = _free(pipe, device), _most(pipe, width, height, batch, plan_at, noise, device)
     if figure <= free:
         return
     how = " with sequential guidance" if guided and sequential else ""
     raise RedilateError(
         f"{width}x{height} needs about {gigabytes(figure)} beside the weights{how}, and {device} has "
-        f"{gigabytes(max(0, free))} free; {_what_fits(pipe, width, height, batch, plan_at, device)}"
+        f"{gigabytes(max(0, free))} free; {_what_fits(pipe, width, height, batch, plan_at, noise, device)}"
     )
 
 
-def fits(pipe: Any, width: int, height: int, *, plan_at: PlanAt, guided: bool, sequential: bool) -> bool:
+def fits(
+    pipe: Any, width: int, height: int, *, plan_at: PlanAt, guided: bool, sequential: bool, noise: float = 1.0
+) -> bool:
     """Whether the device can hold what `check_memory` would refuse otherwise; the same arguments."""
     device, batch = execution_device(pipe), _batch(guided, sequential)
-    return _most(pipe, width, height, batch, plan_at, device) <= _free(pipe, device)
+    return _most(pipe, width, height, batch, plan_at, noise, device) <= _free(pipe, device)
 
 
 def device_bytes(device: torch.device) -> tuple[int, int]:
@@ -188,10 +193,12 @@ def _freed_by_offload(pipe: Any, device: torch.device) -> int:
     return sum(_weights(part, device) for part in parts if unwrap(part) is not unet_of(pipe))
 
 
-def _most(pipe: Any, width: int, height: int, batch: int, plan_at: PlanAt, device: torch.device) -> int:
+def _most(
+    pipe: Any, width: int, height: int, batch: int, plan_at: PlanAt, noise: float, device: torch.device
+) -> int:
     """`Memory.activations` for one batch, counting no more than it needs."""
     size = _latent_size(pipe, width, height)
-    unet = unet_bytes(pipe, batch, *size, device, plan_at(width, height)) or 0
+    unet = unet_bytes(pipe, batch, *size, device, plan_at(width, height), noise) or 0
     strips, spills = strips_bytes(pipe, *size, device), device.type == "cuda"
     if strips is not None and (spills or strips <= unet):  # then the untiled decode makes no difference
         return unet
@@ -204,9 +211,11 @@ def _cheaper(decode: int | None, strips: int | None, spills: bool) -> int:
     return min((size for size in (decode, strips) if size is not None), default=0)
 
 
-def _what_fits(pipe: Any, width: int, height: int, batch: int, plan_at: PlanAt, device: torch.device) -> str:
+def _what_fits(
+    pipe: Any, width: int, height: int, batch: int, plan_at: PlanAt, noise: float, device: torch.device
+) -> str:
     free, freed = _free(pipe, device), _freed_by_offload(pipe, device)
-    if freed and _most(pipe, width, height, batch, plan_at, device) <= free + freed:
+    if freed and _most(pipe, width, height, batch, plan_at, noise, device) <= free + freed:
         return (
             f"pipe.enable_model_cpu_offload() frees {gigabytes(freed)}, with which it would fit, in place of "
             'pipe.to("cuda")'
@@ -214,7 +223,7 @@ def _what_fits(pipe: Any, width: int, height: int, batch: int, plan_at: PlanAt, 
     scale = latent_scale(pipe) * 8  # every level of a U-Net can be halved
     while max(width, height) > scale:
         width, height = (max(scale, side // 2 // scale * scale) for side in (width, height))
-        if (smaller := _most(pipe, width, height, batch, plan_at, device)) <= free:
+        if (smaller := _most(pipe, width, height, batch, plan_at, noise, device)) <= free:
             return f"{width}x{height} needs {gigabytes(smaller)}"
     return "no size fits"
 

@@ -39,13 +39,20 @@ def sparing(
 
 
 def choose_sequential(
-    pipe: Any, width: int, height: int, *, plan_at: PlanAt, guided: bool, asked: bool = False
+    pipe: Any,
+    width: int,
+    height: int,
+    *,
+    plan_at: PlanAt,
+    guided: bool,
+    asked: bool = False,
+    noise: float = 1.0,
 ) -> bool:
     """Whether guidance is to be evaluated one sample at a time: as asked, or where the device holds it only so.
 
     Args:
         pipe: a diffusers pipeline. For one whose network does not allow it the answer is `asked`; `sparing` refuses it.
-        width, height, plan_at, guided: as for `check_memory`.
+        width, height, plan_at, guided, noise: as for `check_memory`.
         asked: whether it was asked for.
 
     Raises:
@@ -53,9 +60,9 @@ def choose_sequential(
     """
     allowed = guided and _needs_its_batch_whole(pipe) is None
     sequential = asked or (
-        allowed and not fits(pipe, width, height, plan_at=plan_at, guided=True, sequential=False)
+        allowed and not fits(pipe, width, height, plan_at=plan_at, guided=True, sequential=False, noise=noise)
     )
-    check_memory(pipe, width, height, plan_at=plan_at, guided=guided, sequential=sequential)
+    check_memory(pipe, width, height, plan_at=plan_at, guided=guided, sequential=sequential, noise=noise)
     return sequential
 
 

@@ -87,7 +87,12 @@ def generate(
     guidance: Guidance = 5.0,
     negative: Negative = None,
     plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A plan to follow, as `redilate plan -o` writes it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A plan to follow, as `redilate plan -o` writes it: in one stage, unless --mode relay asks for "
+            "one, whose every large stage follows it.",
+        ),
     ] = None,
     count: Annotated[
         int, typer.Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")
