@@ -72,7 +72,7 @@ def edit(
         other,
         width,
         height,
-        plan_at=lambda *size: plan_used(other, method, plan, *size, native_size),
+        plan_at=lambda wide, high: plan_used(other, method, plan, wide, high, native_size),
         guided=guidance > 1,
     )
     report = None if on_step is None else lambda done: on_step(done, taken)
@@ -94,6 +94,7 @@ def edit(
     settings = settings_of(
         pipe,
         used,
+        None,
         prompt=prompt,
         negative=negative,
         width=width,

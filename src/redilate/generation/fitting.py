@@ -40,7 +40,7 @@ def fit(
         pipe,
         size[1],
         size[0],
-        plan_at=lambda *at: plan_used(pipe, method, plan, *at, native_size, windows),
+        plan_at=lambda wide, high: plan_used(pipe, method, plan, wide, high, native_size, windows),
         guided=guidance > 1,
         asked=runner.choose_sequential() if runner else sequential,
     )

@@ -70,9 +70,9 @@ def _around(
     last = runner.legs[-1] if runner else None
     guided, noise = (last.guidance > 1, last.start.level) if last else (True, 1.0)
     after = [str(memory_for(pipe, width, height, plan=made, noise=noise, guided=guided))]
-    own = {} if runner else {"plan": made}
+    first, own = (runner.start, None) if runner else (size, made)
     try:
-        if fit(pipe, runner.start if runner else size, runner, guidance=_GUIDANCE, **own):
+        if fit(pipe, first, runner, guidance=_GUIDANCE, plan=own):
             after.append("guidance would go one sample at a time: the device holds it only so")
     except RedilateError as refusal:
         after.append(f"it would be refused: {refusal}")
