@@ -138,3 +138,23 @@ def test_a_plan_that_follows_from_the_size_is_reported_of_a_pipeline_that_was_ap
     with redilate.apply(pipe):
         made = redilate.generate(pipe, "apple", width=512, height=256, steps=1)
     assert made.plan == redilate.plan_for(pipe, width=512, height=256)
+
+
+def test_a_decode_in_strips_is_reported_of_each_stage(pipe, monkeypatch):
+    monkeypatch.setattr(memory, "STRIPS_ABOVE_ON_CPU", 0)
+    ended, drawn = [], []
+
+    def on_decode(done, total):
+        assert 0 < done <= total
+        if done == total:
+            ended.append(total)
+
+    for mode in ("single", "relay"):
+        for report in (None, on_decode):
+            made = redilate.generate(
+                pipe, "apple", width=384, height=384, steps=1, mode=mode, on_decode=report
+            )
+            drawn.append(made.images[0].tobytes())
+    assert drawn[0] == drawn[1] and drawn[2] == drawn[3]
+    one, native, large = ended  # a single stage's; a relay's, of 256 × 256 and of 384 × 384
+    assert one == large > native

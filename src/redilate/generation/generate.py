@@ -11,6 +11,7 @@ from typing import Any, get_args
 import torch
 from PIL import Image
 
+from ..decoding.decode import OnProgress
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
@@ -68,6 +69,7 @@ def generate(
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_preview: OnPreview | None = None,
+    on_decode: OnProgress | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
 
@@ -97,6 +99,8 @@ def generate(
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
         on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8); of a
             relay, of the native picture's steps.
+        on_decode: called with (work done, in all) while a picture is decoded in strips; of a relay, at each stage that
+            ends in one. Counting the work takes a little of the decode's time.
         on_preview: called with each picture of a relay at native size, before its first large step.
 
     Raises:
@@ -148,7 +152,7 @@ def generate(
         report = _reporter(on_step, index * total, count * total)
         with (
             patched(pipe, method, first_plan, first[1], first[0], native_size, first_windows) as followed,
-            sparing(pipe, first[1], first[0], sequential=sequential),
+            sparing(pipe, first[1], first[0], sequential=sequential, on_decode=on_decode),
         ):
             result = pipe(
                 prompt=prompt,
@@ -166,7 +170,9 @@ def generate(
             on_preview(image)
         if runner:
             further = _reporter(on_step, index * total + steps, count * total)
-            image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
+            image = runner.run(
+                image, prompt=prompt, negative=negative, seed=one, on_step=further, on_decode=on_decode
+            )
         used = runner.plan if runner else followed
         images.append(image)
     settings = settings_of(

@@ -181,11 +181,13 @@ class Runner:
         negative: str | None,
         seed: int,
         on_step: Callable[[int], None] | None = None,
+        on_decode: Callable[[int, int], None] | None = None,
     ) -> Image.Image:
         """Take `image`, of the size that the relay starts from, through every stage.
 
         Args:
             on_step: called after each step with the large stages' steps done.
+            on_decode: as for `generate`.
         """
         done = 0
         picture: Image.Image | Tensor = image
@@ -196,7 +198,9 @@ class Runner:
             progress = None if on_step is None else _after(done, on_step)
             before = picture
             size = {"width": leg.size[1], "height": leg.size[0]}
-            with sparing(self._pipe, **size, sequential=self.sequential, enlarged=leg.enlarged):
+            with sparing(
+                self._pipe, **size, sequential=self.sequential, enlarged=leg.enlarged, on_decode=on_decode
+            ):
                 latents = enlarged_latents(self._pipe, picture, leg.size, leg.stage.enlarge)
                 picture = self._step(
                     latents, leg, prompt, negative, _stage_seed(seed, index), as_latents, progress

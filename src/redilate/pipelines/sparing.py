@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..core.sequential import Sequential
+from ..decoding.decode import OnProgress
 from ..errors import RedilateError
 from .decoder import autoencoding_in_strips
 from .families import unet_of
@@ -15,7 +16,13 @@ from .memory import PlanAt, check_memory, decodes_in_strips, fits
 
 @contextmanager
 def sparing(
-    pipe: Any, width: int, height: int, *, sequential: bool = False, enlarged: int = 1
+    pipe: Any,
+    width: int,
+    height: int,
+    *,
+    sequential: bool = False,
+    enlarged: int = 1,
+    on_decode: OnProgress | None = None,
 ) -> Iterator[None]:
     """For the time of the `with`, a picture of width × height pixels takes as little memory as it can.
 
@@ -24,13 +31,14 @@ def sparing(
             that.
         sequential: whether guidance is evaluated one sample at a time.
         enlarged: how many times a picture that it encodes has been enlarged per side, as for `autoencoding_in_strips`.
+        on_decode: the progress of each decode that goes in strips, as for `autoencoding_in_strips`.
 
     Raises:
         RedilateError: for sequential guidance on a network that does not allow it.
     """
     with ExitStack() as stack:
         if decodes_in_strips(pipe, width, height):
-            stack.enter_context(autoencoding_in_strips(pipe, enlarged=enlarged))
+            stack.enter_context(autoencoding_in_strips(pipe, on_decode, enlarged))
         if sequential:
             if reason := _needs_its_batch_whole(pipe):
                 raise RedilateError(reason)

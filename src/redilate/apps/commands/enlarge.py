@@ -65,7 +65,7 @@ def enlarge(
 
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
-            with progress(Console(stderr=True, quiet=as_json)) as on_step:
+            with progress(Console(stderr=True, quiet=as_json)) as bars:
                 made = redilate.enlarge(
                     pipe,
                     photo,
@@ -77,7 +77,8 @@ def enlarge(
                     seed=seed,
                     steps=steps,
                     guidance=guidance,
-                    on_step=on_step,
+                    on_step=bars,
+                    on_decode=bars.on_decode,
                 )
         settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)

@@ -142,7 +142,7 @@ def generate(
             if recorded is not None:
                 _warn(source, recorded, made_by)
             made = []
-            with progress(Console(stderr=True, quiet=as_json)) as on_step:
+            with progress(Console(stderr=True, quiet=as_json)) as bars:
                 for index, path in enumerate(paths):
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
                     one = find(asked.method)(
@@ -153,8 +153,12 @@ def generate(
                         steps=asked.steps,
                         guidance=asked.guidance,
                         negative=asked.negative,
-                        on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
-                        **_own(asked, partial(save_picture, previews[index]) if previews else None),
+                        on_step=lambda done, total, index=index: bars(index * total + done, count * total),
+                        **_own(
+                            asked,
+                            on_preview=partial(save_picture, previews[index]) if previews else None,
+                            on_decode=bars.on_decode,
+                        ),
                     )
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
@@ -198,7 +202,12 @@ def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
     return {"width": asked.width or width, "height": asked.height or height}
 
 
-def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
+def _own(
+    asked: Asked,
+    *,
+    on_preview: Callable[[Image], None] | None,
+    on_decode: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
     """What only our own methods take."""
     if asked.method not in ("redilate", "direct"):
         return {}
@@ -209,6 +218,7 @@ def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, 
         "sequential": asked.sequential,
         "windows": asked.windows,
         "on_preview": on_preview,
+        "on_decode": on_decode,
     }
 
 
