@@ -11,7 +11,7 @@ import redilate
 from redilate import RedilateError
 from redilate.pipelines import counting, memory
 from redilate.pipelines.decoder import autoencoding_in_strips
-from redilate.pipelines.memory import check_memory, decodes_in_strips, device_bytes, memory_for
+from redilate.pipelines.memory import TooLarge, check_memory, decodes_in_strips, device_bytes, memory_for
 from redilate.pipelines.sparing import choose_sequential
 from tests.full_size import full_size_unet
 from tests.models import tiny_sd15, tiny_sdxl
@@ -99,11 +99,13 @@ def test_offload_is_named_where_the_weights_of_the_other_networks_are_what_is_to
     others = sum(memory._weights(part) for part in (pipe.vae, pipe.text_encoder, pipe.text_encoder_2))
     ask = partial(choose_sequential, pipe, 1024, 1024, plan_at=as_trained, guided=True)
     hold(needed - others)
-    with pytest.raises(RedilateError, match=r"enable_model_cpu_offload\(\) frees"):
+    with pytest.raises(TooLarge, match=r"enable_model_cpu_offload\(\) in place of .* frees") as refusal:
         ask()
+    assert refusal.value.offload
     hold(needed - others - 1)
-    with pytest.raises(RedilateError, match="512x512 needs"):
+    with pytest.raises(TooLarge, match="512x512 needs") as refusal:
         ask()
+    assert not refusal.value.offload
 
 
 def test_on_a_cpu_offload_would_free_nothing(pipe, monkeypatch):

@@ -25,6 +25,18 @@ STRIPS_ABOVE = 0.25
 STRIPS_ABOVE_ON_CPU = 256 * 2**20
 
 
+class TooLarge(RedilateError):
+    """A size that the device cannot hold.
+
+    Attributes:
+        offload: whether it could with the U-Net's weights alone, after `pipe.enable_model_cpu_offload()`.
+    """
+
+    def __init__(self, message: str, *, offload: bool = False):
+        super().__init__(message)
+        self.offload = offload
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes that one picture needs: what is alive at the peak, and what convolutions take inside themselves.
@@ -125,16 +137,24 @@ def check_memory(
         noise: the noise level in [0, 1] that it starts at.
 
     Raises:
-        RedilateError: with what is needed, what is free, and what would fit.
+        TooLarge: with what is needed, what is free, and what would fit.
     """
     device, batch = execution_device(pipe), _batch(guided, sequential)
     free, figure = _free(pipe, device), _most(pipe, width, height, batch, plan_at, noise, device)
     if figure <= free:
         return
     how = " with sequential guidance" if guided and sequential else ""
-    raise RedilateError(
+    freed = _freed_by_offload(pipe, device)
+    if offload := figure <= free + freed:
+        remedy = (
+            f"pipe.enable_model_cpu_offload() in place of pipe.to() frees {gigabytes(freed)}, and it fits"
+        )
+    else:
+        remedy = _what_fits(pipe, width, height, batch, plan_at, noise, device)
+    raise TooLarge(
         f"{width}x{height} needs about {gigabytes(figure)} beside the weights{how}, and {device} has "
-        f"{gigabytes(max(0, free))} free; {_what_fits(pipe, width, height, batch, plan_at, noise, device)}"
+        f"{gigabytes(max(0, free))} free; {remedy}",
+        offload=offload,
     )
 
 
@@ -214,12 +234,7 @@ def _cheaper(decode: int | None, strips: int | None, spills: bool) -> int:
 def _what_fits(
     pipe: Any, width: int, height: int, batch: int, plan_at: PlanAt, noise: float, device: torch.device
 ) -> str:
-    free, freed = _free(pipe, device), _freed_by_offload(pipe, device)
-    if freed and _most(pipe, width, height, batch, plan_at, noise, device) <= free + freed:
-        return (
-            f"pipe.enable_model_cpu_offload() frees {gigabytes(freed)}, with which it would fit, in place of "
-            'pipe.to("cuda")'
-        )
+    free = _free(pipe, device)
     scale = latent_scale(pipe) * 8  # every level of a U-Net can be halved
     while max(width, height) > scale:
         width, height = (max(scale, side // 2 // scale * scale) for side in (width, height))

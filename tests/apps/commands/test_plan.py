@@ -64,6 +64,14 @@ def test_what_generate_refuses_and_what_it_does_sequentially_is_said(tiny_pipeli
     assert lines[-1].startswith("it would be refused: 640x256 needs about ")
 
 
+def test_offload_by_the_command_is_said(tiny_pipeline_folder, monkeypatch):
+    def refuse(*_, **__):
+        raise memory.TooLarge("too large", offload=True)
+
+    monkeypatch.setattr("redilate.generation.fitting.fit", refuse)  # a CPU never says so
+    assert "host's memory" in shown(tiny_pipeline_folder, "--size", "256x256")[-1]
+
+
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 def test_the_type_asked_for_is_what_is_counted(tiny_pipeline_folder, kind):
     pipe = redilate.load(tiny_pipeline_folder, device="cpu", dtype=getattr(torch, kind))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from redilate.errors import RedilateError
 
 from .. import files
 from ..console import one_line_endings, progress
+from ..offload import offloading
 from ..options import Device, Dtype, Json, Model, Negative, Scheduler, load_pipeline
 from ..provenance import provenance
 from ..saving import save_picture
@@ -66,7 +68,8 @@ def enlarge(
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             with progress(Console(stderr=True, quiet=as_json)) as bars:
-                made = redilate.enlarge(
+                draw = partial(
+                    redilate.enlarge,
                     pipe,
                     photo,
                     scale=scale,
@@ -80,6 +83,7 @@ def enlarge(
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )
+                made = offloading(pipe, draw)
         settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)
         if as_json:

@@ -20,6 +20,7 @@ from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_warning
 from ..metadata import check_prompts
+from ..offload import offloading
 from ..options import (
     SIZE,
     Device,
@@ -145,7 +146,8 @@ def generate(
             with progress(Console(stderr=True, quiet=as_json)) as bars:
                 for index, path in enumerate(paths):
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
-                    one = find(asked.method)(
+                    draw = partial(
+                        find(asked.method),
                         pipe,
                         asked.prompt,
                         **_size(asked, pipe),
@@ -160,6 +162,7 @@ def generate(
                             on_decode=bars.on_decode,
                         ),
                     )
+                    one = offloading(pipe, draw)
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from redilate.errors import RedilateError
-
 from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings
@@ -60,7 +58,7 @@ def _around(
     """What stands before the plan, how the picture would be drawn, and after it, what that needs."""
     from redilate.generation.fitting import fit
     from redilate.generation.modes import find_runner
-    from redilate.pipelines.memory import memory_for
+    from redilate.pipelines.memory import TooLarge, memory_for
 
     size, runner = (height, width), None
     if (
@@ -74,8 +72,11 @@ def _around(
     try:
         if fit(pipe, first, runner, guidance=_GUIDANCE, plan=own):
             after.append("guidance would go one sample at a time: the device holds it only so")
-    except RedilateError as refusal:
-        after.append(f"it would be refused: {refusal}")
+    except TooLarge as refusal:
+        if refusal.offload:
+            after.append("the networks would wait in the host's memory until each is needed: only so it fits")
+        else:
+            after.append(f"it would be refused: {refusal}")
     return _stages(runner, width, height, made), after
 
 
