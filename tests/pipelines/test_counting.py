@@ -32,7 +32,7 @@ def test_whole_dilations_take_what_the_network_as_trained_takes_and_halves_more(
 
 
 @pytest.mark.parametrize(("side", "device", "mebibytes"), [(640, "cpu", 93.4), (640, "cuda", 83.5)])
-def test_the_bundled_model_needs_what_was_measured_of_it(side, device, mebibytes):
+def test_the_bundled_model_needs_what_the_documentation_says(side, device, mebibytes):
     pipe = redilate.load(device="cpu")
     plan = redilate.plan_for(pipe, width=side, height=side)
     assert count(pipe, side, plan, device) / 2**20 == pytest.approx(mebibytes, abs=0.1)
