@@ -1,6 +1,7 @@
 """The estimate of memory against what a process held at its peak, on a CPU.
 
     python -m benchmarks.memory                      # tiny, middling and bundled U-Nets, bundled decode
+    python -m benchmarks.memory --parts redilated-unet --sides 640  # the bundled one between whole multiples
     python -m benchmarks.memory --parts sd15-unet    # Stable Diffusion 1.5's U-Net: 3.4 GB of weights in float32
 
 Each line is a process of its own: its peak resident memory during one U-Net evaluation of a guided batch, or one
@@ -9,6 +10,7 @@ decode, less what it held before.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import subprocess
@@ -26,7 +28,7 @@ from tests.full_size import CONFIGURATIONS
 from tests.models import tiny_sd15
 
 MIDDLING = {"block_out_channels": (96, 192, 384, 384), "cross_attention_dim": 8, "attention_head_dim": 8}
-PARTS = ("tiny-unet", "middling-unet", "bundled-unet", "bundled-decode", "bundled-strips")
+PARTS = ("tiny-unet", "middling-unet", "bundled-unet", "redilated-unet", "bundled-decode", "bundled-strips")
 
 
 def _resident() -> int:
@@ -37,12 +39,13 @@ def _resident() -> int:
 @torch.inference_mode()
 def measure(part: str, side: int) -> dict[str, int]:
     """(estimated, measured) bytes of one evaluation at side × side pixels, in this process."""
-    pipe: Any = redilate.load(device="cpu") if part.startswith("bundled") else tiny_sd15()
+    pipe: Any = redilate.load(device="cpu") if part.startswith(("bundled", "redilated")) else tiny_sd15()
+    plan = redilate.plan_for(pipe, width=side, height=side) if part.startswith("redilated") else None
     if part == "middling-unet":
         pipe.unet = UNet2DConditionModel(**MIDDLING).eval()
     if part == "sd15-unet":
         pipe.unet = UNet2DConditionModel(**CONFIGURATIONS["sd15"] | {"cross_attention_dim": 8}).eval()
-    estimate = memory_for(pipe, side, side)
+    estimate = memory_for(pipe, side, side, plan=plan)
     pipe.set_progress_bar_config(disable=True)
     latents = torch.randn(1, 4, side // 8, side // 8)
 
@@ -58,7 +61,8 @@ def measure(part: str, side: int) -> dict[str, int]:
 
     run(latents[..., :16, :16])  # what a library sets up at its first use is not the picture's
     before = _resident()
-    run(latents)
+    with contextlib.nullcontext() if plan is None else redilate.apply(pipe, plan):
+        run(latents)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     expected = {"strips": estimate.decode_strips, "decode": estimate.decode}.get(
         part.split("-")[1], estimate.unet

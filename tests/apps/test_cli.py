@@ -186,7 +186,8 @@ def test_a_plan_written_by_plan_is_followed_by_generate(
     file = tmp_path / "plan.json"
     shown = run("plan", "--size", "512x256", "--model", tiny_pipeline_folder, "-o", file)
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out.startswith(f"{Plan.read(file)}\nmemory on cpu, about: weights ")
+    way = "in one stage: 512x256, 25 steps"
+    assert shown.out.startswith(f"{way}\n{Plan.read(file)}\nmemory on cpu, about: weights ")
     assert generate("--plan", file).code == 0
     assert read_settings(tmp_path / "apple.png")["plan"] == Plan.read(file).model_dump(mode="json")
 

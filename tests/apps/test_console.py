@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+from io import StringIO
 
 import pytest
 import torch
 import typer
+from rich.console import Console
 
 from redilate import RedilateError
-from redilate.apps.console import one_line_endings
+from redilate.apps.console import one_line_endings, progress
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,28 @@ def test_what_a_user_can_cause_ends_in_one_line_and_its_exit_code(
 def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="shapes"), one_line_endings():
         raise RuntimeError("shapes do not match")
+
+
+def test_a_decode_has_a_bar_of_its_own_for_as_long_as_it_takes():
+    seen = StringIO()
+    with progress(Console(file=seen, force_terminal=True, width=100)) as bars:
+        assert bars.on_decode is not None
+        bars(3, 4)
+        for done in (10, 55):
+            bars.on_decode(done, 110)
+        (decoding,) = (task for task in bars._bar.tasks if task.description == "decoding")
+        assert decoding.visible and decoding.completed == 50
+        bars._bar.refresh()
+        bars.on_decode(110, 110)
+        assert not decoding.visible
+        bars.on_decode(11, 110)  # the next picture's
+        assert decoding.visible and decoding.completed == 10
+    assert "decoding" in seen.getvalue() and "50/100" in seen.getvalue()
+
+
+def test_where_nobody_sees_a_bar_nothing_is_counted_for_it():
+    seen = StringIO()
+    with progress(Console(file=seen)) as bars:
+        bars(1, 2)
+        assert bars.on_decode is None
+    assert seen.getvalue() == ""

@@ -1,6 +1,8 @@
 """The estimate of what a size needs, the refusal, the choice of strips, and what is left of them."""
 
 import copy
+import re
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +11,8 @@ import redilate
 from redilate import RedilateError
 from redilate.pipelines import counting, memory
 from redilate.pipelines.decoder import autoencoding_in_strips
-from redilate.pipelines.memory import check_memory, decodes_in_strips, device_bytes, memory_for
-from redilate.pipelines.sparing import sparing
+from redilate.pipelines.memory import TooLarge, check_memory, decodes_in_strips, device_bytes, memory_for
+from redilate.pipelines.sparing import choose_sequential
 from tests.full_size import full_size_unet
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -20,6 +22,10 @@ def pipe(request):
     pipe = request.param()
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def as_trained(width, height):
+    return None
 
 
 def draw(pipe):
@@ -87,17 +93,41 @@ def test_what_no_device_holds_is_refused_with_the_figure_before_any_work(pipe):
     assert not calls
 
 
-def test_where_sequential_guidance_would_fit_the_refusal_says_so(monkeypatch):
-    pipe = tiny_sdxl()
-    pipe.unet = full_size_unet("sdxl")  # of a tiny pipeline's parts the decode is the largest
-    needed = memory_for(pipe, 1024, 1024)
-    between = (needed.activations(sequential=True) + needed.activations()) // 2
-    monkeypatch.setattr(memory, "device_bytes", lambda _device: (between, 2 * between))
-    monkeypatch.setattr(memory, "execution_device", lambda _pipe: torch.device("meta"))
-    with pytest.raises(RedilateError, match="sequential guidance needs"):
-        check_memory(pipe, 1024, 1024, guided=True, sequential=False)
-    check_memory(pipe, 1024, 1024, guided=True, sequential=True)
-    check_memory(pipe, 1024, 1024, guided=False, sequential=False)
+def test_offload_is_named_where_the_weights_of_the_other_networks_are_what_is_too_much(on_a_device):
+    pipe, hold = on_a_device
+    needed = memory_for(pipe, 1024, 1024).activations(sequential=True)
+    others = sum(memory._weights(part) for part in (pipe.vae, pipe.text_encoder, pipe.text_encoder_2))
+    ask = partial(choose_sequential, pipe, 1024, 1024, plan_at=as_trained, guided=True)
+    hold(needed - others)
+    with pytest.raises(TooLarge, match=r"enable_model_cpu_offload\(\) in place of .* frees") as refusal:
+        ask()
+    assert refusal.value.offload
+    hold(needed - others - 1)
+    with pytest.raises(TooLarge, match="512x512 needs") as refusal:
+        ask()
+    assert not refusal.value.offload
+
+
+def test_on_a_cpu_offload_would_free_nothing(pipe, monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda _device: (2**20, 2**30))
+    with pytest.raises(RedilateError) as refusal:
+        check_memory(pipe, 1024, 1024, plan_at=as_trained, guided=False, sequential=False)
+    assert "offload" not in str(refusal.value)
+
+
+def test_a_size_between_multiples_is_refused_by_what_its_plan_needs(on_a_device):
+    pipe, hold = on_a_device
+    plain = memory_for(pipe, 640, 640)
+    ours = memory_for(pipe, 640, 640, plan=redilate.plan_for(pipe, width=640, height=640))
+    assert ours.unet > 1.3 * plain.unet
+
+    def plan_at(width, height):
+        return redilate.plan_for(pipe, width=width, height=height)
+
+    hold(plain.activations())
+    check_memory(pipe, 640, 640, plan_at=as_trained, guided=True, sequential=False)
+    with pytest.raises(RedilateError, match=re.escape(memory.gigabytes(ours.unet))):
+        check_memory(pipe, 640, 640, plan_at=plan_at, guided=True, sequential=False)
 
 
 def test_this_machine_has_memory():
@@ -147,19 +177,3 @@ def test_a_pipeline_encodes_in_strips_too_as_image_to_image_asks_for_it(pipe):
     torch.testing.assert_close(strips.parameters, whole.parameters, rtol=0, atol=1e-5)
     assert torch.equal(as_tuple.parameters, strips.parameters)
     assert "encode" not in pipe.vae.__dict__
-
-
-def test_sequential_guidance_is_refused_where_the_network_needs_its_batch_whole(pipe):
-    pipe.unet.compile(backend="eager")
-    with pytest.raises(RedilateError, match="compiled in place"), sparing(pipe, 256, 256, sequential=True):
-        pass
-    pipe.unet._compiled_call_impl = None
-
-
-def test_generate_takes_sequential_guidance(pipe):
-    whole = redilate.generate(pipe, "apple", width=384, height=256, steps=1)
-    ours = redilate.generate(pipe, "apple", width=384, height=256, steps=1, sequential=True)
-    difference = [
-        abs(a - b) for a, b in zip(whole.images[0].tobytes(), ours.images[0].tobytes(), strict=True)
-    ]
-    assert max(difference) <= 1 and not pipe.unet._forward_hooks

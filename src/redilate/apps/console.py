@@ -61,14 +61,39 @@ def one_line_endings() -> Iterator[None]:
         raise typer.Exit(FAILED) from error
 
 
+class Bars:
+    """Calling it with (steps done, steps in all) moves the bar "drawing".
+
+    Attributes:
+        on_decode: moves the bar "decoding", which stands below while there is something to decode, with (work done, in
+            all); None where nobody sees it, so that the work need not be counted.
+    """
+
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._drawing = bar.add_task("drawing", total=None)
+        self._decoding = bar.add_task("decoding", total=100, visible=False)
+        self.on_decode: OnStep | None = None if bar.disable else self._decode
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._drawing, completed=done, total=total)
+
+    def _decode(self, done: int, total: int) -> None:
+        percent = 100 * done // total
+        visible = self._bar.tasks[self._decoding].visible
+        if done < total and not visible:
+            self._bar.reset(self._decoding, visible=True)
+        self._bar.update(self._decoding, completed=percent, visible=done < total)
+
+
 @contextmanager
-def progress(console: Console) -> Iterator[OnStep]:
-    """A bar on `console` that the yielded `on_step(steps_done, steps_total)` moves; gone at the end.
+def progress(console: Console) -> Iterator[Bars]:
+    """Bars on `console` that what is yielded moves; gone at the end.
 
     A stderr that is no terminal gets nothing: a log has no use for a bar.
     """
     columns = (
-        TextColumn("drawing"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -76,8 +101,7 @@ def progress(console: Console) -> Iterator[OnStep]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("drawing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield Bars(bar)
 
 
 def silence_libraries() -> None:

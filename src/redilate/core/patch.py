@@ -142,6 +142,10 @@ class Patch:
         if self._root.__dict__.get(_MARK) is self:
             del self._root.__dict__[_MARK]
 
+    def plan_at(self, size: tuple[int, int]) -> Redilating:
+        """The plan for latents of `size` (height, width), whatever is installed."""
+        return self._around.plan_for_size(size)
+
     def is_damped(self, timestep: Any) -> bool:
         """Whether the plan in use has ND-CFG at `timestep`; before the first call there is no plan to have it."""
         return (

@@ -11,11 +11,10 @@ from PIL import Image
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.memory import check_memory
-from ..pipelines.sparing import sparing
+from ..pipelines.sparing import choose_sequential, sparing
 from ..plans.plan import Plan
 from .generate import Generation, OnLatents, OnStep, settings_of, step_callback
-from .patched import Method, patched
+from .patched import Method, patched, plan_used
 
 
 def edit(
@@ -46,6 +45,8 @@ def edit(
         prompt, seed, steps, guidance, negative, method, plan, native_size, on_step, on_latents: as for `generate`;
             the steps in all are those that are taken.
 
+    Where the device does not hold guidance's batch, guidance is evaluated one sample at a time.
+
     Raises:
         RedilateError: for anything that cannot be done, before any work.
     """
@@ -67,11 +68,19 @@ def edit(
     except ValueError as error:
         raise RedilateError(f"diffusers has no image-to-image pipeline for {type(pipe).__name__}") from error
     other.set_progress_bar_config(disable=True)
-    check_memory(other, width, height, guided=guidance > 1, sequential=False)
-
+    sequential = choose_sequential(
+        other,
+        width,
+        height,
+        plan_at=lambda wide, high: plan_used(other, method, plan, wide, high, native_size),
+        guided=guidance > 1,
+    )
     report = None if on_step is None else lambda done: on_step(done, taken)
     started = time.monotonic()
-    with patched(other, method, plan, width, height, native_size) as used, sparing(other, width, height):
+    with (
+        patched(other, method, plan, width, height, native_size) as used,
+        sparing(other, width, height, sequential=sequential),
+    ):
         result = other(
             prompt=prompt,
             negative_prompt=negative,
@@ -85,6 +94,7 @@ def edit(
     settings = settings_of(
         pipe,
         used,
+        None,
         prompt=prompt,
         negative=negative,
         width=width,
@@ -94,5 +104,6 @@ def edit(
         guidance=guidance,
         strength=strength,
         method=method,
+        **({"sequential": True} if sequential else {}),
     )
     return Generation([result.images[0]], [seed], used, time.monotonic() - started, settings)

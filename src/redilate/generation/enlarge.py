@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..decoding.decode import OnProgress
 from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
 from ..plans.plan import Plan
@@ -40,6 +41,7 @@ def enlarge(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    on_decode: OnProgress | None = None,
 ) -> Generation:
     """Enlarge a picture of any size and ratio: what a relay does after its native picture.
 
@@ -56,6 +58,7 @@ def enlarge(
         negative, seed, steps, guidance, method, plan, relay, native_size, extra: as for `generate`; a relay of your own
             must leave `guidance` to None for the `guidance` given here to count.
         on_step: called after each denoising step with (steps done, steps in all).
+        on_decode: as for `generate`.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -83,6 +86,7 @@ def enlarge(
         native_size=native_size,
         extra=extra,
     )
+    runner.choose_sequential()
     started = time.monotonic()
     made = runner.run(
         start,
@@ -90,6 +94,7 @@ def enlarge(
         negative=negative,
         seed=seed,
         on_step=None if on_step is None else lambda done: on_step(done, runner.steps),
+        on_decode=on_decode,
     )
     settings = settings_of(
         pipe,
@@ -106,6 +111,7 @@ def enlarge(
         method=method,
         mode="enlarge",
         relay=runner.as_json(),
+        **({"sequential": True} if runner.sequential else {}),
     )
     return Generation([made.crop((0, 0, *target))], [seed], runner.plan, time.monotonic() - started, settings)
 

@@ -11,13 +11,14 @@ from typing import Any, get_args
 import torch
 from PIL import Image
 
+from ..decoding.decode import OnProgress
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
+from .fitting import fit
 from .modes import Mode, find_runner
 from .patched import Method, patched
 from .stages import Relay
@@ -68,6 +69,7 @@ def generate(
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_preview: OnPreview | None = None,
+    on_decode: OnProgress | None = None,
 ) -> Generation:
     """Generate `count` pictures, one after another, each from a seed of its own.
 
@@ -89,12 +91,16 @@ def generate(
         relay: the settings of a relay; None: the defaults.
         native_size: as for `apply`.
         extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`, …
-        sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
+        sequential: evaluate guidance one sample at a time, in half the U-Net's activations. Without it, that is done
+            where the device does not hold the batch (and told in `Generation.settings`), unless the network does not
+            allow it: perturbed-attention guidance, a U-Net compiled in place.
         windows: for "redilate": the noise level in [0, 1] below which self-attention looks through windows, as
             `plan_for` lays them, for speed; None: as the plan says. In a relay, in every large stage.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
         on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8); of a
             relay, of the native picture's steps.
+        on_decode: called with (work done, in all) while a picture is decoded in strips; of a relay, at each stage that
+            ends in one. Counting the work takes a little of the decode's time.
         on_preview: called with each picture of a relay at native size, before its first large step.
 
     Raises:
@@ -124,7 +130,19 @@ def generate(
         windows=windows,
     )
     first = runner.start if runner else (height, width)
-    check_memory(pipe, first[1], first[0], guided=guidance > 1, sequential=sequential)
+    # A plan and windows are for the large stages of a relay, not for its first one.
+    first_plan, first_windows = (None, None) if runner else (plan, windows)
+    sequential = fit(
+        pipe,
+        first,
+        runner,
+        guidance=guidance,
+        method=method,
+        plan=first_plan,
+        native_size=native_size,
+        windows=first_windows,
+        sequential=sequential,
+    )
     as_relay = runner is not None or mode == "relay"
     total = steps + (runner.steps if runner else 0)
     started = time.monotonic()
@@ -133,16 +151,8 @@ def generate(
     for index, one in enumerate(seeds):
         report = _reporter(on_step, index * total, count * total)
         with (
-            patched(
-                pipe,
-                method,
-                None if runner else plan,
-                first[1],
-                first[0],
-                native_size,
-                None if runner else windows,
-            ) as first_plan,
-            sparing(pipe, first[1], first[0], sequential=sequential),
+            patched(pipe, method, first_plan, first[1], first[0], native_size, first_windows) as followed,
+            sparing(pipe, first[1], first[0], sequential=sequential, on_decode=on_decode),
         ):
             result = pipe(
                 prompt=prompt,
@@ -160,8 +170,10 @@ def generate(
             on_preview(image)
         if runner:
             further = _reporter(on_step, index * total + steps, count * total)
-            image = runner.run(image, prompt=prompt, negative=negative, seed=one, on_step=further)
-        used = runner.plan if runner else first_plan
+            image = runner.run(
+                image, prompt=prompt, negative=negative, seed=one, on_step=further, on_decode=on_decode
+            )
+        used = runner.plan if runner else followed
         images.append(image)
     settings = settings_of(
         pipe,

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from ..core.patch import find_patch
+from ..core.patch import Patch, find_patch
 from ..errors import RedilateError
 from ..pipelines.apply import apply, check_names, plan_for
-from ..pipelines.families import Size, unet_of
+from ..pipelines.families import Size, latent_scale, unet_of
 from ..plans.plan import Plan
 
 Method = Literal["redilate", "direct"]
@@ -33,15 +33,35 @@ def patched(
         RedilateError: for direct inference with a pipeline that is re-dilated, or a plan of another network.
     """
     check_patched(pipe, method, plan)
-    existing = find_patch(unet_of(pipe))
-    if method == "direct":
-        yield None
-    elif existing is not None and plan is None and windows is None:
-        yield existing.plan  # type: ignore[misc]
+    used = plan_used(pipe, method, plan, width, height, native_size, windows)
+    if used is None or _stands(pipe, plan, windows):
+        yield used
     else:
-        used = planned(pipe, plan, width, height, native_size, windows)
         with apply(pipe, used):
             yield used
+
+
+def plan_used(
+    pipe: Any,
+    method: Method,
+    plan: Plan | None,
+    width: int,
+    height: int,
+    native_size: int | Size | None,
+    windows: float | None = None,
+) -> Plan | None:
+    """The plan that `patched` would draw by, None for "direct"; the same arguments."""
+    if method == "direct":
+        return None
+    if (existing := _stands(pipe, plan, windows)) is None:
+        return planned(pipe, plan, width, height, native_size, windows)
+    scale = latent_scale(pipe)
+    return existing.plan_at((height // scale, width // scale))  # type: ignore[return-value]
+
+
+def _stands(pipe: Any, plan: Plan | None, windows: float | None) -> Patch | None:
+    """The patch that is at work already, where it is left to."""
+    return find_patch(unet_of(pipe)) if plan is None and windows is None else None
 
 
 def planned(

@@ -20,14 +20,13 @@ from torch import Tensor
 from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale, unet_of
 from ..pipelines.image_to_image import image_to_image
-from ..pipelines.memory import check_memory
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
-from ..pipelines.sparing import sparing
+from ..pipelines.sparing import choose_sequential, sparing
 from ..pipelines.starts import Start, find_start, level_at_size
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
-from .patched import Method, check_patched, patched, planned
+from .patched import Method, check_patched, patched, plan_used, planned
 from .pixels import enlarged_latents, keep_colour
 from .sizes import stage_sizes
 from .stages import Relay, Stage
@@ -74,6 +73,12 @@ def unit_of(pipe: Any) -> int:
 class Runner:
     """The large stages of a relay, laid out before any work; `run` may be called for many pictures.
 
+    Attributes:
+        start: (height, width) in pixels of the picture that it begins with.
+        legs: the stages.
+        plan: of the last stage, once it has run.
+        sequential: whether guidance is evaluated one sample at a time; see `choose_sequential`.
+
     Args:
         pipe: the text-to-image pipeline, left as it is.
         relay: the settings.
@@ -84,7 +89,7 @@ class Runner:
         sequential: evaluate guidance one sample at a time.
 
     Raises:
-        RedilateError: for what cannot be done, or is too large for the device.
+        RedilateError: for what cannot be done; `choose_sequential` refuses what is too large for the device.
     """
 
     def __init__(
@@ -120,9 +125,35 @@ class Runner:
             self.legs.append(self._leg(relay.stage(index), before, size, steps, guidance))
             before = size
         self.plan: Plan | None = plan
-        self._sequential = sequential
-        guided = any(leg.guidance > 1 for leg in self.legs)
-        check_memory(self._pipe, target[1], target[0], guided=guided, sequential=sequential)
+        self.sequential = sequential
+
+    def choose_sequential(self) -> bool:
+        """Evaluate guidance one sample at a time, at every stage, if the device does not hold one otherwise.
+
+        Returns:
+            `sequential`, as it is from here on.
+
+        Raises:
+            RedilateError: for a stage that the device cannot hold.
+        """
+        for leg in reversed(self.legs):  # the size that was asked for first: a refusal should name that
+            height, width = leg.size
+            self.sequential = choose_sequential(
+                self._pipe,
+                width,
+                height,
+                plan_at=lambda wide, high, leg=leg: self.plan_of(leg, (high, wide)),
+                guided=leg.guidance > 1,
+                asked=self.sequential,
+                noise=leg.start.level,
+            )
+        return self.sequential
+
+    def plan_of(self, leg: Leg, size: Size | None = None) -> Plan | None:
+        """What a stage's network is re-dilated by, at its own or another `size` (height, width); None: as trained."""
+        height, width = size or leg.size
+        method, plan = self._network(leg.stage, (height, width))
+        return plan_used(self._pipe, method, plan, width, height, self._native_size)
 
     def _leg(self, stage: Stage, before: Size, size: Size, steps: int, guidance: float) -> Leg:
         scheduler = self._pipe.scheduler
@@ -150,11 +181,13 @@ class Runner:
         negative: str | None,
         seed: int,
         on_step: Callable[[int], None] | None = None,
+        on_decode: Callable[[int, int], None] | None = None,
     ) -> Image.Image:
         """Take `image`, of the size that the relay starts from, through every stage.
 
         Args:
             on_step: called after each step with the large stages' steps done.
+            on_decode: as for `generate`.
         """
         done = 0
         picture: Image.Image | Tensor = image
@@ -165,7 +198,9 @@ class Runner:
             progress = None if on_step is None else _after(done, on_step)
             before = picture
             size = {"width": leg.size[1], "height": leg.size[0]}
-            with sparing(self._pipe, **size, sequential=self._sequential, enlarged=leg.enlarged):
+            with sparing(
+                self._pipe, **size, sequential=self.sequential, enlarged=leg.enlarged, on_decode=on_decode
+            ):
                 latents = enlarged_latents(self._pipe, picture, leg.size, leg.stage.enlarge)
                 picture = self._step(
                     latents, leg, prompt, negative, _stage_seed(seed, index), as_latents, progress

@@ -7,6 +7,8 @@ The networks are built once more on torch's "meta" device, from their configurat
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import Any
 
@@ -14,29 +16,46 @@ import torch
 from torch import nn
 
 from ..core.footprint import peak_bytes
+from ..core.geometry import is_neutral
 from ..core.workspace import is_channels_last
 from ..decoding.decode import bytes_needed, working_type
 from ..errors import RedilateError
+from ..plans.plan import Plan, Windows
+from .apply import apply
 from .families import unet_of, unwrap
 
 _TEXT_TOKENS = 77
+_ONE_AT_A_TIME = threading.Lock()
+# Noise levels at which a plan is looked at: those of the published steps, of which there are fifty.
+_LEVELS = 50
 
 
-def unet_bytes(pipe: Any, batch: int, rows: int, columns: int, device: torch.device) -> int | None:
-    """Activations of one U-Net call.
+def unet_bytes(
+    pipe: Any,
+    batch: int,
+    rows: int,
+    columns: int,
+    device: torch.device,
+    plan: Plan | None = None,
+    noise: float = 1.0,
+) -> int | None:
+    """Activations of one U-Net call, the one of all noise levels that takes most.
 
     Args:
         pipe: its U-Net's structure, type and memory format count.
         batch: how many samples are evaluated together.
         rows, columns: of the latents.
         device: where it will run, as kernels differ; the pipeline itself may be anywhere.
+        plan: what it is re-dilated by; None: as trained. Dilations that are not whole need more than whole ones.
+        noise: the highest noise level in [0, 1] at which it is called.
 
     Returns:
         Bytes; None for a network whose inputs are not known.
     """
     unet = unwrap(unet_of(pipe))
-    dtype = next(unet.parameters()).dtype
-    return _unet_bytes(*_structure(unet), dtype, device.type, batch, rows, columns)
+    structure = *_structure(unet), next(unet.parameters()).dtype, device.type
+    needs = [_unet_bytes(*structure, batch, rows, columns, phase) for phase in _phases(plan, noise)]
+    return max((size for size in needs if size is not None), default=None)
 
 
 def decode_bytes(pipe: Any, rows: int, columns: int, device: torch.device) -> int | None:
@@ -56,6 +75,39 @@ def strips_bytes(pipe: Any, rows: int, columns: int, device: torch.device) -> in
         return bytes_needed(vae, rows, columns, device)
     except RedilateError:  # an autoencoder with other layers: its own decode is what there is
         return None
+
+
+def _phases(plan: Plan | None, noise: float = 1.0) -> set[str | None]:
+    """What a plan comes to at the noise levels from `noise` down, each as the JSON of a plan that holds at all levels.
+
+    Only what makes a difference: a whole dilation takes what the plain convolution takes, so None stands for the
+    network as trained and for one whose dilations are all whole. Nothing takes less: it stands alone or not at all.
+    ND-CFG's mild network is one of them, as if it saw the whole batch.
+    """
+    if plan is None:
+        return {None}
+    found: set[str | None] = set()
+    for step in range(_LEVELS + 1):
+        level = min(noise, step / _LEVELS)
+        windows = Windows(size=plan.window_sizes(level), below=1)
+        for dilations in (plan.dilations(level), plan.mild_dilations(level) or {}):
+            dearer = {
+                name: factor
+                for name, factor in dilations.items()
+                if any(axis % 1 for axis in factor) or (name in plan.dispersed and not is_neutral(factor))
+            }
+            if not dearer and not windows.size:
+                continue
+            held = Plan(
+                dilation=dearer,
+                until=0,
+                dispersed=plan.dispersed & dearer.keys(),
+                dispersion=plan.dispersion,
+                fractional=plan.fractional,
+                windows=windows,
+            )
+            found.add(held.model_dump_json())
+    return found or {None}
 
 
 def _structure(network: Any) -> tuple[type, str, bool]:
@@ -88,16 +140,29 @@ def _decoder_bytes(
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # in it operations are seen whole, and the count would differ
 def _unet_bytes(
-    kind: type, config: str, last: bool, dtype: torch.dtype, device: str, batch: int, rows: int, columns: int
+    kind: type,
+    config: str,
+    last: bool,
+    dtype: torch.dtype,
+    device: str,
+    batch: int,
+    rows: int,
+    columns: int,
+    plan: str | None,
 ) -> int | None:
+    """`plan`: one of `_phases`."""
     unet = _rebuilt(kind, config, last, dtype)
     conditions = _conditions(unet.config, batch, dtype)
     if conditions is None or kind.__name__ != "UNet2DConditionModel":
         return None
-    with torch.device("meta"):
+    with ExitStack() as stack:
+        stack.enter_context(_ONE_AT_A_TIME)  # the network is kept, and the plan is on it for a while
+        if plan is not None:
+            stack.enter_context(apply(unet, Plan.model_validate_json(plan)))
+        stack.enter_context(torch.device("meta"))
         latents = torch.empty((batch, unet.config.in_channels, rows, columns), dtype=dtype)
-        timestep = torch.ones(())
-        return peak_bytes(lambda: unet(latents, timestep, **conditions), device)
+        # The timestep as a number: of a tensor without data a patch could not read the noise level.
+        return peak_bytes(lambda: unet(latents, 0, **conditions), device)
 
 
 def _conditions(config: Any, batch: int, dtype: torch.dtype) -> dict[str, Any] | None:

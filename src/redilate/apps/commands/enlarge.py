@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from redilate.errors import RedilateError
 from .. import files
 from ..arguments import usual_guidance
 from ..console import one_line_endings, progress
+from ..offload import offloading
 from ..options import Device, Dtype, Json, Model, Negative, Scheduler, load_pipeline
 from ..provenance import provenance
 from ..saving import save_picture
@@ -71,8 +73,9 @@ def enlarge(
 
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
-            with progress(Console(stderr=True, quiet=as_json)) as on_step:
-                made = redilate.enlarge(
+            with progress(Console(stderr=True, quiet=as_json)) as bars:
+                draw = partial(
+                    redilate.enlarge,
                     pipe,
                     photo,
                     scale=scale,
@@ -83,8 +86,10 @@ def enlarge(
                     seed=seed,
                     steps=steps,
                     guidance=usual_guidance(model) if guidance is None else guidance,
-                    on_step=on_step,
+                    on_step=bars,
+                    on_decode=bars.on_decode,
                 )
+                made = offloading(pipe, draw)
         settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)
         if as_json:

@@ -20,6 +20,7 @@ from .. import files
 from ..arguments import parse_size, usual_guidance
 from ..console import one_line_endings, progress, say_warning
 from ..metadata import check_prompts
+from ..offload import offloading
 from ..options import (
     SIZE,
     Device,
@@ -87,7 +88,12 @@ def generate(
     guidance: Guidance = None,
     negative: Negative = None,
     plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A plan to follow, as `redilate plan -o` writes it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A plan to follow, as `redilate plan -o` writes it: in one stage, unless --mode relay asks for "
+            "one, whose every large stage follows it.",
+        ),
     ] = None,
     count: Annotated[
         int, typer.Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")
@@ -140,10 +146,11 @@ def generate(
             if recorded is not None:
                 _warn(source, recorded, made_by)
             made = []
-            with progress(Console(stderr=True, quiet=as_json)) as on_step:
+            with progress(Console(stderr=True, quiet=as_json)) as bars:
                 for index, path in enumerate(paths):
                     # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
-                    one = find(asked.method)(
+                    draw = partial(
+                        find(asked.method),
                         pipe,
                         asked.prompt,
                         **_size(asked, pipe),
@@ -151,9 +158,14 @@ def generate(
                         steps=asked.steps,
                         guidance=asked.guidance,
                         negative=asked.negative,
-                        on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
-                        **_own(asked, partial(save_picture, previews[index]) if previews else None),
+                        on_step=lambda done, total, index=index: bars(index * total + done, count * total),
+                        **_own(
+                            asked,
+                            on_preview=partial(save_picture, previews[index]) if previews else None,
+                            on_decode=bars.on_decode,
+                        ),
                     )
+                    one = offloading(pipe, draw)
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
@@ -198,7 +210,12 @@ def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
     return {"width": asked.width or width, "height": asked.height or height}
 
 
-def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, Any]:
+def _own(
+    asked: Asked,
+    *,
+    on_preview: Callable[[Image], None] | None,
+    on_decode: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
     """What only our own methods take."""
     if asked.method not in ("redilate", "direct"):
         return {}
@@ -209,6 +226,7 @@ def _own(asked: Asked, on_preview: Callable[[Image], None] | None) -> dict[str, 
         "sequential": asked.sequential,
         "windows": asked.windows,
         "on_preview": on_preview,
+        "on_decode": on_decode,
     }
 
 
