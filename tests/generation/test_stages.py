@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from redilate import Plan, Relay, Stage
 
 
-def test_a_share_of_the_steps_is_rounded_and_at_least_one():
-    assert [Stage(share=0.25).steps(asked) for asked in (1, 8, 25, 50)] == [1, 2, 6, 12]
+def test_a_share_of_the_steps_is_rounded_and_at_least_two_where_there_are_two():
+    assert [Stage(share=0.25).steps(asked) for asked in (1, 2, 4, 8, 25, 50)] == [1, 2, 2, 2, 6, 12]
 
 
 def test_the_last_stage_is_repeated():

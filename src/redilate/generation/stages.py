@@ -21,7 +21,7 @@ class Stage(BaseModel):
         noise: the noise level in (0, 1) (timestep / T) that is added back, as it would look at the size before the
             enlargement. At k times the side the same picture shows through more noise, so the stage starts where σ is
             k times as large (`pipelines.starts.level_at_size`).
-        share: of the steps asked for, in (0, 1], how many the stage takes; at least one.
+        share: of the steps asked for, in (0, 1], how many the stage takes; at least two, if as many were asked for.
         guidance: classifier-free guidance weight; 1 or less: none, at half the time. None: as asked for.
         plan: "default" for what `plan_for` says at the stage's size, "none" for the network as trained, or a plan.
         until: the noise level τ down to which that plan dilates; None: as the plan says.
@@ -39,7 +39,7 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     noise: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    share: Annotated[float, Field(gt=0, le=1)] = 0.17
+    share: Annotated[float, Field(gt=0, le=1)] = 0.12
     guidance: Annotated[float, Field(ge=0)] | None = 1.0
     plan: Literal["default", "none"] | Plan = "default"
     until: Weight | None = None
@@ -56,7 +56,7 @@ class Stage(BaseModel):
 
     def steps(self, asked: int) -> int:
         """How many denoising steps the stage takes where `asked` were asked for."""
-        return max(1, round(self.share * asked))
+        return max(min(2, asked), round(self.share * asked))
 
 
 class Relay(Stored):

@@ -59,7 +59,8 @@ class Sizes:
         from redilate.generation.modes import is_ahead
         from redilate.pipelines.native import ratio_to_native
 
-        times = ratio_to_native((height, width), self.native[::-1], self.buckets)
+        native = (self.native[1], self.native[0])
+        times = ratio_to_native((height, width), native, self.buckets)
         return "relay" if self.relays and is_ahead(times, method) else "single"
 
     @property
