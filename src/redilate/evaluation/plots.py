@@ -52,6 +52,7 @@ def _write_curves(path: Path, size: str, rows: Sequence[Row]) -> None:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("{x:g}")
+        panel.xaxis.set_minor_locator(needed("matplotlib.ticker").LogLocator(subs=(2, 5)))
         panel.set_xlabel("seconds per picture  ←", fontsize=8)
         panel.set_title(_title(measure), fontsize=9)
         panel.tick_params(labelsize=8, which="both")
