@@ -45,7 +45,8 @@ def test_the_command_draws_measures_and_prints_a_line_for_each_method(
     assert re.search(line, printed, re.MULTILINE)
     assert printed.splitlines()[-1] == str(out / "results.html")
     assert len(list(out.rglob("000-red-apple.png"))) == 3
-    files = {"results.json", "results.md", "results.html", "sheet-384x256.png", "plot-384x256.png"}
+    files = {"results.json", "results.md", "results.html"}
+    files |= {f"{kind}-384x256.png" for kind in ("sheet", "plot", "curve")}
     assert {path.name for path in out.iterdir() if path.is_file()} == files
     assert json.loads((out / "results.json").read_text())["settings"]["model"] == "tiny-sdxl"
 

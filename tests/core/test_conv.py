@@ -52,6 +52,19 @@ def test_restore_leaves_no_trace(conv, x):
     assert type(conv) is nn.Conv2d
 
 
+def test_a_network_without_data_leaves_nothing_to_one_that_has_some(conv, x):
+    """Memory is counted on torch's meta device, with that as the default for what a network makes on its way."""
+    settings = Dispersion(input_size=7)  # of no other test: its kernels are not worked out yet
+    with torch.device("meta"):
+        hollow = nn.Conv2d(4, 6, 3, padding=1)
+        exchange(hollow, settings, "taps")
+        set_factor(hollow, (2, 2))
+        assert hollow(torch.empty(2, 4, 17, 13)).shape == (2, 6, 17, 13)
+    exchange(conv, settings, "taps")
+    set_factor(conv, (2, 2))
+    assert conv(x).isfinite().all()
+
+
 def test_a_librarys_own_conv_keeps_its_methods_and_gets_its_class_back(x):
     class Scaled(nn.Conv2d):
         def forward(self, input):

@@ -134,8 +134,8 @@ def set_factor(conv: nn.Conv2d, factor: Dilation) -> None:
 def _enlarge(small: Pair, scales: Pair, dispersion: Dispersion) -> _Enlarged:
     large = (scales[0] * (small[0] - 1) + 1, scales[1] * (small[1] - 1) + 1)
     matrix = dispersion_matrix(small, large, scales, dispersion.input_size, dispersion.eta)
-    with torch.inference_mode(False):  # kept for later calls, which may want gradients
-        return _Enlarged(scales, large, torch.tensor(matrix))
+    with torch.inference_mode(False):  # kept for later calls, which may want gradients, and for every device
+        return _Enlarged(scales, large, torch.tensor(matrix, device="cpu"))
 
 
 def _dispersed_weight(conv: nn.Conv2d, weight: Tensor, enlarged: _Enlarged) -> Tensor:

@@ -69,7 +69,7 @@ def disperse(weight: Tensor, matrix: NDArray[np.float64] | Tensor, large: tuple[
     out, channels = weight.shape[:2]
     # In float32 at least: R has entries of both signs that cancel, and half precision would lose the sum.
     precise = torch.promote_types(weight.dtype, torch.float32)
-    spread = torch.tensor(matrix) if isinstance(matrix, np.ndarray) else matrix
+    spread = torch.tensor(matrix, device="cpu") if isinstance(matrix, np.ndarray) else matrix
     spread = spread.to(device=weight.device, dtype=precise)
     kernels = weight.reshape(out, channels, -1).to(precise) @ spread.T
     return kernels.reshape(out, channels, *large).to(weight.dtype)
