@@ -9,8 +9,8 @@ from PIL import Image
 
 import redilate
 from redilate import RedilateError
+from redilate.generation.super_resolution import enlarge, from_file, real_esrgan
 from redilate.rivals import upscale_esrgan, upscale_lanczos
-from redilate.rivals.upscale_esrgan import enlarge, from_file, real_esrgan
 from redilate.rivals.upscale_lanczos import native_shape
 from tests.models import tiny_sdxl
 

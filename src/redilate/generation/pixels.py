@@ -14,6 +14,7 @@ from ..core.frequency import with_low_frequencies_of
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.image_to_image import encode
 from .stages import Colour, Enlarging
+from .super_resolution import MODELS, enlarge, real_esrgan
 
 _COLOUR_CELLS = 16  # along the short side
 
@@ -45,6 +46,8 @@ def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: 
     assert isinstance(picture, Image.Image)
     if how == "lanczos":
         return encode(pipe, picture.resize((width, height), Image.Resampling.LANCZOS))
+    if how in MODELS:
+        return encode(pipe, enlarge(picture, size, network=real_esrgan(how)))
     return encode(pipe, to_image(interpolate(to_tensor(picture), size=size, mode="bicubic", antialias=True)))
 
 

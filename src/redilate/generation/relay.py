@@ -26,11 +26,12 @@ from ..pipelines.sparing import choose_sequential, sparing
 from ..pipelines.starts import Start, find_start, level_at_size
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
+from .between_steps import hold_to
 from .patched import Method, check_patched, patched, plan_used, planned
 from .pixels import enlarged_latents, keep_colour
 from .sizes import stage_sizes
 from .stages import Relay, Stage
-from .tie import tie_to
+from .super_resolution import real_esrgan
 
 # An odd number, so that every stage of every seed draws noise of its own.
 _SEED_STEP = 0x9E3779B97F4A7C15
@@ -42,7 +43,8 @@ class Leg:
 
     Attributes:
         size: (height, width) in pixels.
-        enlarged: how many times both sides have grown at least, in whole numbers.
+        enlarged: how many times both sides have grown at least, in whole numbers, without detail being added; for the
+            encoder (`pipelines.sparing`).
         stage: its settings.
         start: where in the noise schedule it starts.
         guidance: classifier-free guidance weight.
@@ -162,6 +164,9 @@ class Runner:
         device = self._pipe._execution_device
         start = find_start(scheduler, stage.steps(steps), level, noise_level_of(self._pipe), device)
         enlarged = max(1, min(after // side for after, side in zip(size, before, strict=True)))
+        if stage.super_resolved:
+            real_esrgan(stage.enlarge)  # refused now where it is not installed
+            enlarged = 1
         return Leg(size, enlarged, stage, start, guidance if stage.guidance is None else stage.guidance)
 
     @property
@@ -224,12 +229,12 @@ class Runner:
         """One call of the image-to-image pipeline: a picture, or its latents."""
         height, width = leg.size
         stage, start = leg.stage, leg.start
-        tie = tie_to(latents, seed, stage, start.timesteps)
+        hold = hold_to(latents, seed, stage, start.timesteps)
 
         def step_end(pipe: Any, index: int, timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             if on_step is not None:
                 on_step(index + 1)
-            return arguments if tie is None else tie(pipe, index, timestep, arguments)
+            return arguments if hold is None else hold(pipe, index, timestep, arguments)
 
         sizes = {"height": height, "width": width}
         takes = inspect.signature(self._pipe.__call__).parameters

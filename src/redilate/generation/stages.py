@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..plans.plan import Plan
 from ..plans.stored import Stored
 
-Enlarging = Literal["lanczos", "bicubic", "latent-bicubic", "latent-bilinear"]
+Enlarging = Literal[
+    "lanczos", "bicubic", "realesrgan-x4plus", "realesrgan-x4plus-anime", "latent-bicubic", "latent-bilinear"
+]
 Colour = Literal["as-drawn", "moments", "low"]
 Weight = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,10 +29,13 @@ class Stage(BaseModel):
         until: the noise level τ down to which that plan dilates; None: as the plan says.
         windows: the noise level below which self-attention looks through windows, as `plan_for(windows=)` lays them at
             the stage's size; None: as the plan says.
-        enlarge: "lanczos" and "bicubic" enlarge the picture and encode it; "latent-bicubic" and "latent-bilinear"
+        enlarge: "lanczos" and "bicubic" enlarge the picture and encode it, as do "realesrgan-x4plus" and
+            "realesrgan-x4plus-anime", which need the `upscale` extra (`generation.super_resolution`); "latent-bicubic" and "latent-bilinear"
             encode it and enlarge its latents, or those of the stage before as they are.
         tie: how much of the low frequencies is taken from the stage before, after every step; 0 is the identity.
         tie_period: what counts as low, in latents of the stage's size: all that changes more slowly.
+        noise_floor: the deviation, in latents, below which what the stage has changed is taken for the network's own
+            noise and taken back (`core.shrinkage.shrink_noise`, after the last step); 0 keeps all.
         colour: what is done to the finished picture: "as-drawn", nothing; "moments" gives each colour channel the mean
             and deviation that it had before; "low" gives it the colours that it had before, averaged over cells of a
             sixteenth of its short side.
@@ -47,7 +52,13 @@ class Stage(BaseModel):
     enlarge: Enlarging = "lanczos"
     tie: Weight = 1.0
     tie_period: Annotated[float, Field(ge=1)] = 2.0
+    noise_floor: Annotated[float, Field(ge=0)] = 0.0
     colour: Colour = "as-drawn"
+
+    @property
+    def super_resolved(self) -> bool:
+        """Whether a network adds detail of its own as it enlarges."""
+        return self.enlarge.startswith("realesrgan-")
 
     @property
     def enlarges_latents(self) -> bool:

