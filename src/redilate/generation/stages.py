@@ -30,8 +30,8 @@ class Stage(BaseModel):
         windows: the noise level below which self-attention looks through windows, as `plan_for(windows=)` lays them at
             the stage's size; None: as the plan says.
         enlarge: "lanczos" and "bicubic" enlarge the picture and encode it, as do "realesrgan-x4plus" and
-            "realesrgan-x4plus-anime", which need the `upscale` extra (`generation.super_resolution`); "latent-bicubic" and "latent-bilinear"
-            encode it and enlarge its latents, or those of the stage before as they are.
+            "realesrgan-x4plus-anime", which need the `upscale` extra (`generation.super_resolution`); "latent-bicubic"
+            and "latent-bilinear" encode it and enlarge its latents, or those of the stage before as they are.
         tie: how much of the low frequencies is taken from the stage before, after every step; 0 is the identity.
         tie_period: what counts as low, in latents of the stage's size: all that changes more slowly.
         noise_floor: the deviation, in latents, below which what the stage has changed is taken for the network's own
