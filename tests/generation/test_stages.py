@@ -30,6 +30,7 @@ def test_a_relay_survives_json_with_a_plan_inside():
         {"guidance": -1},
         {"tie": 1.1},
         {"tie_period": 0.5},
+        {"noise_floor": -0.1},
         {"plan": "all"},
         {"enlarge": "nearest"},
         {"colour": "grey"},

@@ -1,0 +1,89 @@
+"""Enlarging with a network: by tiles, the real ones, and as a stage's enlargement."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from redilate import RedilateError, Relay, Stage
+from redilate.generation.relay import Runner
+from redilate.generation.super_resolution import enlarge, from_file, real_esrgan
+from tests.marks import needs_real_esrgan
+from tests.models import tiny_sdxl
+
+
+def picture(width, height):
+    dice = np.random.default_rng(0)
+    return Image.fromarray(dice.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def test_tiles_make_the_same_picture_as_the_whole():
+    def blurred_double(piece):
+        """Twice as large, each pixel the mean of nine: a network that sees one pixel around."""
+        padded = np.pad(piece, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        height, width = piece.shape[1:]
+        total = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
+        return (total / 9).repeat(2, axis=1).repeat(2, axis=2).astype(np.float32)
+
+    small = picture(70, 45)
+    whole = enlarge(small, (90, 140), network=blurred_double, tile=1000)
+    assert enlarge(small, (90, 140), network=blurred_double, tile=16).tobytes() == whole.tobytes()
+    # Not large enough after once: twice, and Lanczos down.
+    assert enlarge(small, (100, 150), network=blurred_double).size == (150, 100)
+
+
+@needs_real_esrgan
+def test_real_esrgan_draws_a_sharper_edge_than_lanczos_and_keeps_the_picture():
+    small = Image.new("RGB", (32, 32), "white")
+    small.paste((200, 30, 30), (8, 8, 24, 24))
+    large = enlarge(small, (128, 128), network=real_esrgan("realesrgan-x4plus-anime"))
+    assert large.size == (128, 128)
+    back = np.asarray(large.resize((32, 32), Image.Resampling.BOX), float)
+    assert np.abs(back - np.asarray(small, float)).mean() < 8
+    smooth = small.resize((128, 128), Image.Resampling.BICUBIC)
+    slopes = [np.abs(np.diff(np.asarray(each, float)[64, :, 1])).max() for each in (large, smooth)]
+    assert slopes[0] > slopes[1]
+
+
+def test_an_unknown_network_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(RedilateError, match="realesrgan-x4plus, realesrgan-x4plus-anime"):
+        real_esrgan("swinir")
+    with pytest.raises(RedilateError, match=r"pip install spandrel|there is no network at"):
+        from_file(tmp_path / "none.pth")
+
+
+def test_a_file_of_the_family_is_run_by_spandrel_and_another_is_refused(tmp_path):
+    # With a torchvision that does not fit torch, spandrel raises a RuntimeError rather than an ImportError.
+    pytest.importorskip("spandrel", exc_type=(ImportError, RuntimeError))
+    from spandrel.architectures.Compact import Compact
+
+    torch.manual_seed(0)
+    network = Compact(num_feat=8, num_conv=2, upscale=2)
+    torch.save(network.state_dict(), tmp_path / "tiny.pth")
+    run = from_file(tmp_path / "tiny.pth")
+    piece = np.random.default_rng(0).random((3, 12, 20), dtype=np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(piece)[None])[0].clamp(0, 1).numpy()
+    np.testing.assert_allclose(run(piece), expected, atol=1e-6)
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(RedilateError, match="knows no network"):
+        from_file(tmp_path / "other.pth")
+
+
+def leg(how):
+    """The large stage of a relay that enlarges so."""
+    relay = Relay(stages=(Stage(enlarge=how),))
+    return Runner(tiny_sdxl(), relay, (256, 256), (512, 512), steps=3, guidance=1.0).legs[0]
+
+
+def test_a_network_that_is_not_installed_is_missed_before_any_work(monkeypatch):
+    monkeypatch.setattr("redilate.generation.super_resolution.find_spec", lambda name: None)
+    real_esrgan.cache_clear()
+    with pytest.raises(RedilateError, match=r"pip install 'redilate\[upscale\]'"):
+        leg("realesrgan-x4plus")
+
+
+@needs_real_esrgan
+def test_the_encoder_looks_at_every_pixel_that_a_network_has_drawn():
+    assert leg("lanczos").enlarged == 2
+    assert leg("realesrgan-x4plus-anime").enlarged == 1
