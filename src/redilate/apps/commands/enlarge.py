@@ -18,7 +18,7 @@ from .. import files
 from ..arguments import usual_guidance
 from ..console import one_line_endings, progress
 from ..offload import offloading
-from ..options import Device, Dtype, Json, Model, Negative, Scheduler, load_pipeline
+from ..options import Device, Dtype, Json, Model, Negative, Scheduler, Upscale, load_pipeline, upscaling
 from ..provenance import provenance
 from ..saving import save_picture
 
@@ -56,6 +56,7 @@ def enlarge(
         ),
     ] = None,
     negative: Negative = None,
+    upscaler: Upscale = None,
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -71,6 +72,7 @@ def enlarge(
             import redilate
             from redilate.generation.photos import read_photo
 
+            relay = upscaling(upscaler, guidance=None)
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             with progress(Console(stderr=True, quiet=as_json)) as bars:
@@ -86,6 +88,7 @@ def enlarge(
                     seed=seed,
                     steps=steps,
                     guidance=usual_guidance(model) if guidance is None else guidance,
+                    relay=relay,
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )

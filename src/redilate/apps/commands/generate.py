@@ -31,8 +31,10 @@ from ..options import (
     Negative,
     Scheduler,
     Steps,
+    Upscale,
     Windows,
     load_pipeline,
+    upscaling,
 )
 from ..saving import save_picture
 
@@ -102,6 +104,7 @@ def generate(
         bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
     ] = False,
     windows: Windows = None,
+    upscaler: Upscale = None,
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -121,17 +124,20 @@ def generate(
             from ..provenance import provenance
 
             plan_read = None if plan is None else redilate.Plan.read(plan)
+            relay = upscaling(upscaler)
             scale = usual_guidance(model) if guidance is None else guidance
             asked = Asked(
                 prompt, *asked_size, seed, steps, scale, negative, method, plan_read, scheduler, model,
-                device, dtype, mode, sequential, windows=windows,
+                device, dtype, mode, sequential, relay, windows,
             )  # fmt: skip
             recorded = None
             if source is not None:
                 asked, recorded, replaced = again(source, asked, _given(context))
                 if replaced:
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
-            if asked.mode == "auto" and (preview is not None or asked.method == "relay"):
+            if asked.mode == "auto" and (
+                preview is not None or asked.method == "relay" or upscaler is not None
+            ):
                 asked = replace(asked, mode="relay")
             if asked.method == "relay" and asked.mode == "relay":  # its name in `redilate evaluate`
                 asked = replace(asked, method="redilate")
@@ -192,6 +198,8 @@ def _check_method(asked: Asked, preview: Path | None) -> None:
         raise RedilateError(f"the method relay is a relay, not {asked.mode}; leave one of them out")
     if asked.windows is not None and asked.method != "redilate":
         raise RedilateError(f"--windows is for the method redilate, not for {asked.method}")
+    if asked.relay is not None and asked.mode == "single":
+        raise RedilateError("--upscaler is for a relay, not for a single stage; leave one of them out")
     if asked.method not in ("redilate", "direct"):
         if asked.mode == "relay":
             raise RedilateError(f"a relay draws with the method redilate or direct, not with {asked.method}")
