@@ -53,6 +53,11 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
         "published-form-0.5": changed(fractional="published"),
         "rounded-down-0.5": changed(dilation=dict.fromkeys(names, whole(math.floor, ratio))),
         "rounded-up-0.5": changed(dilation=dict.fromkeys(names, whole(math.ceil, ratio))),
+        "in-turn-0.5": changed(
+            dilation={
+                name: whole(math.floor if index % 2 else math.ceil, ratio) for index, name in enumerate(names)
+            }
+        ),
     }
 
 
