@@ -98,7 +98,7 @@ def test_at_the_native_area_and_below_it_is_one_stage(pipe):
 
 def test_an_undilated_stage_is_diffusers_own_image_to_image(sdxl):
     """Against a call of the stock pipeline with the enlarged picture itself: only the encoder's sampling is left."""
-    stage = Stage(plan="none", noise=0.5, share=1.0, tie=0.0, guidance=None)
+    stage = Stage(plan="none", noise=0.5, share=1.0, tie=0.0, noise_floor=0.0, guidance=None)
     native = sdxl("apple", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
     runner = Runner(sdxl, Relay(stages=(stage,)), (256, 256), (384, 384), steps=2, guidance=5.0)
     ours = runner.run(native, prompt="apple", negative="pear", seed=0)
