@@ -50,7 +50,7 @@ Upscale = Annotated[
     typer.Option(
         "--upscaler",
         help="Enlarge with this network, then let the model draw on: nearer to real pictures, and slower on a CPU. "
-        "It needs pip install 'redilate\\[upscale]'.",
+        "It needs the extra `upscale`.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
