@@ -135,9 +135,16 @@ def test_ended_at_any_moment_it_leaves_no_process_and_the_same_command_goes_on(
     prompts.write_text("".join(f"a red apple number {number}\n" for number in range(_MANY)))
     command = [sys.executable, "-m", "redilate", "batch", str(prompts), *USUAL, "--workers", "1"]
     manifest = tmp_path / "out" / "manifest.jsonl"
-    started = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        started = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "out")],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     while started.poll() is None and not (manifest.exists() and manifest.stat().st_size):
         time.sleep(0.02)
     if ending is signal.SIGINT:
