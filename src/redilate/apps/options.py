@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from redilate.generation.upscalers import Upscaler
+
 from .arguments import check_device, torch_dtype
 from .console import silence_libraries
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-    from redilate.generation.stages import Relay, Upscaler
+    from redilate.generation.stages import Relay
 
 SIZE = "Width and height in pixels, multiples of 8."
 Model = Annotated[
@@ -46,7 +48,7 @@ Windows = Annotated[
     ),
 ]
 Upscale = Annotated[
-    Literal["realesrgan-x4plus", "realesrgan-x4plus-anime"] | None,
+    Upscaler | None,
     typer.Option(
         "--upscaler",
         help="Enlarge with this network, then let the model draw on: nearer to real pictures, and slower on a CPU. "

@@ -39,7 +39,7 @@ def hold_to(before: Tensor, seed: int, stage: Stage, timesteps: tuple[float, ...
         latents: Tensor = arguments["latents"]
         wanted = clean = before.to(latents)
         last = index + 1 == len(timesteps)
-        if not last:
+        if stage.tie > 0 and not last:
             if noise is None:
                 noise = _noise(before, seed).to(latents)
             # `add_noise` after a step adds what the next step expects: diffusers' inpainting relies on it too.

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..core.frequency import with_low_frequencies_of
-from ..pipelines.families import Size, latent_scale
-from ..pipelines.image_to_image import encode
-from .stages import Colour, Enlarging
-from .super_resolution import MODELS, enlarge, real_esrgan
+from .stages import Colour
 
 _COLOUR_CELLS = 16  # along the short side
 
@@ -28,27 +22,6 @@ def to_image(pixels: Tensor) -> Image.Image:
     """The picture of a tensor of shape (1, 3, height, width) in [0, 1]; what is outside is clipped."""
     rounded = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(rounded.permute(1, 2, 0).contiguous().numpy())
-
-
-def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: Enlarging) -> Tensor:
-    """The latents, (1, channels, height / 8, width / 8), of `picture` enlarged to `size` (height, width) in pixels.
-
-    Args:
-        picture: a picture, or for the enlarging of latents those of one.
-    """
-    height, width = size
-    if how.startswith("latent-"):
-        latents = picture if isinstance(picture, Tensor) else encode(pipe, picture)
-        scale = latent_scale(pipe)
-        mode = how.removeprefix("latent-")
-        large = interpolate(latents.float(), size=(height // scale, width // scale), mode=mode)
-        return large.to(latents.dtype)
-    assert isinstance(picture, Image.Image)
-    if how == "lanczos":
-        return encode(pipe, picture.resize((width, height), Image.Resampling.LANCZOS))
-    if how in MODELS:
-        return encode(pipe, enlarge(picture, size, network=real_esrgan(how)))
-    return encode(pipe, to_image(interpolate(to_tensor(picture), size=size, mode="bicubic", antialias=True)))
 
 
 def keep_colour(image: Image.Image, before: Image.Image, how: Colour) -> Image.Image:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..plans.plan import Plan
 from ..plans.stored import Stored
+from .upscalers import UPSCALERS, Upscaler
 
-Upscaler = Literal["realesrgan-x4plus", "realesrgan-x4plus-anime"]  # `super_resolution.MODELS`
 Enlarging = Literal["lanczos", "bicubic", "latent-bicubic", "latent-bilinear"] | Upscaler
 Colour = Literal["as-drawn", "moments", "low"]
 Weight = Annotated[float, Field(ge=0, le=1)]
@@ -57,7 +57,7 @@ class Stage(BaseModel):
     @property
     def super_resolved(self) -> bool:
         """Whether a network adds detail of its own as it enlarges."""
-        return self.enlarge.startswith("realesrgan-")
+        return self.enlarge in UPSCALERS
 
     @property
     def enlarges_latents(self) -> bool:

