@@ -14,6 +14,7 @@ from redilate import Relay, Stage
 from redilate.apps.cli import main
 from redilate.apps.metadata import embedding, read_settings
 from redilate.apps.provenance import provenance
+from tests.marks import needs_real_esrgan
 
 FEW = ["--steps", "2", "--guidance", "3", "--size", "384x256"]
 Run = Callable[..., tuple[int, str]]
@@ -62,6 +63,16 @@ def test_one_of_several_by_a_plan_and_a_scheduler_is_made_again_bit_for_bit(run:
     assert run("--from", "apple-2.png", "-o", "again.png")[0] == 0
     assert pixels("again.png") == pixels("apple-2.png") != pixels("apple-1.png")
     assert read_settings("again.png")["plan"]["note"] == "mine"
+
+
+@needs_real_esrgan
+def test_an_upscaler_leaves_the_plan_of_a_single_stage_to_be_made_anew(run: Run):
+    pipe = redilate.load()
+    redilate.plan_for(pipe, width=384, height=256).model_copy(update={"note": "mine"}).write("plan.json")
+    assert run("a red apple", *FEW, "--plan", "plan.json", "-o", "apple.png")[0] == 0
+    assert run("--from", "apple.png", "--upscaler", "realesrgan-x4plus-anime", "-o", "again.png")[0] == 0
+    settings = read_settings("again.png")
+    assert (settings["mode"], settings["relay"]["stages"][0]["plan"]) == ("relay", "default")
 
 
 def test_sequential_guidance_is_recorded_and_made_again(run: Run):

@@ -36,7 +36,7 @@ _PICTURE = (
     "upscaler",
     "model",
 )
-_PLANNED_FOR = {"size", "method", "mode", "model", "plan"}
+_PLANNED_FOR = {"size", "method", "mode", "model", "plan", "upscaler"}
 
 
 @dataclass(frozen=True)
