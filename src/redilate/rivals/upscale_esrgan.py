@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from ..generation.generate import Generation
-from ..generation.super_resolution import enlarge, from_file, real_esrgan
-from ..generation.upscalers import UPSCALERS
+from ..generation.super_resolution import enlarge, enlarged_by, from_file
+from ..generation.upscalers import UPSCALERS, Upscaler
 from .upscale_lanczos import draw_enlarged
 
+_NAMES: dict[Upscaler, str] = {"realesr-animevideov3": "upscale_animevideo"}
 NAME = "upscale_esrgan"
 
 
 def draw(
-    pipe: Any, prompt: str, *, model: str = UPSCALERS[0], weights: str | Path | None = None, **arguments: Any
+    pipe: Any,
+    prompt: str,
+    *,
+    model: Upscaler = UPSCALERS[0],
+    weights: str | Path | None = None,
+    **arguments: Any,
 ) -> Generation:
     """One picture, drawn at the native area and enlarged by a network; the other arguments are `generation.generate`'s.
 
@@ -26,6 +32,10 @@ def draw(
         model: which of Real-ESRGAN's networks.
         weights: a file of another network, instead.
     """
-    network = real_esrgan(model) if weights is None else from_file(weights)
-    parameters = {"model": model} if weights is None else {"weights": str(weights)}
-    return draw_enlarged(partial(enlarge, network=network), NAME, parameters, pipe, prompt, **arguments)
+    if weights is not None:
+        parameters = {"weights": str(weights)}
+        return draw_enlarged(
+            partial(enlarge, network=from_file(weights)), NAME, parameters, pipe, prompt, **arguments
+        )
+    name = _NAMES.get(model, NAME)
+    return draw_enlarged(partial(enlarged_by, model), name, {"model": model}, pipe, prompt, **arguments)
