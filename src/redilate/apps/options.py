@@ -51,8 +51,8 @@ Upscale = Annotated[
     Upscaler | None,
     typer.Option(
         "--upscaler",
-        help="Enlarge with this network, then let the model draw on: nearer to real pictures, and slower on a CPU. "
-        "It needs the extra `upscale`.",
+        help="Enlarge with this network, then let the model draw on: nearer to real pictures. For photographs, for "
+        "drawings, and for drawings, fast. It needs the extra `upscale`.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]

@@ -44,8 +44,8 @@ class Leg:
 
     Attributes:
         size: (height, width) in pixels.
-        enlarged: how many times both sides have grown at least, in whole numbers, without detail being added; for the
-            encoder (`pipelines.sparing`).
+        enlarged: how many times both sides have grown at least, in whole numbers; for the encoder
+            (`pipelines.sparing`).
         stage: its settings.
         start: where in the noise schedule it starts.
         guidance: classifier-free guidance weight.
