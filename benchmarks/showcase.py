@@ -23,6 +23,9 @@ def main(
     out: Annotated[Path, typer.Option(help="The figure: .webp or .png.")],
     methods: Annotated[str, typer.Option(help="Rows below the native one.")] = "direct,redilate",
     cell: Annotated[int, typer.Option(help="Height of a picture in the figure, in pixels.")] = 256,
+    detail: Annotated[
+        str, typer.Option(metavar="LEFT,TOP,SIDE", help="What is shown, as shares of a picture's sides.")
+    ] = "0,0,1",
 ) -> None:
     """Draw the figure."""
     native = next(study.glob("native-*"))
@@ -31,6 +34,7 @@ def main(
     seeds = [int(seed) for seed in pick.split(",")]
     width, height = (int(side) for side in size.split("x"))
     column = round(cell * width / height)
+    from_left, from_top, share = (float(part) for part in detail.split(","))
     figure = Image.new(
         "RGB",
         (len(seeds) * (column + _GAP) - _GAP, len(folders) * (cell + _LABEL) + _LABEL),
@@ -45,9 +49,14 @@ def main(
             path = next(folder.glob(f"{seed:03}-*.png"))
             left = place * (column + _GAP)
             with Image.open(path) as image:
-                shown = image.convert("RGB")
-            shown.thumbnail((column, cell), Image.Resampling.LANCZOS)
-            figure.paste(shown, (left + (column - shown.width) // 2, top + _LABEL))
+                box = (
+                    from_left * image.width,
+                    from_top * image.height,
+                    (from_left + share) * image.width,
+                    (from_top + share) * image.height,
+                )
+                shown = image.convert("RGB").resize((column, cell), Image.Resampling.LANCZOS, box)
+            figure.paste(shown, (left, top + _LABEL))
             if row == 0:
                 draw.text((left + 4, 3), path.stem[4:].replace("-", " "), fill=(30, 30, 30), font=font)
     out.parent.mkdir(parents=True, exist_ok=True)
