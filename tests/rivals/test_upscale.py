@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 import redilate
+from redilate import RedilateError
 from redilate.generation.super_resolution import enlarged_by
 from redilate.rivals import upscale_esrgan, upscale_lanczos
 from redilate.rivals.registry import find
@@ -43,6 +44,18 @@ def test_the_video_network_is_recorded_by_its_name_and_found_by_it(pipe):
     expected = enlarged_by("realesr-animevideov3", native, (128, 128))
     assert made.images[0].tobytes() == expected.tobytes()
     assert made.settings["method"] == "upscale_animevideo"
+
+
+@pytest.mark.parametrize("name", ["upscale_esrgan", "upscale_animevideo"])
+def test_a_network_that_is_not_there_is_missed_before_anything_is_drawn(name, pipe, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(type(pipe), "__call__", lambda *args, **kwargs: drawn.append(args))
+    with pytest.raises(RedilateError, match="swinir"):
+        upscale_esrgan.draw(pipe, "apple", model="swinir", width=128, height=128, native_size=64)
+    monkeypatch.setattr("redilate.generation.super_resolution.find_spec", lambda name: None)
+    with pytest.raises(RedilateError, match=r"pip install 'redilate\[upscale\]'"):
+        find(name)(pipe, "apple", width=128, height=128, native_size=64)
+    assert drawn == []
 
 
 @pytest.mark.parametrize("method", [upscale_lanczos, pytest.param(upscale_esrgan, marks=needs_real_esrgan)])

@@ -70,9 +70,9 @@ def upscaling(network: Upscaler | None, guidance: float | None = 1.0) -> Relay |
     if network is None:
         return None
     from redilate.generation.stages import Relay
-    from redilate.generation.super_resolution import shipped_models
+    from redilate.generation.super_resolution import shipped_model
 
-    shipped_models()
+    shipped_model(network)
     return Relay.upscaled_by(network, guidance)
 
 

@@ -32,7 +32,7 @@ from .patched import Method, check_patched, patched, plan_used, planned
 from .pixels import keep_colour
 from .sizes import stage_sizes
 from .stages import Relay, Stage
-from .super_resolution import shipped_models
+from .super_resolution import shipped_model
 
 # An odd number, so that every stage of every seed draws noise of its own.
 _SEED_STEP = 0x9E3779B97F4A7C15
@@ -166,7 +166,7 @@ class Runner:
         start = find_start(scheduler, stage.steps(steps), level, noise_level_of(self._pipe), device)
         enlarged = max(1, min(after // side for after, side in zip(size, before, strict=True)))
         if stage.super_resolved:
-            shipped_models()  # refused now where it is not installed
+            shipped_model(stage.enlarge)  # refused now where it is not installed
         return Leg(size, enlarged, stage, start, guidance if stage.guidance is None else stage.guidance)
 
     @property

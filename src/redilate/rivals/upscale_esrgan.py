@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..generation.generate import Generation
-from ..generation.super_resolution import enlarge, enlarged_by, from_file
+from ..generation.super_resolution import enlarge, enlarged_by, from_file, shipped_model
 from ..generation.upscalers import UPSCALERS, Upscaler
 from .upscale_lanczos import draw_enlarged
 
@@ -32,10 +32,9 @@ def draw(
         model: which of Real-ESRGAN's networks.
         weights: a file of another network, instead.
     """
-    if weights is not None:
-        parameters = {"weights": str(weights)}
-        return draw_enlarged(
-            partial(enlarge, network=from_file(weights)), NAME, parameters, pipe, prompt, **arguments
-        )
-    name = _NAMES.get(model, NAME)
-    return draw_enlarged(partial(enlarged_by, model), name, {"model": model}, pipe, prompt, **arguments)
+    if weights is None:
+        shipped_model(model)  # refused now where it is not installed, and not when the picture is drawn
+        how, name, parameters = partial(enlarged_by, model), _NAMES.get(model, NAME), {"model": model}
+    else:
+        how, name, parameters = partial(enlarge, network=from_file(weights)), NAME, {"weights": str(weights)}
+    return draw_enlarged(how, name, parameters, pipe, prompt, **arguments)
