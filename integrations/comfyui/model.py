@@ -99,7 +99,7 @@ def dressed(unet: nn.Module, plan: Plan, level: float) -> Iterator[None]:
     known = convolutions(unet)
     try:
         for name, factor in factors.items():
-            exchange(known[name], plan.dispersions.get(name), plan.fractional)
+            exchange(known[name], plan.dispersions.get(name), plan.fractional_of(name))
             set_factor(known[name], factor)
         yield
     finally:

@@ -38,7 +38,7 @@ def plans(draw, model):
         schedule=draw(st.sampled_from(["hold", "progressive", "smooth"])),
         noise_damping=damping,
         dispersed=frozenset(dilated if draw(st.booleans()) else ()),
-        fractional=draw(st.sampled_from(["taps", "published"])),
+        fractional=draw(st.sampled_from(["taps", "channels", "published"])),
     )
 
 

@@ -72,6 +72,56 @@ def test_half_way_taps_are_the_mixture_of_whole_spreads(mode, factor):
     torch.testing.assert_close(at(*factor), mixture)
 
 
+@pytest.mark.parametrize("factor", [(1.5, 1.5), (2.25, 1.5), (1.5, 2), (3, 2.75), (1.9, 1.1)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("channels", [1, 4, 7])
+def test_by_channels_each_has_the_whole_dilation_above_or_below(factor, stride, channels):
+    torch.manual_seed(0)
+    x = torch.randn(2, channels, 9, 8, dtype=torch.float64)
+    weight = torch.randn(4, channels, 3, 3, dtype=torch.float64)
+    bias = torch.randn(4, dtype=torch.float64)
+    shape = {"stride": stride, "padding": (1, 1), "dilation": (1, 1)}
+    expected = bias.view(1, -1, 1, 1)
+    for channel in range(channels):
+        # The first channels below, the last above; each axis by its own share.
+        whole = [
+            math.ceil(axis) if channel >= round(channels * (1 - axis % 1)) else math.floor(axis)
+            for axis in factor
+        ]
+        one = slice(channel, channel + 1)
+        expected = expected + slow_redilated(
+            x[:, one], weight[:, one], torch.zeros(4).double(), factor=whole, **shape
+        )
+    ours = redilated_conv2d(x, weight, bias, groups=1, factor=factor, fractional="channels", **shape)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_by_channels_of_a_grouped_convolution_is_by_taps():
+    x, weight = torch.randn(1, 4, 9, 9), torch.randn(4, 1, 3, 3)
+    grouped = PLAIN | {"groups": 4, "factor": (1.5, 2.5)}
+    ours = redilated_conv2d(x, weight, None, fractional="channels", **grouped)
+    assert torch.equal(ours, redilated_conv2d(x, weight, None, fractional="taps", **grouped))
+
+
+@pytest.mark.parametrize("fractional", ["taps", "channels"])
+def test_gradients_pass_through_halves(fractional):
+    torch.manual_seed(0)
+    x, weight, bias = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((1, 4, 5, 5), (2, 4, 3, 3), (2,))
+    )
+    assert torch.autograd.gradcheck(
+        lambda *tensors: redilated_conv2d(*tensors, factor=(1.5, 2.5), fractional=fractional, **PLAIN),
+        (x, weight, bias),
+    )
+
+
+def test_half_way_means_do_not_overflow_in_float16():
+    x = torch.full((1, 1, 8, 8), 60000.0, dtype=torch.float16)
+    weight = torch.full((1, 1, 3, 3), 1e-3, dtype=torch.float16)
+    assert redilated_conv2d(x, weight, None, factor=(1.5, 1.5), **PLAIN).isfinite().all()
+
+
 @pytest.mark.parametrize(
     "factor", [(1, 1), (2, 2), (3, 3), (2, 4), (1, 3), (1.5, 1.5), (2.5, 2.5), (1, 1.25), (2, 3.75)]
 )
@@ -101,7 +151,7 @@ def test_factor_one_is_the_plain_convolution_bit_for_bit():
     padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     factor=st.tuples(st.sampled_from([1, 1.5, 2, 2.5, 3, 4]), st.sampled_from([1, 1.25, 2, 3, 4])),
-    fractional=st.sampled_from(["taps", "published"]),
+    fractional=st.sampled_from(["taps", "channels", "published"]),
 )
 def test_output_size_is_always_the_plain_one(size, kernel, stride, padding, dilation, factor, fractional):
     reach = [dilation[axis] * (kernel[axis] - 1) + 1 for axis in (0, 1)]

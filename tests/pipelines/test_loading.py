@@ -8,6 +8,7 @@ from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 
 import redilate
 from redilate import RedilateError
+from redilate.core.workspace import is_channels_last
 from redilate.pipelines.loading import BUNDLED
 
 
@@ -36,6 +37,12 @@ def test_the_bundled_weights_are_safetensors_of_30_megabytes_at_most():
     weights = [path for path in BUNDLED.rglob("*") if path.suffix in {".safetensors", ".bin", ".pt", ".ckpt"}]
     assert {path.suffix for path in weights} == {".safetensors"}
     assert sum(path.stat().st_size for path in weights) <= 30_000_000
+
+
+def test_on_a_cpu_the_u_net_s_kernels_are_channels_last(bundled):
+    kernels = [module.weight for module in bundled.unet.modules() if isinstance(module, torch.nn.Conv2d)]
+    spatial = [kernel for kernel in kernels if max(kernel.shape[2:]) > 1]
+    assert spatial and all(is_channels_last(kernel) for kernel in spatial)
 
 
 def test_a_precision_can_be_asked_for():

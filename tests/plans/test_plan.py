@@ -66,6 +66,7 @@ def test_dilations_of_one_are_left_out():
         {"dispersion": {"scale": 1}},
         {"dispersion": {"input_size": 2}},
         {"dispersed": [CONV]},
+        {"by_channels": [CONV]},
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong):
@@ -94,6 +95,21 @@ def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path, content, says):
 
 
 ATTENTION = "down_blocks.2.attentions.0.transformer_blocks.0.attn1"
+
+
+def test_those_named_meet_dilations_by_channels_and_the_rest_as_the_plan_says(tmp_path):
+    plan = Plan(dilation={CONV: (1.5, 1.5), MID: (1.5, 1.5)}, by_channels={CONV})
+    assert plan.fractional_of(CONV) == "channels" and plan.fractional_of(MID) == "taps"
+    plan.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == plan
+    assert str(plan).count("by channels") == 1
+    assert Plan(fractional="published").fractional_of(MID) == "published"
+
+
+def test_a_plan_kept_before_there_were_channels_reads_as_it_was(plan):
+    kept = plan.model_dump(mode="json")
+    assert kept.pop("by_channels") == []
+    assert Plan.model_validate(kept) == plan
 
 
 def test_windows_are_in_force_below_their_noise_level(tmp_path):

@@ -47,3 +47,16 @@ def test_it_acts_wherever_the_picture_is_at_least_one_and_a_half_times_native(na
 def test_a_plan_for_a_large_ratio_dilates_both_axes_alike_in_a_square(names):
     for ratio in (2.0, 3.0, 4.0):
         assert all(height == width for height, width in factors(names, (ratio, ratio)))
+
+
+def test_halves_are_met_by_exact_taps_where_the_outermost_skip_connections_are_read(names):
+    halves = default_plan(names, (1.5, 2.0))
+    exact = {name for name in names if halves.fractional_of(name) == "taps"}
+    last = max(name.split(".")[1] for name in names if name.startswith("up_blocks"))
+    assert exact == {f"up_blocks.{last}.resnets.{index}.conv1" for index in range(3)}
+    assert {halves.fractional_of(name) for name in set(names) - exact} == {"channels"}
+    assert "by channels" in str(halves)
+
+
+def test_a_plan_of_whole_dilations_names_none_to_be_met_by_channels(names):
+    assert default_plan(names, (2.0, 3.0)).by_channels == frozenset()

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Pair = tuple[int, int]
 Dilation = tuple[float, float]
-Fractional = Literal["taps", "published"]
+Fractional = Literal["taps", "channels", "published"]
 
 
 def redilated_padding(kernel: int, padding: int, dilation: int, spread: int) -> Pair:
@@ -49,23 +50,26 @@ def redilated_conv2d(
         weight: (C_out, C_in / groups, k_h, k_w).
         stride, padding, dilation, groups, padding_mode: those of the plain convolution.
         factor: how much further apart the taps are, per axis (height, width).
-        fractional: how a factor that is not whole is met, see `_between_taps`, `_between_halves` and `_as_published`.
+        fractional: how a factor that is not whole is met, see `_between_taps`, `_between_halves`, `_between_channels`
+            and `_as_published`.
 
     Returns:
         (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
     """
     spread = (dilation[0] * factor[0], dilation[1] * factor[1])
 
-    def convolve(input: Tensor, spread: Pair, bias: Tensor | None) -> Tensor:
+    def convolve(input: Tensor, weight: Tensor, spread: Pair, bias: Tensor | None) -> Tensor:
         return _spread_conv2d(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
 
     if spread[0] == int(spread[0]) and spread[1] == int(spread[1]):
-        return convolve(input, (int(spread[0]), int(spread[1])), bias)
+        return convolve(input, weight, (int(spread[0]), int(spread[1])), bias)
     if fractional == "published":
         return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
+    if fractional == "channels" and groups == 1:
+        return _between_channels(input, weight, bias, spread, convolve)
     if all(_is_halved(axis, kernel) for axis, kernel in zip(spread, weight.shape[2:], strict=True)):
         return _between_halves(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
-    return _between_taps(input, bias, spread, convolve)
+    return _between_taps(input, weight, bias, spread, convolve)
 
 
 def _spread_conv2d(
@@ -87,7 +91,7 @@ def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str)
     return F.pad(input, around, mode="constant" if padding_mode == "zeros" else padding_mode)
 
 
-def _between_taps(input: Tensor, bias: Tensor | None, spread: Dilation, convolve) -> Tensor:
+def _between_taps(input: Tensor, weight: Tensor, bias: Tensor | None, spread: Dilation, convolve) -> Tensor:
     """Each outer tap reads its fractional position by bilinear interpolation; the centre tap is left alone.
 
     A tap at j·s, with s = n + f, reads (1 - f)·h[j·n] + f·h[j·(n + 1)]. Summed over the taps of a 3×3 kernel that is
@@ -98,8 +102,31 @@ def _between_taps(input: Tensor, bias: Tensor | None, spread: Dilation, convolve
         _neighbours(spread[0]), _neighbours(spread[1])
     ):
         # The shares sum to 1, so the bias enters once in all.
-        part = convolve(input, (height, width), bias) * (height_share * width_share)
+        part = convolve(input, weight, (height, width), bias) * (height_share * width_share)
         total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _between_channels(
+    input: Tensor, weight: Tensor, bias: Tensor | None, spread: Dilation, convolve
+) -> Tensor:
+    """A share of the input channels at the whole spread above and the rest at the one below, in the plain one's time.
+
+    Of C channels the first (1 - f) C are read with taps n apart and the last f C with n + 1, so that n + f is the
+    mean over channels of `_between_taps`' mean over positions. The order is measured: where a U-Net puts a skip
+    connection behind what comes up from below, the skip has the wider taps (docs/results.md).
+    """
+    channels = input.shape[1]
+    below = [_neighbours(axis)[0] for axis in spread]
+    until = [round(channels * share) for _, share in below]
+    total: Tensor | None = None
+    for first, last in pairwise(sorted({0, *until, channels})):
+        height, width = (whole + (first >= end) for (whole, _), end in zip(below, until, strict=True))
+        part = convolve(
+            input[:, first:last], weight[:, first:last], (height, width), bias if total is None else None
+        )
+        total = part if total is None else total.add_(part)
     assert total is not None
     return total
 
@@ -126,22 +153,24 @@ def _between_halves(
         (max(0, -min(one.start for one in parts)), max(0, max(one.end for one in parts) - size))
         for parts, size in zip(axes, input.shape[2:], strict=True)
     )
-    padded = _padded(input, (left, right, top, bottom), padding_mode)
     total: Tensor | None = None
-    for rows in axes[0]:
-        of_rows = rows.read(padded, 2, top)
-        for columns in axes[1]:
-            taps = weight[:, :, rows.first :: rows.every, columns.first :: columns.every]
-            part = F.conv2d(
-                columns.read(of_rows, 3, left),
-                taps,
-                bias if total is None else None,
-                stride,
-                0,
-                (rows.apart, columns.apart),
-                groups,
-            )
-            total = part if total is None else total + part
+    # As many channels at once as the output has: the means are no larger than that, and stay in a CPU's cache.
+    together = weight.shape[0] if groups == 1 else input.shape[1]
+    for channels, kernels in zip(input.split(together, 1), weight.split(together, 1), strict=True):
+        padded = _padded(channels, (left, right, top, bottom), padding_mode)
+        for rows in axes[0]:
+            of_rows = rows.read(padded, 2, top)
+            for columns in axes[1]:
+                part = F.conv2d(
+                    columns.read(of_rows, 3, left),
+                    kernels[:, :, rows.first :: rows.every, columns.first :: columns.every],
+                    bias if total is None else None,
+                    stride,
+                    0,
+                    (rows.apart, columns.apart),
+                    groups,
+                )
+                total = part if total is None else total.add_(part)
     assert total is not None
     return total
 
@@ -168,7 +197,10 @@ class _Taps:
         """What they read of `padded`, which has `before` more pixels before the input's first."""
         length = self.end - self.start - self.halfway
         at = padded.narrow(axis, self.start + before, length)
-        return (at + padded.narrow(axis, self.start + before + 1, length)) / 2 if self.halfway else at
+        # One pass, and no sum that could overflow in float16.
+        return (
+            torch.lerp(at, padded.narrow(axis, self.start + before + 1, length), 0.5) if self.halfway else at
+        )
 
 
 def _tap_groups(
@@ -213,7 +245,9 @@ def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weig
     ]
     stretched = F.interpolate(input, size=enlarged, mode="bilinear", align_corners=False)
     spread = (dilation[0] * whole[0], dilation[1] * whole[1])
-    return F.interpolate(convolve(stretched, spread, bias), size=output, mode="bilinear", align_corners=False)
+    return F.interpolate(
+        convolve(stretched, weight, spread, bias), size=output, mode="bilinear", align_corners=False
+    )
 
 
 def nearest_half(dilation: float) -> float:

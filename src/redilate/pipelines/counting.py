@@ -104,6 +104,7 @@ def _phases(plan: Plan | None, noise: float = 1.0) -> set[str | None]:
                 dispersed=plan.dispersed & dearer.keys(),
                 dispersion=plan.dispersion,
                 fractional=plan.fractional,
+                by_channels=plan.by_channels & dearer.keys(),
                 windows=windows,
             )
             found.add(held.model_dump_json())

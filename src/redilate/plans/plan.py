@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Annotated, Self
@@ -78,7 +79,10 @@ class Plan(Stored):
         noise_damping: ND-CFG, or None for ordinary guidance.
         dispersed: names out of `dilation` whose kernels are dispersed.
         dispersion: how they are.
-        fractional: how dilations that are not whole are met.
+        fractional: how dilations that are not whole are met: `taps` reads means of neighbouring pixels, `channels`
+            has a share of the input channels at the whole dilation above and the rest at the one below, in the time
+            of the plain convolution; `published` resizes the features.
+        by_channels: names out of `dilation` that meet them as `channels`, whatever `fractional` says of the rest.
         windows: windowed self-attention, or None for whole maps.
         note: where the plan comes from, for a reader.
     """
@@ -92,18 +96,20 @@ class Plan(Stored):
     dispersed: frozenset[str] = frozenset()
     dispersion: Dispersion = Dispersion()
     fractional: Fractional = "taps"
+    by_channels: frozenset[str] = frozenset()
     windows: Windows | None = None
     note: str = ""
 
     @model_validator(mode="after")
-    def _dispersed_are_dilated(self) -> Self:
-        if stray := sorted(self.dispersed - self.dilation.keys()):
-            raise ValueError(f"dispersed names {stray[0]!r}, which dilation does not")
+    def _named_are_dilated(self) -> Self:
+        for field in ("dispersed", "by_channels"):
+            if stray := sorted(getattr(self, field) - self.dilation.keys()):
+                raise ValueError(f"{field} names {stray[0]!r}, which dilation does not")
         return self
 
-    @field_serializer("dispersed")
-    def _sorted(self, dispersed: frozenset[str]) -> list[str]:
-        return sorted(dispersed)  # the same plan, the same bytes
+    @field_serializer("dispersed", "by_channels")
+    def _sorted(self, names: frozenset[str]) -> list[str]:
+        return sorted(names)  # the same plan, the same bytes
 
     @property
     def is_neutral(self) -> bool:
@@ -119,6 +125,10 @@ class Plan(Stored):
     def damping_reuse(self) -> float:
         """ND-CFG's `reuse`; 0 without ND-CFG."""
         return self.noise_damping.reuse if self.noise_damping is not None else 0.0
+
+    def fractional_of(self, name: str) -> Fractional:
+        """How the module `name` meets a dilation that is not whole."""
+        return "channels" if name in self.by_channels else self.fractional
 
     def dilations(self, noise_level: float) -> dict[str, Dilation]:
         """Module name → (d_h, d_w) at `noise_level` in [0, 1], for every module that the plan names."""
@@ -142,11 +152,11 @@ class Plan(Stored):
         lines = [self.note] if self.note else []
         if self.dilation:
             lines.append(f"re-dilated from noise level 1 down to {self.until:g}, schedule {self.schedule}")
-            lines += _table(self.dilation, self.dispersed)
+            lines += _table(self.dilation, self.dispersed, self.by_channels)
         if self.noise_damping is not None:
             again = f", Δ anew every {self.noise_damping.reuse:g}" if self.noise_damping.reuse else ""
             lines.append(f"ND-CFG down to {self.noise_damping.until:g}{again}, with the mild network")
-            lines += _table(self.noise_damping.dilation, frozenset()) or ["  as trained"]
+            lines += _table(self.noise_damping.dilation) or ["  as trained"]
         if self.windows is not None:
             lines.append(f"self-attention through windows below noise level {self.windows.below:g}")
             lines += _window_table(self.windows.size)
@@ -159,16 +169,21 @@ def _at(full: dict[str, Dilation], noise_level: float, until: float, schedule: S
     return {name: strengths[factor] for name, factor in full.items()}
 
 
-def _table(dilations: dict[str, Dilation], dispersed: frozenset[str]) -> list[str]:
-    """One line for each run of modules of one block that share a dilation."""
-    rows = []
-    for (block, factor, spread), names in groupby(
-        dilations, key=lambda name: (block_of(name), dilations[name], name in dispersed)
-    ):
-        count = len(list(names))
-        kind = "dispersed" if spread else "dilated"
-        rows.append(f"  {block:<16} {count:>3} convolutions {kind} × {factor[0]:g} high, {factor[1]:g} wide")
-    return rows
+def _table(
+    dilations: dict[str, Dilation],
+    dispersed: frozenset[str] = frozenset(),
+    by_channels: frozenset[str] = frozenset(),
+) -> list[str]:
+    """One line for all modules of one block that are treated alike."""
+
+    def treatment(name: str) -> str:
+        height, width = dilations[name]
+        kind = "dispersed" if name in dispersed else "dilated"
+        shared = ", by channels" if name in by_channels else ""
+        return f"{kind} × {height:g} high, {width:g} wide{shared}"
+
+    counts = Counter((block_of(name), treatment(name)) for name in dilations)
+    return [f"  {block:<16} {count:>3} convolutions {how}" for (block, how), count in counts.items()]
 
 
 def _window_table(sizes: dict[str, Pair]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..core.geometry import Dilation, Pair, nearest_half
 from .plan import Plan, Windows
+from .structure import block_of, count_levels
 
 # What the ablation in docs/results.md chose: higher leaves structure to the network as trained, lower costs texture.
 UNTIL = 0.5
@@ -25,8 +26,21 @@ def default_plan(names: list[str], ratio: tuple[float, float]) -> Plan:
     if full == (1.0, 1.0):
         return Plan(note="at or below the native size")
     return Plan(
-        dilation=dict.fromkeys(names, full), until=UNTIL, note=f"default for {ratio[1]:g} × {ratio[0]:g}"
+        dilation=dict.fromkeys(names, full),
+        until=UNTIL,
+        by_channels=_but_the_last_skips(names) if any(axis % 1 for axis in full) else frozenset(),
+        note=f"default for {ratio[1]:g} × {ratio[0]:g}",
     )
+
+
+def _but_the_last_skips(names: list[str]) -> frozenset[str]:
+    """All but those that read the outermost skip connections, the first of each resnet in the last up block.
+
+    Met by channels there, a dilation cuts thin shapes apart; elsewhere exact taps are not worth their time
+    (docs/results.md).
+    """
+    last = f"up_blocks.{count_levels(names) - 1}"
+    return frozenset(name for name in names if not (block_of(name) == last and name.endswith(".conv1")))
 
 
 def default_windows(
