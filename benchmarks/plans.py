@@ -50,6 +50,7 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
         "nd-mild-0.3-kept-0.2": changed(until=0.3, noise_damping=damped(0.3, mild, 0.2)),
         "progressive-0.3": changed(until=0.3, schedule="progressive"),
         "smooth-0.3": changed(until=0.3, schedule="smooth"),
+        "channels-0.5": changed(fractional="channels"),
         "published-form-0.5": changed(fractional="published"),
         "rounded-down-0.5": changed(dilation=dict.fromkeys(names, whole(math.floor, ratio))),
         "rounded-up-0.5": changed(dilation=dict.fromkeys(names, whole(math.ceil, ratio))),

@@ -7,6 +7,7 @@ For one evaluation of a full-size U-Net on a CPU: `python -m benchmarks.evaluati
 
 Each row is a process of its own, so that its peak memory is its own. On a CPU the time is CPU time, which other work
 on the machine does not stretch, and memory what the process held at its peak; on a GPU wall time and torch's peak.
+`direct, NCHW` has the kernels in torch's order and not channels last, as `redilate.load` keeps them on a CPU.
 
 `published form` is ScaleCrafter as its authors released it: the mild network of ND-CFG is evaluated on the whole guided
 batch, four samples a step, and fractional dilations resize the features. Its settings are the published ones; for the
@@ -33,6 +34,7 @@ from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import Patch, Surroundings
 from redilate.pipelines.noise import noise_level_of
+from redilate.plans.planner import default_plan
 from redilate.plans.published import Family, published_plan
 from redilate.plans.structure import block_of, convolutions
 from redilate.rivals.registry import find
@@ -41,8 +43,9 @@ from tests.full_size import CONFIGURATIONS
 UNTIL, REUSE = 0.3, 0.1
 PROMPT = "a red apple"
 PUBLISHED = "published form"
+NCHW = "direct, NCHW"
 BY_NAME = ("direct", "relay", "hidiffusion")  # with settings of their own
-ROWS = ("direct", "redilate", "nd-cfg, every step", "nd-cfg, Δ kept", PUBLISHED, "relay", "hidiffusion")
+ROWS = ("direct", NCHW, "redilate", "nd-cfg, every step", "nd-cfg, Δ kept", PUBLISHED, "relay", "hidiffusion")
 
 
 def plan_of(row: str, model: str, unet: Any, ratio: tuple[float, float]) -> Plan:
@@ -50,16 +53,15 @@ def plan_of(row: str, model: str, unet: Any, ratio: tuple[float, float]) -> Plan
     names = list(convolutions(unet))
     if row == PUBLISHED and model != "bundled":
         return published_plan(names, cast(Family, model), ratio)
+    default = default_plan(names, ratio)
+    if row == "redilate":
+        return default
     mild = {name: ratio for name in names if block_of(name) in ("mid_block", "up_blocks.0")}
-    damping = None
-    if row != "redilate":
-        damping = NoiseDamping(dilation=mild, until=UNTIL, reuse=REUSE if row.endswith("kept") else 0.0)
-    return Plan(
-        dilation=dict.fromkeys(names, ratio),
-        until=UNTIL,
-        noise_damping=damping,
-        fractional="published" if row == PUBLISHED else "taps",
-    )
+    damping = NoiseDamping(dilation=mild, until=UNTIL, reuse=REUSE if row.endswith("kept") else 0.0)
+    if row == PUBLISHED:
+        dilation = dict.fromkeys(names, ratio)
+        return Plan(dilation=dilation, until=UNTIL, noise_damping=damping, fractional="published")
+    return default.model_copy(update={"until": UNTIL, "noise_damping": damping})
 
 
 @contextmanager
@@ -81,6 +83,9 @@ def four_evaluations(pipe: Any, plan: Plan) -> Iterator[None]:
 def draw(row: str, model: str, pipe: Any, width: int, height: int, steps: int) -> Generation:
     """One picture, the way of `row`."""
     asked = {"width": width, "height": height, "steps": steps}
+    if row == NCHW:
+        pipe.unet.to(memory_format=torch.contiguous_format)
+        row = "direct"
     if row in BY_NAME:
         return find(row)(pipe, PROMPT, **asked)
     native = pipe.unet.config.sample_size * pipe.vae_scale_factor
@@ -112,8 +117,10 @@ def pipeline_of(model: str, device: str) -> Any:
     return pipe.to(device)
 
 
-def measure(model: str, row: str, width: int, height: int, steps: int, device: str) -> dict[str, Any]:
-    """Draw once, in this process."""
+def measure(
+    model: str, row: str, width: int, height: int, steps: int, device: str, repeats: int
+) -> dict[str, Any]:
+    """Draw `repeats` times, in this process; the quickest counts."""
     pipe = pipeline_of(model, device)
     pipe.set_progress_bar_config(disable=True)
     samples = 0
@@ -124,15 +131,17 @@ def measure(model: str, row: str, width: int, height: int, steps: int, device: s
 
     pipe.unet.register_forward_pre_hook(count, with_kwargs=True)
     clock = time.process_time if device == "cpu" else time.perf_counter
-    started = clock()
-    draw(row, model, pipe, width, height, steps)
-    if device != "cpu":
-        torch.cuda.synchronize()
-    seconds = clock() - started
+    seconds = []
+    for _ in range(repeats):
+        started = clock()
+        draw(row, model, pipe, width, height, steps)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(clock() - started)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device != "cpu":
         peak = torch.cuda.max_memory_allocated()
-    return {"seconds": seconds, "peak": peak, "samples": samples}
+    return {"seconds": min(seconds), "peak": peak, "samples": samples // repeats}
 
 
 def main(
@@ -142,21 +151,23 @@ def main(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda; without it, a GPU if there is one.")
     ] = None,
+    repeats: Annotated[int, typer.Option(help="The best of so many is taken.")] = 1,
+    rows: Annotated[str, typer.Option(help="Separated by semicolons; direct comes first.")] = ";".join(ROWS),
     row: Annotated[str | None, typer.Option(help="One row, in this process, as JSON.", hidden=True)] = None,
 ) -> None:
     """Print a table; each row's ratios are to direct inference at its size."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if row is not None:
         width, height = (int(side) for side in sizes.split("x"))
-        print(json.dumps(measure(model, row, width, height, steps, device)))
+        print(json.dumps(measure(model, row, width, height, steps, device, repeats)))
         return
     print("| size | way | seconds | time ratio | peak MiB | peak ratio | samples evaluated |")
     print("|---|---|--:|--:|--:|--:|--:|")
     for size in sizes.split(","):
         direct: dict[str, float] = {}
-        for name in ROWS:
+        for name in rows.split(";"):
             command = [sys.executable, "-m", "benchmarks.speed", "--model", model, "--sizes", size]
-            command += ["--steps", str(steps), "--device", device, "--row", name]
+            command += ["--steps", str(steps), "--device", device, "--repeats", str(repeats), "--row", name]
             output = subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             ).stdout

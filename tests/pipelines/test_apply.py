@@ -191,6 +191,7 @@ def test_a_kept_delta_serves_its_own_generation_only():
     sample, view = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
     kept = KeptDelta(torch.zeros(1, 4, 8, 8), 0.8, sample, weakref.ref(condition))
     assert kept.serves(0.7, 0.2, sample, condition)
+    assert kept.serves(0.6, 0.2, sample, condition) and 0.8 - 0.6 > 0.2  # in binary fractions, that is
     assert kept.serves(0.7, 0.2, sample + 0.5 * view + 3, condition)  # a step on, of another colour
     assert not kept.serves(
         0.7, 0.2, view + 3, condition

@@ -25,12 +25,15 @@ def test_the_bundled_model_is_a_stock_sdxl_pipeline_at_256(bundled):
 
 def test_stock_diffusers_loads_the_bundled_folder_by_itself(bundled):
     stock = DiffusionPipeline.from_pretrained(BUNDLED)
-    arguments = {"num_inference_steps": 2, "output_type": "latent"}
-    images = [
-        pipe("a red apple", generator=torch.Generator().manual_seed(0), **arguments).images
-        for pipe in (bundled, stock)
-    ]
-    assert torch.equal(*images)
+
+    def draw(pipe):
+        arguments = {"num_inference_steps": 2, "output_type": "latent"}
+        return pipe("a red apple", generator=torch.Generator().manual_seed(0), **arguments).images
+
+    ours = draw(bundled)
+    torch.testing.assert_close(draw(stock), ours, rtol=1e-3, atol=1e-4)
+    stock.unet.to(memory_format=torch.channels_last)  # as `load` does on a CPU: other kernels, other rounding
+    assert torch.equal(draw(stock), ours)
 
 
 def test_the_bundled_weights_are_safetensors_of_30_megabytes_at_most():

@@ -113,9 +113,10 @@ class KeptDelta:
     condition: weakref.ref[Tensor]
 
     def serves(self, noise_level: float, within: float, sample: Tensor, condition: Any) -> bool:
-        """Whether Δ may be used at `noise_level` for the ∅ part `sample`, if it holds for less than `within` below."""
+        """Whether Δ may be used at `noise_level` for the ∅ part `sample`, if it holds down to `within` below."""
         return (
-            0 < self.noise_level - noise_level < within
+            # Rounded, so that the last bit of steps that are as wide as `within` does not decide.
+            0 < round(self.noise_level - noise_level, 9) <= within
             and self.sample.shape == sample.shape
             and condition is not None
             and self.condition() is condition
