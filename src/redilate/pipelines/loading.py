@@ -71,7 +71,7 @@ def _channels_last(unet: nn.Module) -> None:
     """Keep the kernels as a CPU's convolutions want them, which is faster and spares their copies of all features."""
     for module in unet.modules():
         if isinstance(module, nn.Conv2d):  # and no Conv3d, which has five axes
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+            module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
 
 
 def check_model(name_or_path: str | Path | None) -> None:
