@@ -2,7 +2,7 @@
 
     python -m benchmarks.convolutions                       # 2048² latents, a quarter of the side, on a CPU
     python -m benchmarks.convolutions --device cuda --divide 1
-    python -m benchmarks.convolutions --halves              # dilations of n + ½: the taps and the published form
+    python -m benchmarks.convolutions --halves              # dilations of n + ½, in each form
 
 A convolution of dilation d is d² plain ones on the interleaved sub-grids of its input. Times are ratios to the plain
 convolution of the same shape, type and layout; the sub-grids' include both rearrangements.
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, get_args
 
 import torch
 import typer
 from torch import Tensor
 from torch.nn import functional
 
-from redilate.core.geometry import redilated_conv2d
+from redilate.core.geometry import Fractional, redilated_conv2d
 
 LEVELS = ((320, 256), (640, 128), (1280, 64))  # channels and side at 2048×2048 pixels
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
@@ -89,9 +89,9 @@ def main(
 
 
 def between(device: str, divide: int, types: str, repeats: int) -> None:
-    """The two forms of a dilation half-way between whole ones."""
-    print("| channels | side | type | d | plain ms | taps / plain | published / plain |")
-    print("|--:|--:|---|--:|--:|--:|--:|")
+    """Each form of a dilation half-way between whole ones."""
+    print("| channels | side | type | d | plain ms | taps / plain | channels / plain | published / plain |")
+    print("|--:|--:|---|--:|--:|--:|--:|--:|")
     plain_settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
     for kind in types.split(","):
         for channels, whole in LEVELS:
@@ -108,13 +108,10 @@ def between(device: str, divide: int, types: str, repeats: int) -> None:
                         device,
                         repeats,
                     )
-                    for form in ("taps", "published")
+                    for form in get_args(Fractional)
                 ]
-                print(
-                    f"| {channels} | {side} | {kind} | {d} | {plain * 1e3:.1f} | "
-                    f"{forms[0] / plain:.2f} | {forms[1] / plain:.2f} |",
-                    flush=True,
-                )
+                ratios = " | ".join(f"{form / plain:.2f}" for form in forms)
+                print(f"| {channels} | {side} | {kind} | {d} | {plain * 1e3:.1f} | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":
