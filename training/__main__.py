@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import random
 from pathlib import Path
@@ -29,7 +30,10 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
-    parser.add_argument("--unet-steps", type=int, default=6000)
+    parser.add_argument("--unet-steps", type=int, default=30000)
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="end the U-Net's training after so many"
+    )
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -49,9 +53,10 @@ def main() -> None:
         concepts,
         work,
         steps=arguments.unet_steps,
-        batch=32,
-        rate=6e-4,
+        batch=16,
+        rate=1.5e-3,
         device=arguments.device,
+        minutes=arguments.minutes,
         start=arguments.start,
     )
     figures = {

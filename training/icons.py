@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 # Pinned, so that a second training run learns from the same pictures.
 PACKAGES = {
+    "fluent-emoji": "@iconify-json/fluent-emoji@1.2.7",  # MIT: the shaded one
     "fluent-emoji-flat": "@iconify-json/fluent-emoji-flat@1.2.6",  # MIT
     "noto": "@iconify-json/noto@1.2.9",  # Apache-2.0
 }
-DIFFUSION_SET = "fluent-emoji-flat"
+# What the U-Net draws, and what the autoencoder learns from: the second set has the shapes of the first, in flat colours.
+DIFFUSION_SET, AUTOENCODER_SETS = "fluent-emoji", ("fluent-emoji-flat", "noto")
 
 # Near-duplicates and signs that would teach the autoencoder nothing more.
 _LEFT_OUT_CATEGORIES = {"Flags", "People & Body"}
@@ -26,11 +28,12 @@ _LEFT_OUT_NAMES = re.compile(
 
 @dataclass(frozen=True)
 class Icon:
-    """One vector picture: its set, its name (`red-apple`) and a complete SVG document."""
+    """One vector picture: its set, its name (`red-apple`), a complete SVG document, and other names that people use."""
 
     set: str
     name: str
     svg: str
+    aliases: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -58,7 +61,10 @@ def load_set(folder: Path, name: str) -> dict[str, Icon]:
     """The icons of one set, by name, but for those that would teach nothing more."""
     package = _package(folder, name)
     collection = json.loads((package / "icons.json").read_text())
-    categories = json.loads((package / "metadata.json").read_text())["categories"]
+    # The shaded set has no categories of its own; it is only ever asked for by name.
+    categories = json.loads((package / "metadata.json").read_text()).get("categories") or {
+        "": list(collection["icons"])
+    }
     icons = {}
     for category, names in categories.items():
         if category in _LEFT_OUT_CATEGORIES:
@@ -72,13 +78,21 @@ def load_set(folder: Path, name: str) -> dict[str, Icon]:
 def concepts(folder: Path) -> list[Icon]:
     """What the U-Net learns to draw, in the order of `concepts.txt`."""
     icons = load_set(folder, DIFFUSION_SET)
-    return [icons[name] for name in read_names("concepts.txt")]
+    found = []
+    for line in (HERE / "concepts.txt").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        name, _, others = line.partition(":")
+        found.append(
+            replace(icons[name], aliases=tuple(one.strip() for one in others.split(",") if one.strip()))
+        )
+    return found
 
 
 def vocabulary(folder: Path) -> list[Icon]:
     """What the tokenizer learns its words from: the concepts and the names in `later.txt`."""
     icons = load_set(folder, DIFFUSION_SET)
-    return [icons[name] for file in ("concepts.txt", "later.txt") for name in read_names(file)]
+    return concepts(folder) + [icons[name] for name in read_names("later.txt")]
 
 
 def held_out(folder: Path) -> list[Icon]:
@@ -88,9 +102,9 @@ def held_out(folder: Path) -> list[Icon]:
 
 
 def autoencoder_icons(folder: Path) -> list[Icon]:
-    """Every icon of every set but the held-out names."""
+    """Every icon of the autoencoder's sets but the held-out names."""
     hidden = set(read_names("held_out.txt"))
-    sets = [load_set(folder, name) for name in PACKAGES]
+    sets = [load_set(folder, name) for name in AUTOENCODER_SETS]
     return [icon for icons in sets for name, icon in sorted(icons.items()) if name not in hidden]
 
 

@@ -17,13 +17,17 @@ WIDTH = 192
 TOKENS = 32
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
-# A user writes "a red apple", "apple emoji" or "red apple"; each form is seen in training.
-_FORMS = ("{}", "a {}", "{} emoji", "a {} emoji", "{}, flat", "a flat {} emoji", "a picture of a {}")
+# A user writes "a red apple", "apple, red" or "red apple emoji"; each form is seen in training.
+_FORMS = ("{}", "{}", "a {}", "{} emoji", "a {} emoji", "{}, shaded", "a picture of a {}", "{} on white")
 
 
 def caption(icon: Icon, random: random.Random) -> str:
-    """One caption for `icon`: its name in one of several forms, some with the style word."""
-    return random.choice(_FORMS).format(icon.words)
+    """One caption for `icon`: one of its names in one of several forms, now and then with its last word first."""
+    name = random.choice((icon.words, *icon.aliases))
+    if " " in name and random.random() < 0.15:
+        first, _, last = name.rpartition(" ")
+        name = f"{last}, {first}"
+    return random.choice(_FORMS).format(name)
 
 
 def build_tokenizer(icons: list[Icon]) -> CLIPTokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from pathlib import Path
@@ -18,13 +19,16 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from .autoencoder import to_unit
 from .checkpoint import Checkpoint
 from .icons import Icon
+from .muon import Muon
 from .render import render, to_tensor
 from .text import WIDTH, build_encoder, caption, encode, tokenize
 
 NATIVE = 256
 # Renders per icon, each at its own scale and place; never mirrored, which would double what to learn.
-VARIANTS = 4
+VARIANTS = 2
 DROPPED_CAPTIONS = 0.1
+_FALLING = 0.35  # of the way: the learning rate falls
+_SAVED_EVERY = 180.0  # seconds
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -42,16 +46,19 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build() -> UNet2DConditionModel:
-    """SDXL's U-Net, small: three levels, attention at the lowest one, pooled text and sizes in the time embedding."""
+    """SDXL's U-Net, small: three levels, attention at the lowest one, pooled text and sizes in the time embedding.
+
+    Two thirds of a step's time are convolutions of 32×32 and 16×16 maps on a CPU, so those are narrow.
+    """
     return UNet2DConditionModel(
         sample_size=NATIVE // 8,
-        block_out_channels=(64, 128, 160),
+        block_out_channels=(32, 64, 128),
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        layers_per_block=2,
+        layers_per_block=1,
         norm_num_groups=16,
         cross_attention_dim=WIDTH,
-        attention_head_dim=(2, 4, 5),
+        attention_head_dim=(1, 2, 4),
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=32,
@@ -80,7 +87,9 @@ class TextToLatent(nn.Module):
 def latents_of(vae: AutoencoderKL, icons: list[Icon], folder: Path) -> torch.Tensor:
     """Latents of shape (icons, variants, 4, 32, 32) in float16, computed once for these icons and this autoencoder."""
     # By row, and so by what the rows are: a list of concepts that has changed must not be paired with older latents.
-    made_of = " ".join(icon.name for icon in icons).encode() + vae.quant_conv.weight.cpu().numpy().tobytes()
+    made_of = (
+        f"{VARIANTS} " + " ".join(f"{icon.set}/{icon.name}" for icon in icons)
+    ).encode() + vae.quant_conv.weight.cpu().numpy().tobytes()
     path = folder / f"latents-{hashlib.sha256(made_of).hexdigest()[:12]}.pt"
     if path.exists():
         return torch.load(path, weights_only=True)
@@ -95,8 +104,8 @@ def latents_of(vae: AutoencoderKL, icons: list[Icon], folder: Path) -> torch.Ten
 
 
 def _variant(icon: Icon, draw: random.Random) -> torch.Tensor:
-    shift = (draw.uniform(-0.02, 0.02), draw.uniform(-0.02, 0.02))
-    return to_tensor(render(icon, NATIVE, scale=draw.uniform(0.84, 0.92), shift=shift))
+    shift = (draw.uniform(-0.015, 0.015), draw.uniform(-0.015, 0.015))
+    return to_tensor(render(icon, NATIVE, scale=draw.uniform(0.86, 0.92), shift=shift))
 
 
 def train(
@@ -109,62 +118,119 @@ def train(
     batch: int,
     rate: float,
     device: str,
+    minutes: float = math.inf,
     start: Path | None = None,
 ) -> TextToLatent:
-    """Train for `steps`, going on from the checkpoint in `folder` if there is one; returns the averaged weights.
+    """Train for `steps` or `minutes`, whichever ends first; returns the averaged weights.
 
-    Without a checkpoint the weights are those of the finished model in the folder `start`, or random.
+    It goes on from the checkpoint in `folder` if there is one. Without, the text encoder's weights are those of the
+    finished model in the folder `start`, and so are the U-Net's where it has the same layout; else they are random.
+    The learning rate holds, and falls to nothing over the last `_FALLING` of the way.
     """
     latents = latents_of(vae, icons, folder).to(device)
     model = TextToLatent(tokenizer)
     if start is not None:
-        model.text_encoder.load_state_dict(load_file(start / "text_encoder_2" / "model.safetensors"))
-        model.unet.load_state_dict(load_file(start / "unet" / "diffusion_pytorch_model.safetensors"))
+        _start_from(model, start)
     model.to(device)
-    average = EMAModel(model.parameters(), decay=0.9995, use_ema_warmup=True, power=0.8)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
-    checkpoint = Checkpoint(folder / "unet.pt", model=model, optimizer=optimizer, average=average)
+    average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.8)
+    matrices, rest = _by_optimizer(model)
+    optimizers = {
+        "muon": Muon(matrices, lr=rate),
+        "adamw": torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
+    }
+    clock = _Clock()
+    checkpoint = Checkpoint(folder / "unet.pt", model=model, average=average, clock=clock, **optimizers)
     done = checkpoint.restore()
     average.to(device)
-    compiled = torch.compile(model)
     sizes = torch.tensor([NATIVE, NATIVE, 0, 0, NATIVE, NATIVE], device=device).float().expand(batch, 6)
     noise_schedule = build_scheduler()
     draw = random.Random(done)
     generator = torch.Generator(device).manual_seed(done)
-    started, running = time.monotonic(), 0.0
+    running, saved = 0.0, clock.seconds()
     for step in range(done, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 200, max(0.02, (steps - step) / (0.8 * steps)))
+        way = max(step / steps, clock.seconds() / (60 * minutes))
+        if way >= 1:
+            break
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (step + 1) / 100, (1 - way) / _FALLING)
         rows = draw.choices(range(len(icons)), k=batch)
         clean = latents[rows, draw.choices(range(VARIANTS), k=batch)].float()
         tokens = tokenize(tokenizer, [caption(icons[row], draw) for row in rows]).to(device)
         kept = (torch.rand(batch, device=device, generator=generator) >= DROPPED_CAPTIONS).float()
-        # One timestep from each of `batch` equal strata: every noise level, with less variance. Squared towards the
-        # high ones, where what is drawn and where is decided; flat icons need little learning below.
-        strata = torch.arange(batch, device=device) + torch.rand(batch, device=device, generator=generator)
-        timesteps = (1000 * (1 - (strata / batch) ** 2)).long().clamp(max=999)
+        timesteps = _timesteps(batch, way, device, generator)
         noise = torch.randn(clean.shape, device=device, generator=generator)
         noisy = noise_schedule.add_noise(clean, noise, timesteps)
         target = noise_schedule.get_velocity(clean, noise, timesteps)
-        with torch.autocast(noisy.device.type, torch.bfloat16):
-            predicted = compiled(noisy, timesteps, tokens, kept, sizes)
+        # bfloat16 where it is faster than float32: on a GPU. Processors differ too much.
+        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=noisy.device.type == "cuda"):
+            predicted = model(noisy, timesteps, tokens, kept, sizes)
         loss = F.mse_loss(predicted.float(), target)
-        optimizer.zero_grad()
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers.values():
+            optimizer.step()
         average.step(model.parameters())
         running += loss.item()
         if (step + 1) % 50 == 0:
-            print(
-                f"u-net {step + 1}/{steps}  loss {running / 50:.4f}  {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
+            print(f"u-net {step + 1}/{steps}  loss {running / 50:.4f}  {clock.seconds():.0f} s", flush=True)
             running = 0.0
-        if (step + 1) % 250 == 0 or step + 1 == steps:
+        if clock.seconds() - saved > _SAVED_EVERY:
+            saved = clock.seconds()
             checkpoint.save(step + 1)
+    checkpoint.save(step + 1 if done < steps else done)
     average.copy_to(model.parameters())
     return model
+
+
+class _Clock:
+    """Seconds of training, over all of its runs."""
+
+    def __init__(self) -> None:
+        self._before, self._started = 0.0, time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds()}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self._before, self._started = state["seconds"], time.monotonic()
+
+
+def _timesteps(batch: int, way: float, device: str, generator: torch.Generator) -> torch.Tensor:
+    """One timestep from each of `batch` equal strata: every noise level, with less variance.
+
+    In the first third of the way squared towards the high ones, where what is drawn and where is decided; then evenly,
+    for the detail of a large picture is made at the low ones.
+    """
+    strata = torch.arange(batch, device=device) + torch.rand(batch, device=device, generator=generator)
+    even = strata / batch
+    levels = 1 - even**2 if way < 1 / 3 else even
+    return (1000 * levels).long().clamp(max=999)
+
+
+def _by_optimizer(model: TextToLatent) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Muon's parameters, the inner matrices and convolutions, and AdamW's, all others."""
+    outer = ("embed", "conv_in", "conv_out")
+    matrices, rest = [], []
+    for name, parameter in model.named_parameters():
+        inner = parameter.ndim >= 2 and not any(word in name for word in outer)
+        (matrices if inner else rest).append(parameter)
+    return matrices, rest
+
+
+def _start_from(model: TextToLatent, folder: Path) -> None:
+    model.text_encoder.load_state_dict(load_file(folder / "text_encoder_2" / "model.safetensors"))
+    weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    own = model.unet.state_dict()
+    if own.keys() == weights.keys() and all(own[name].shape == weights[name].shape for name in own):
+        model.unet.load_state_dict(weights)
+    else:
+        print(f"the U-Net in {folder} has another layout; this one starts from nothing", flush=True)
 
 
 def _leave_sizes_aside(unet: UNet2DConditionModel) -> None:
