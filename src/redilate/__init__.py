@@ -19,53 +19,78 @@ from .errors import RedilateError
 if TYPE_CHECKING:
     from .core.dispersion import dispersion_matrix
     from .decoding.decode import decode, encode
+    from .core.conv import Dispersion
+    from .core.guidance import GuidanceLayout
+    from .generation.drawing import Drawing, Leg
+    from .generation.edit import edit
     from .generation.enlarge import enlarge
-    from .generation.generate import Generation, generate
-    from .generation.stages import Relay, Stage
-    from .pipelines.apply import Handle, apply, plan_for, remove
+    from .generation.generate import generate
+    from .generation.plan_for import plan_for
+    from .generation.request import Hires, Request
+    from .generation.resolve import resolve
+    from .generation.run import Generation, SafetyStopped, run
+    from .pipelines.apply import Handle, apply, is_applied, remove
     from .pipelines.loading import load
     from .plans.plan import NoiseDamping, Plan, Windows
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Dispersion",
+    "Drawing",
     "Generation",
+    "GuidanceLayout",
     "Handle",
+    "Hires",
+    "Leg",
     "NoiseDamping",
     "Plan",
     "RedilateError",
-    "Relay",
-    "Stage",
+    "Request",
+    "SafetyStopped",
     "Windows",
     "apply",
     "decode",
     "dispersion_matrix",
+    "edit",
     "encode",
     "enlarge",
     "generate",
+    "is_applied",
     "load",
     "plan_for",
     "remove",
+    "resolve",
+    "run",
 ]
 
 # Found on first use, so that `redilate --version` does not wait for torch.
 _HOMES = {
-    "Generation": "generation.generate",
+    "Dispersion": "core.conv",
+    "Drawing": "generation.drawing",
+    "Generation": "generation.run",
+    "GuidanceLayout": "core.guidance",
     "Handle": "pipelines.apply",
+    "Hires": "generation.request",
+    "Leg": "generation.drawing",
     "NoiseDamping": "plans.plan",
     "Plan": "plans.plan",
-    "Relay": "generation.stages",
-    "Stage": "generation.stages",
+    "Request": "generation.request",
+    "SafetyStopped": "generation.run",
     "Windows": "plans.plan",
     "apply": "pipelines.apply",
     "decode": "decoding.decode",
     "dispersion_matrix": "core.dispersion",
-    "enlarge": "generation.enlarge",
+    "edit": "generation.edit",
     "encode": "decoding.decode",
+    "enlarge": "generation.enlarge",
     "generate": "generation.generate",
+    "is_applied": "pipelines.apply",
     "load": "pipelines.loading",
-    "plan_for": "pipelines.apply",
+    "plan_for": "generation.plan_for",
     "remove": "pipelines.apply",
+    "resolve": "generation.resolve",
+    "run": "generation.run",
 }
 
 

@@ -1,20 +1,22 @@
-"""Image to image: a prompt and a picture in, pictures out, re-dilated as any other."""
+"""Image to image: a prompt and a picture in, pictures out, re-dilated as any other; with a mask, inpainting."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import torch
 from PIL import Image
 
+from ..decoding.decode import OnProgress
 from ..errors import RedilateError
-from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.sparing import choose_sequential, sparing
+from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from .generate import Generation, OnLatents, OnStep, settings_of, step_callback
-from .patched import Method, patched, plan_used
+from .request import Hires, Method, Request
+from .resolve import resolve
+from .run import Generation, OnLatents, OnStep, Watch, run
+
+STRENGTH = 0.6
 
 
 def edit(
@@ -22,88 +24,66 @@ def edit(
     prompt: str,
     image: Image.Image,
     *,
-    strength: float = 0.6,
+    mask: Image.Image | None = None,
+    strength: float = STRENGTH,
     width: int | None = None,
     height: int | None = None,
     seed: int = 0,
+    count: int = 1,
     steps: int = 25,
-    guidance: float = 5.0,
+    guidance: float | None = None,
     negative: str | None = None,
+    preset: Preset = "default",
     method: Method = "redilate",
-    plan: Plan | None = None,
+    plan: Plan | Literal["none"] | None = None,
     native_size: int | Size | None = None,
+    extra: Mapping[str, Any] | None = None,
+    sequential: bool = False,
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
+    on_decode: OnProgress | None = None,
 ) -> Generation:
-    """Draw one picture that starts from `image` (SDEdit, arXiv 2108.01073), with diffusers' own pipeline for that.
+    """Draw from `image` (SDEdit, arXiv 2108.01073) in one leg, with diffusers' own pipeline for that.
 
     Args:
-        pipe: a diffusers text-to-image pipeline with a U-Net, whose parts the image-to-image pipeline shares.
+        pipe: a diffusers pipeline with a U-Net, whose parts the image-to-image or inpainting pipeline shares.
         image: resized to the size asked for, without keeping its ratio.
-        strength: in (0, 1], how much noise is added, and which share of the steps is taken; 1 keeps nothing.
+        mask: white where the picture is drawn anew, black where it is kept; None: everywhere.
+        strength: the noise level in (0, 1] that it starts at, and the share of the steps that is taken; 1 keeps
+            nothing.
         width, height: in pixels, multiples of the latent scale (8); None: the picture's own, rounded down to them.
-        prompt, seed, steps, guidance, negative, method, plan, native_size, on_step, on_latents: as for `generate`;
-            the steps in all are those that are taken.
-
-    Where the device does not hold guidance's batch, guidance is evaluated one sample at a time.
+        prompt, seed, count, steps, guidance, negative, preset, method, plan, native_size, extra, sequential, on_step,
+            on_latents, on_decode: as for `generate`; the steps in all are those that are taken.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
     """
-    from diffusers import AutoPipelineForImage2Image
-
+    if not isinstance(image, Image.Image) or (mask is not None and not isinstance(mask, Image.Image)):
+        raise RedilateError(f"image and mask are Pillow pictures, not {type(image).__name__}")
     scale = latent_scale(pipe)
-    width = image.width // scale * scale if width is None else width
-    height = image.height // scale * scale if height is None else height
-    check_size(width, height, scale)
-    if method == "direct" and plan is not None:
-        raise RedilateError("a plan was given, and direct inference uses none; leave one of them out")
-    if not 0 < strength <= 1:
-        raise RedilateError(f"strength is {strength:g}; above 0 and up to 1 works")
-    taken = int(steps * strength)
-    if taken < 1:
-        raise RedilateError(f"strength {strength:g} of {steps} steps is not one; more of either is needed")
-    try:
-        other: Any = AutoPipelineForImage2Image.from_pipe(pipe)
-    except ValueError as error:
-        raise RedilateError(f"diffusers has no image-to-image pipeline for {type(pipe).__name__}") from error
-    other.set_progress_bar_config(disable=True)
-    sequential = choose_sequential(
-        other,
-        width,
-        height,
-        plan_at=lambda wide, high: plan_used(other, method, plan, wide, high, native_size),
-        guided=guidance > 1,
+    size = (
+        max(scale, image.width // scale * scale) if width is None else width,
+        max(scale, image.height // scale * scale) if height is None else height,
     )
-    report = None if on_step is None else lambda done: on_step(done, taken)
-    started = time.monotonic()
-    with (
-        patched(other, method, plan, width, height, native_size) as used,
-        sparing(other, width, height, sequential=sequential),
-    ):
-        result = other(
-            prompt=prompt,
-            negative_prompt=negative,
-            image=image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS),
-            strength=strength,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=torch.Generator("cpu").manual_seed(seed),
-            **step_callback(other, report, on_latents),
-        )
-    settings = settings_of(
-        pipe,
-        used,
-        None,
+    request = Request(
         prompt=prompt,
         negative=negative,
-        width=width,
-        height=height,
+        width=size[0],
+        height=size[1],
         seed=seed,
+        count=count,
         steps=steps,
         guidance=guidance,
         strength=strength,
+        preset=preset,
         method=method,
-        **({"sequential": True} if sequential else {}),
+        plan=plan,
+        hires=Hires(),
+        native_size=native_size,
+        sequential=sequential,
+        extra=extra or {},
+        image=image.convert("RGB"),
+        mask=None if mask is None else mask.convert("L"),
+        from_picture="edit",
     )
-    return Generation([result.images[0]], [seed], used, time.monotonic() - started, settings)
+    return run(pipe, resolve(pipe, request), Watch(on_step, on_latents, on_decode=on_decode))

@@ -1,31 +1,33 @@
-"""A picture that the user has, enlarged by the stages of a relay."""
+"""A picture that the user has, enlarged by large legs."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from PIL import Image
+from torch import Tensor
 
-from ..decoding.decode import OnProgress
+from ..decoding.decode import OnProgress, decode
 from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
+from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from .generate import Generation, OnStep, settings_of
-from .patched import Method
 from .photos import check_pixels, padded, read_photo
-from .relay import Runner
-from .stages import Relay, Stage
+from .request import Hires, Method, Request
+from .resolve import resolve
+from .run import Generation, OnStep, Watch, run
 
-# The prompt's say is the caller's to weigh: here no earlier stage has followed it.
-_GUIDED = Relay(stages=(Stage(guidance=None),))
+# The pipeline's words for arguments that have a word of their own here.
+_ALIASES = {"negative_prompt": "negative", "num_inference_steps": "steps", "guidance_scale": "guidance"}
 
 
 def enlarge(
     pipe: Any,
-    image: Image.Image | str | Path,
+    image: Image.Image | str | Path | Tensor,
     *,
     scale: float | None = None,
     width: int | None = None,
@@ -34,86 +36,86 @@ def enlarge(
     negative: str | None = None,
     seed: int = 0,
     steps: int = 25,
-    guidance: float = 5.0,
+    guidance: float | None = None,
+    strength: float | None = None,
+    preset: Preset = "default",
     method: Method = "redilate",
-    plan: Plan | None = None,
-    relay: Relay | None = None,
+    plan: Plan | Literal["none"] | None = None,
+    hires: Hires | None = None,
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
+    sequential: bool = False,
     on_step: OnStep | None = None,
     on_decode: OnProgress | None = None,
+    **arguments: Any,
 ) -> Generation:
-    """Enlarge a picture of any size and ratio: what a relay does after its native picture.
+    """Enlarge a picture of any size and ratio: what `generate` does after its first leg.
 
     The result has exactly the size asked for. Latents have whole cells of 8 pixels only, so the picture's right and
     bottom edges are continued to the next multiple, and what was added is cut off at the end.
 
     Args:
         pipe: a diffusers pipeline with a U-Net that has an image-to-image counterpart; it is left as it was.
-        image: a Pillow picture or the path of one. Upright by its EXIF, what is transparent on white, at most
-            `photos.MAX_PIXELS`.
+        image: a Pillow picture, the path of one, or the latents of one as `output_type="latent"` gives them, (1,
+            channels, height / 8, width / 8). A picture is turned upright by its EXIF, laid on white where it is
+            transparent, and has at most `photos.MAX_PIXELS`.
         scale: how many times its sides, above 1; or
         width, height: in pixels, one or both; the other follows from the picture's ratio, which is kept.
         prompt: what the picture shows; None: the network goes by the picture alone, without guidance.
-        negative, seed, steps, guidance, method, plan, relay, native_size, extra: as for `generate`; a relay of your own
-            must leave `guidance` to None for the `guidance` given here to count.
+        negative, seed, steps, guidance, strength, preset, method, plan, hires, native_size, extra, sequential: as for
+            `generate`.
         on_step: called after each denoising step with (steps done, steps in all).
         on_decode: as for `generate`.
+        arguments: the pipeline's own arguments, by its own names, such as `num_inference_steps` and `guidance_scale`.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
     """
-    photo = read_photo(image)
+    asked = {"negative": negative, "steps": steps, "guidance": guidance}
+    for name, own in _ALIASES.items():
+        if name in arguments:
+            asked[own] = arguments.pop(name)
+    photo = _of_latents(pipe, image) if isinstance(image, Tensor) else read_photo(image)
     target = _target(photo, scale, width, height)
-    if steps < 1:
-        raise RedilateError(f"steps is {steps}; at least 1 is needed")
     unit = latent_scale(pipe)
     work = tuple(-(-side // unit) * unit for side in target)
     # Both axes alike: the picture keeps its ratio, and the edge is continued as far as the last cells reach.
     start = padded(
         photo, *(side * have / side_of for side, have, side_of in zip(work, photo.size, target, strict=True))
     )
-    guided = prompt is not None or negative is not None
-    runner = Runner(
-        pipe,
-        relay or _GUIDED,
-        (start.height, start.width),
-        (work[1], work[0]),
-        steps=steps,
-        guidance=guidance if guided else 1.0,
+    guided = prompt is not None or asked["negative"] is not None or "prompt_embeds" in arguments
+    request = Request(
+        prompt=None if "prompt_embeds" in arguments else prompt or "",
+        negative=asked["negative"],
+        width=work[0],
+        height=work[1],
+        seed=seed,
+        steps=asked["steps"],
+        guidance=asked["guidance"] if guided else 1.0,
+        strength=strength,
+        preset=preset,
         method=method,
         plan=plan,
+        hires=hires or Hires(),
         native_size=native_size,
-        extra=extra,
+        sequential=sequential,
+        extra={**(extra or {}), **arguments},
+        image=start,
     )
-    runner.choose_sequential()
-    started = time.monotonic()
-    made = runner.run(
-        start,
-        prompt=prompt or "",
-        negative=negative,
-        seed=seed,
-        on_step=None if on_step is None else lambda done: on_step(done, runner.steps),
-        on_decode=on_decode,
-    )
-    settings = settings_of(
-        pipe,
-        runner.plan,
-        extra,
-        prompt=prompt or "",
-        negative=negative,
-        width=target[0],
-        height=target[1],
-        enlarged_from=[photo.width, photo.height],
-        seed=seed,
-        steps=steps,
-        guidance=guidance if guided else 1.0,
-        method=method,
-        mode="enlarge",
-        relay=runner.as_json(),
-        **({"sequential": True} if runner.sequential else {}),
-    )
-    return Generation([made.crop((0, 0, *target))], [seed], runner.plan, time.monotonic() - started, settings)
+    made = run(pipe, resolve(pipe, request), Watch(on_step, on_decode=on_decode))
+    told = {"width": target[0], "height": target[1], "enlarged_from": [photo.width, photo.height]}
+    images = [image.crop((0, 0, *target)) for image in made.images]
+    return replace(made, images=images, settings=made.settings | told)
+
+
+@torch.no_grad()
+def _of_latents(pipe: Any, latents: Tensor) -> Image.Image:
+    """The picture of latents as `output_type="latent"` gives them."""
+    if latents.ndim != 4 or len(latents) != 1:
+        raise RedilateError(
+            f"latents of one picture have the shape (1, channels, h, w), not {tuple(latents.shape)}"
+        )
+    return pipe.image_processor.postprocess(decode(pipe, latents))[0]
 
 
 def _target(
@@ -132,7 +134,7 @@ def _target(
     wide, high = round(photo.width * scale), round(photo.height * scale)
     if height is not None and width is not None and abs(height - high) > 1:
         raise RedilateError(
-            f"{width}x{height} has not the ratio of the picture, {photo.width}x{photo.height}: {width}x{high} has; "
+            f"{width}x{height} has not the ratio of the picture, {photo.width}x{photo.height}: {wide}x{high} has; "
             "crop the picture first for another ratio"
         )
     found = width or wide, height or high

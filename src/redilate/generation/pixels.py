@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.frequency import with_low_frequencies_of
-from .stages import Colour
+from .request import Colour
 
 _COLOUR_CELLS = 16  # along the short side
 

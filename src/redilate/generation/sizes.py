@@ -1,4 +1,4 @@
-"""Through which sizes a relay goes. All sizes are (height, width) in pixels."""
+"""Through which sizes a drawing goes. All sizes are (height, width) in pixels."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _nearest(height: float, ratio: float, unit: int) -> Size:
     return max(unit, round(height / unit) * unit), max(unit, round(height / ratio / unit) * unit)
 
 
-def stage_sizes(start: Size, target: Size, native: Size, largest_scale: float, unit: int) -> list[Size]:
-    """The sizes of the large stages that lead from `start` to `target`, each at most `largest_scale` per side.
+def leg_sizes(start: Size, target: Size, native: Size, largest_scale: float, unit: int) -> list[Size]:
+    """The sizes of the large legs that lead from `start` to `target`, each at most `largest_scale` per side.
 
     In equal ratios; all but the last, which is the target, have sides that are multiples of `unit`. A start below the
     `native` area is taken beyond it at once: no network is at its best below. Empty where the target is no larger than

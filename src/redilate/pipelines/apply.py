@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import nn
 
 from ..core.guidance import GuidanceLayout
 from ..core.patch import Patch, Surroundings, find_patch
 from ..errors import RedilateError
-from ..plans.plan import Plan, Windows
-from ..plans.planner import default_plan, default_windows
-from ..plans.published import Family, published_plan
+from ..plans.defaults import Preset
+from ..plans.plan import Plan
 from .attention import windowable
-from .families import Size, controlnets_of, family_of, latent_scale, prediction_channels, unet_of, unwrap
+from .families import Size, controlnets_of, prediction_channels, unet_of, unwrap
 from .guidance import guidance_of
-from .native import knows_buckets, ratio_to_native
-from .native import native_size as native_size_of
 from .noise import noise_level_of
+from .plans import Plans
 from .support import redilatable
-
-Preset = Literal["default", "published"]
 
 
 class Handle:
@@ -59,10 +55,10 @@ def apply(
     Args:
         pipe: any diffusers pipeline with a `unet`. Its loop, scheduler and other parts are left alone. Pipelines that
             share the U-Net (`from_pipe`) are re-dilated with it.
-        plan: what to do; None: what `plan_for` says for the size of the latents that arrive, at each call.
+        plan: what to do; None: the default for the size of the latents that arrive, drawn from pure noise, at each call.
         native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
-        preset: which plans `plan_for` gives where `plan` is None.
+        preset: which defaults hold where `plan` is None.
         layout: how the conditions stand in a batch, for a loop of your own that needs ND-CFG; a diffusers pipeline is
             asked at each call.
 
@@ -74,17 +70,17 @@ def apply(
             the plan names modules that it does not have.
     """
     unet = unet_of(pipe)
-    known = redilatable(unet)
+    redilatable(unet)
     controls = controlnets_of(pipe)
     for control in controls:
         redilatable(unwrap(control))
     if plan is not None:
         check_names(unet, plan)
-    plans = _Plans(pipe, list(known), plan, native_size, preset)
+    for_latents = Plans(pipe, native_size, preset).for_latents if plan is None else lambda _: plan
     remove(pipe)
     surroundings = Surroundings(
         convolutions=redilatable,
-        plan_for_size=plans.for_latents,
+        plan_for_size=for_latents,
         noise_level=noise_level_of(pipe),
         guidance=guidance_of(layout),
         channels=prediction_channels(pipe, unet),
@@ -93,55 +89,11 @@ def apply(
     entrance = pipe if isinstance(pipe, nn.Module) else pipe.unet
     patches = [Patch(unet, surroundings, None if entrance is unet else entrance)]
     # A ControlNet is a copy of the encoder, with its names: it follows the U-Net's plan.
-    aside = Surroundings(redilatable, plans.for_latents, noise_level_of(pipe), partial=True)
+    aside = Surroundings(redilatable, for_latents, noise_level_of(pipe), partial=True)
     patches += [Patch(unwrap(net), aside, None if unwrap(net) is net else net) for net in controls]
     for patch in patches:
         patch.plan = plan
     return Handle(patches)
-
-
-class _Plans:
-    """The plans for one U-Net by size; knows nothing of the pipeline, which may be gone while its U-Net lives on."""
-
-    def __init__(
-        self, pipe: Any, names: list[str], fixed: Plan | None, native: int | Size | None, preset: Preset
-    ):
-        self._fixed = fixed
-        if fixed is not None:
-            return
-        unet = unet_of(pipe)
-        self._names = names
-        self._scale = latent_scale(pipe)
-        self._native = native_size_of(pipe, native)
-        self._preset: Preset = preset
-        self._family: Family | None = family_of(unet)
-        self._buckets = knows_buckets(unet)
-
-    def for_latents(self, size: Size) -> Plan:
-        """The plan for latents of `size` (height, width)."""
-        return self._fixed or self.for_pixels((size[0] * self._scale, size[1] * self._scale))
-
-    def for_pixels(self, size: Size) -> Plan:
-        """The plan for a picture of `size` (height, width)."""
-        ratio = self._ratio(size)
-        if self._preset == "published":
-            return published_plan(self._names, self._family, ratio)
-        return default_plan(self._names, ratio)
-
-    def windows(self, size: Size, unet: nn.Module, below: float) -> Windows | None:
-        """The windows for a picture of `size` (height, width), see `default_windows`."""
-        levels = {name: level for name, (_, level) in windowable(unet).items()}
-        if not levels:
-            raise RedilateError(
-                f"{type(unet).__name__} has no self-attention to look through windows; leave windows out"
-            )
-        if not 0 <= below <= 1:
-            raise RedilateError(f"windows is {below:g}; it is a noise level from 0 to 1, such as 0.5")
-        latents = (size[0] // self._scale, size[1] // self._scale)
-        return default_windows(levels, latents, self._ratio(size), below)
-
-    def _ratio(self, size: Size) -> tuple[float, float]:
-        return ratio_to_native(size, self._native, self._buckets)
 
 
 def remove(pipe: Any) -> None:
@@ -152,36 +104,9 @@ def remove(pipe: Any) -> None:
             patch.remove()
 
 
-def plan_for(
-    pipe_or_unet: Any,
-    *,
-    width: int,
-    height: int,
-    native_size: int | Size | None = None,
-    preset: Preset = "default",
-    windows: float | None = None,
-) -> Plan:
-    """The plan for a size in pixels, from the U-Net's structure and the size it was trained at.
-
-    Args:
-        pipe_or_unet: a pipeline, or its U-Net (8 pixels per latent are then taken).
-        width, height: the target size in pixels, multiples of the latent scale (8).
-        native_size: as for `apply`.
-        preset: "default", or "published" for the paper's own settings, interpolated between its sizes.
-        windows: the noise level in [0, 1] below which self-attention looks through windows of as many tokens as in
-            training (`Plan.windows`), for speed; None: at none.
-
-    Raises:
-        RedilateError: for a size that latents cannot have, a model that the preset says nothing of, or windows of a
-            model that has no self-attention to look through them.
-    """
-    check_size(width, height, latent_scale(pipe_or_unet))
-    unet = unet_of(pipe_or_unet)
-    plans = _Plans(pipe_or_unet, list(redilatable(unet)), None, native_size, preset)
-    plan = plans.for_pixels((height, width))
-    if windows is None:
-        return plan
-    return plan.model_copy(update={"windows": plans.windows((height, width), unet, windows)})
+def is_applied(pipe: Any) -> bool:
+    """Whether `apply` is in force on a pipeline's U-Net."""
+    return find_patch(unet_of(pipe)) is not None
 
 
 def check_size(width: int, height: int, scale: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -16,25 +15,32 @@ from .families import unet_of
 def image_to_image(pipe: Any) -> Any:
     """diffusers' own image-to-image pipeline that shares every network of `pipe`, with a scheduler of its own.
 
-    LoRA, IP-Adapter and ControlNet are parts of the networks and come along. Where the scheduler knows spacings it is
-    set to "trailing": the few steps of a stage then start at the level asked for, where "leading" wastes the last one
-    on a level of nearly 0 (Lin et al. 2023, arXiv 2305.08891, section 3.3).
+    LoRA, IP-Adapter and ControlNet are parts of the networks and come along.
 
     Raises:
         RedilateError: if diffusers has no such pipeline for `pipe`, or it has no `vae`.
     """
     from diffusers import AutoPipelineForImage2Image
 
+    return _sharing(pipe, AutoPipelineForImage2Image, "image-to-image")
+
+
+def inpainting(pipe: Any) -> Any:
+    """The same for diffusers' inpainting pipeline."""
+    from diffusers import AutoPipelineForInpainting
+
+    return _sharing(pipe, AutoPipelineForInpainting, "inpainting")
+
+
+def _sharing(pipe: Any, auto: Any, task: str) -> Any:
     unet_of(pipe)
     name = type(pipe).__name__
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-    if "timestep_spacing" in inspect.signature(type(scheduler).__init__).parameters:
-        scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing="trailing")
     try:
-        other = AutoPipelineForImage2Image.from_pipe(pipe, scheduler=scheduler)
+        other = auto.from_pipe(pipe, scheduler=scheduler)
     except ValueError as error:
         raise RedilateError(
-            f"diffusers has no image-to-image pipeline for {name}; Stable Diffusion's, SDXL's and their ControlNet "
+            f"diffusers has no {task} pipeline for {name}; Stable Diffusion's, SDXL's and their ControlNet "
             "pipelines have one"
         ) from error
     if getattr(other, "vae", None) is None:

@@ -1,4 +1,4 @@
-"""The latents that a stage starts from: of the enlarged picture, or enlarged themselves."""
+"""The latents that a large leg starts from: of the enlarged picture, or enlarged themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.image_to_image import encode
 from .pixels import to_image, to_tensor
-from .stages import Enlarging
+from .request import Enlarging
 from .super_resolution import enlarged_by
 from .upscalers import UPSCALERS
 

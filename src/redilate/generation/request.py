@@ -1,0 +1,110 @@
+"""What somebody asks for: a picture from a prompt or from another picture, before anything is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..pipelines.families import Size
+from ..plans.defaults import Preset
+from ..plans.plan import Plan
+from .upscalers import Upscaler
+
+Method = Literal["redilate", "direct"]
+Enlarging = Literal["lanczos", "bicubic", "latent-bicubic"] | Upscaler
+Colour = Literal["as-drawn", "moments", "low"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Hires(BaseModel):
+    """What is different in the large legs, the second pass; None: as in the first leg, or the family's default.
+
+    Attributes:
+        prompt, negative, guidance: in place of the first leg's.
+        steps: denoising steps of each large leg.
+        scheduler: a name that `pipelines.schedulers` knows.
+        lora_scale: how strongly LoRA adapters weigh, in place of 1.
+        enlarge: how the picture before is enlarged: "lanczos" or "bicubic" in pixels, "latent-bicubic" in latents, or
+            a network of the `upscale` extra.
+        tie: in [0, 1], how much of the low frequencies of the picture before is held at the start of a leg.
+        tie_until: the share of a leg's steps over which the tie fades to nothing; above 1: it never fades.
+        noise_floor: the deviation, in latents, below which what a leg has changed is taken back; 0 keeps all.
+        colour: what is done to the finished leg's colours: "as-drawn", "moments", "low" (`pixels.keep_colour`).
+        control: "enlarged" feeds a ControlNet of `pipe` the picture before, enlarged: a tile ControlNet's use.
+        pipe: another pipeline for the large legs, such as a refiner or a distilled model; pictures pass between the
+            two as pixels, so the autoencoders may differ.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    prompt: str | None = None
+    negative: str | None = None
+    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    scheduler: str | None = None
+    lora_scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    enlarge: Enlarging | None = None
+    tie: Share | None = None
+    tie_until: Annotated[float, Field(gt=0)] | None = None
+    noise_floor: Annotated[float, Field(ge=0)] | None = None
+    colour: Colour = "as-drawn"
+    control: Literal["enlarged"] | None = None
+    pipe: Any = Field(default=None, exclude=True, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """What was asked for, without what was left to the defaults."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `generate`, `enlarge` or `edit`.
+
+    Attributes:
+        prompt: a text, one for each picture, or None where `extra` has embeddings.
+        negative: what the pictures should not show.
+        width, height: in pixels, multiples of the latent scale (8); None: the native size, or the picture's.
+        seed: of the first picture; picture k has seed + k.
+        count: how many pictures, of each prompt.
+        steps: denoising steps of a whole denoising; a large leg takes the share that its strength leaves it.
+        guidance: classifier-free guidance weight; 1 or less: none; None: the family's default.
+        strength: the noise level in (0, 1] that the first large leg starts at; 1: everything is drawn at full size;
+            None: the family's default.
+        preset: which defaults: "default", "published" (ScaleCrafter's settings), "faithful" (a short leg that keeps
+            to the native picture).
+        method: "redilate", or "direct": at full size by the network as trained.
+        plan: of the last leg, in place of the preset's; "none": every leg runs as trained.
+        hires: what is different in the large legs.
+        native_size: the side, or (width, height), in pixels that the checkpoint was trained at.
+        windows: the noise level below which self-attention looks through windows in the large legs; None: at none.
+        sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
+        extra: further arguments of the pipeline's own call.
+        image: the picture that the first leg starts from, upright RGB; None: from noise alone.
+        mask: for `edit`: white where the picture is drawn anew; of the picture's size.
+        from_picture: what `image` is for: "enlarge" leads through legs, "edit" is one leg at the size asked for.
+    """
+
+    prompt: str | list[str] | None = None
+    negative: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int = 0
+    count: int = 1
+    steps: int = 25
+    guidance: float | None = None
+    strength: float | None = None
+    preset: Preset = "default"
+    method: Method = "redilate"
+    plan: Plan | Literal["none"] | None = None
+    hires: Hires = field(default_factory=Hires)
+    native_size: int | Size | None = None
+    windows: float | None = None
+    sequential: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    image: Image.Image | None = None
+    mask: Image.Image | None = None
+    from_picture: Literal["enlarge", "edit"] = "enlarge"

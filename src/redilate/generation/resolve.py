@@ -1,0 +1,365 @@
+"""From a request to a drawing: the only place that decides how a picture is made, and that refuses what cannot be."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from torch import Tensor
+
+from ..core.patch import find_patch
+from ..errors import RedilateError
+from ..pipelines.apply import check_names, check_size
+from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.image_to_image import image_to_image, inpainting
+from ..pipelines.kinds import check_text_to_image
+from ..pipelines.leg_schedule import leg_schedule, leg_scheduler
+from ..pipelines.model_family import defaults_family
+from ..pipelines.native import native_size as native_size_of
+from ..pipelines.noise import noise_level_of
+from ..pipelines.plans import Plans
+from ..pipelines.schedulers import use_scheduler
+from ..plans.defaults import DEFAULTS, FAITHFUL_SHARE, FAITHFUL_STRENGTH, PRESETS, Family, strengths
+from ..plans.plan import Plan
+from ..plans.structure import convolutions, count_levels
+from .drawing import Drawing, Leg, Tie
+from .request import Method, Request
+from .sizes import leg_sizes, native_shape
+from .super_resolution import shipped_model
+from .upscalers import FACTORS, UPSCALERS
+
+# What `generate` says itself, by the pipeline's word for it.
+_OWN_WORDS = {
+    "prompt": "prompt",
+    "negative_prompt": "negative",
+    "width": "width",
+    "height": "height",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "generator": "seed",
+    "num_images_per_prompt": "count",
+    "strength": "strength",
+}
+_RETURNED = {"output_type", "return_dict"}
+# Below so many times the native area nothing is gained by drawing natively first.
+_LEGS_FROM = 1.5
+_LARGEST_SCALE, _LARGEST_SCALE_OF_NETWORK = 2.0, 4.0
+_TIE, _TIE_UNTIL, _TIE_PERIOD = 1.0, 0.5, 2.0
+_FAITHFUL_FLOOR = 0.1
+
+
+def resolve(pipe: Any, request: Request) -> Drawing:
+    """Decide how the pictures of a request are made.
+
+    Args:
+        pipe: a diffusers pipeline with a U-Net; nothing is changed about it.
+        request: what is asked for.
+
+    Raises:
+        RedilateError: for whatever cannot be done, with what would work.
+    """
+    if request.image is None:
+        check_text_to_image(pipe)
+    _check(request)
+    check_extra(pipe, request.extra, from_picture=request.image is not None)
+    scale = latent_scale(pipe)
+    native = native_size_of(pipe, request.native_size)
+    height, width = _target(request, native)
+    check_size(width, height, scale)
+    family = defaults_family(pipe)
+    defaults = DEFAULTS[family]
+    guidance = defaults.guidance if request.guidance is None else request.guidance
+    strength, sizes, notes = _way(pipe, request, family, (height, width), native)
+    prompts = _prompts(request)
+    legs = _Legs(pipe, request, family, native, guidance).laid_out(sizes, strength)
+    if request.method == "redilate" and request.plan != "none":
+        notes += _as_trained(legs, defaults.until)
+    return Drawing(
+        request=request,
+        family=family,
+        width=width,
+        height=height,
+        strength=strength,
+        guidance=guidance,
+        legs=tuple(legs),
+        prompts=tuple(prompts),
+        seeds=tuple(request.seed + index for index in range(len(prompts))),
+        notes=tuple(notes),
+    )
+
+
+def _check(request: Request) -> None:
+    """What no pipeline could do."""
+    if request.steps < 1:
+        raise RedilateError(f"steps is {request.steps}; at least 1 is needed")
+    if request.count < 1:
+        raise RedilateError(f"count is {request.count}; at least 1 is needed")
+    if not 0 <= request.seed < 2**63 - request.count:
+        raise RedilateError(f"the seed is {request.seed}; 0 to {2**63 - 1 - request.count} works")
+    if request.guidance is not None and not 0 <= request.guidance < math.inf:
+        raise RedilateError(f"guidance is {request.guidance:g}; a number from 0 on works")
+    if request.strength is not None and not 0 < request.strength <= 1:
+        raise RedilateError(f"strength is {request.strength:g}; above 0 and up to 1 works")
+    if request.method not in get_args(Method):
+        raise RedilateError(f"unknown method {request.method!r}; known: {', '.join(get_args(Method))}")
+    if request.preset not in PRESETS:
+        raise RedilateError(f"unknown preset {request.preset!r}; known: {', '.join(PRESETS)}")
+    if request.method == "direct":
+        for name in ("plan", "windows"):
+            if getattr(request, name) is not None:
+                raise RedilateError(
+                    f"{name} was given, and direct inference uses none; leave one of them out"
+                )
+        if request.image is None and (request.strength or 1) < 1:
+            raise RedilateError("direct inference draws at full size; leave strength out, or the method")
+
+
+def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = False) -> None:
+    """Refuse what the pipeline's own call does not take, and what has a word of its own here."""
+    takes = inspect.signature(type(pipe).__call__).parameters
+    for name in extra:
+        if name in _OWN_WORDS:
+            raise RedilateError(f"{name} is called {_OWN_WORDS[name]} here; pass it so, not in extra")
+        if name in _RETURNED:
+            raise RedilateError(
+                f"extra has {name!r}, and pictures come back as Pillow pictures; for latents call the pipeline "
+                "itself under redilate.apply(pipe)"
+            )
+        if name not in takes and not (from_picture and name == "control_image"):
+            raise RedilateError(f"{type(pipe).__name__} takes no argument {name!r}; leave it out of extra")
+
+
+def _prompts(request: Request) -> list[str | None]:
+    """One for each picture."""
+    asked = request.prompt
+    embeds = request.extra.get("prompt_embeds")
+    if embeds is not None:
+        if asked is not None:
+            raise RedilateError("both a prompt and prompt_embeds were given; leave one of them out")
+        found: list[str | None] = [None] * len(embeds)
+    elif isinstance(asked, str):
+        found = [asked]
+    elif isinstance(asked, list) and asked and all(isinstance(one, str) for one in asked):
+        found = list(asked)
+    else:
+        raise RedilateError(
+            f"the prompt is a text, a list of texts, or None with prompt_embeds in extra, not {asked!r}"
+        )
+    return [prompt for prompt in found for _ in range(request.count)]
+
+
+def _target(request: Request, native: Size) -> Size:
+    if request.image is not None:
+        height = request.image.height if request.height is None else request.height
+        return height, request.image.width if request.width is None else request.width
+    return request.height or native[0], request.width or native[1]
+
+
+def _way(
+    pipe: Any, request: Request, family: Family, target: Size, native: Size
+) -> tuple[float, list[Size], list[str]]:
+    """The strength, the sizes of all legs, and what is to be said of them."""
+    asked = request.strength
+    default = FAITHFUL_STRENGTH if request.preset == "faithful" else DEFAULTS[family].strength
+    if request.preset == "published" and request.image is None:
+        default = 1.0
+    if request.image is not None:
+        if request.from_picture == "edit":
+            return default if asked is None else asked, [target], []
+        start = (request.image.height, request.image.width)
+        return default if asked is None else asked, _large(pipe, request, start, target, native), []
+    if request.method == "direct" or asked == 1 or (asked is None and default == 1):
+        return 1.0, [target], []
+    start = native_shape(target, native, unit_of(pipe))
+    area = target[0] * target[1] / (native[0] * native[1])
+    if area < _LEGS_FROM or (target[0] <= start[0] and target[1] <= start[1]):
+        if asked is None:
+            return 1.0, [target], []
+        near = f"{target[1]}x{target[0]} is about the native area: it is drawn in one leg, and strength has no effect"
+        return 1.0, [target], [near]
+    if reason := _no_legs(pipe, request):
+        if asked is not None:
+            raise RedilateError(f"strength {asked:g} draws natively first, and {reason}; strength 1 works")
+        return 1.0, [target], [f"drawn at full size from the first step: {reason}"]
+    return default if asked is None else asked, [start, *_large(pipe, request, start, target, native)], []
+
+
+def _no_legs(pipe: Any, request: Request) -> str | None:
+    """Why a picture cannot be drawn natively first; None where it can."""
+    if "latents" in request.extra:
+        return "the latents in extra are of the full size"
+    if find_patch(unet_of(pipe)) is not None:
+        return "the pipeline is re-dilated by redilate.apply already"
+    try:
+        image_to_image(request.hires.pipe or pipe)
+    except RedilateError as error:
+        return str(error)
+    return None
+
+
+def _large(pipe: Any, request: Request, start: Size, target: Size, native: Size) -> list[Size]:
+    enlarge = request.hires.enlarge
+    network = enlarge in UPSCALERS and enlarge not in FACTORS
+    largest = _LARGEST_SCALE_OF_NETWORK if network else _LARGEST_SCALE
+    return leg_sizes(start, target, native, largest, unit_of(pipe))
+
+
+def unit_of(pipe: Any) -> int:
+    """What sides should be multiples of, in pixels, so that every level of the U-Net has whole maps."""
+    return latent_scale(pipe) * 2 ** (count_levels(convolutions(unet_of(pipe))) - 1)
+
+
+def _as_trained(legs: list[Leg], until: float) -> list[str]:
+    """A line for large legs that start below their plan's end, so that none of it is in force."""
+    below = [leg for leg in legs if leg.schedule is not None and not leg.dilated and _would_dilate(leg)]
+    if not below:
+        return []
+    ends = max((leg.plan.until for leg in below if leg.plan is not None), default=until)
+    sizes = ", ".join(f"{leg.width}x{leg.height}" for leg in below)
+    return [
+        f"{sizes} starts at noise level {below[0].start:.2g}, below {ends:.2g} where re-dilation ends: there the "
+        f"network runs as trained; a strength above {ends:.2g} has it re-dilated"
+    ]
+
+
+def _would_dilate(leg: Leg) -> bool:
+    return leg.plan is not None and not leg.plan.is_neutral
+
+
+class _Legs:
+    """The legs of one request."""
+
+    def __init__(self, pipe: Any, request: Request, family: Family, native: Size, guidance: float):
+        self._pipe, self._request, self._family = pipe, request, family
+        self._guidance = guidance
+        self._plans = Plans(pipe, native, request.preset, family)
+        self._second = request.hires.pipe or pipe
+        if isinstance(request.plan, Plan):
+            check_names(unet_of(self._second), request.plan)
+
+    def laid_out(self, sizes: list[Size], strength: float) -> list[Leg]:
+        """The legs at `sizes` (height, width), the last one the full size."""
+        request = self._request
+        if request.image is None:
+            first, large = sizes[:1], sizes[1:]
+            legs = [self._first(first[0], last=not large)]
+            before = first[0]
+        else:
+            legs, large, before = [], sizes, (request.image.height, request.image.width)
+        starts = strengths(strength, len(large), self._family) if large else []
+        for index, (size, start) in enumerate(zip(large, starts, strict=True)):
+            legs.append(self._large(before, size, start, last=index + 1 == len(large)))
+            before = size
+        return legs
+
+    def _first(self, size: Size, last: bool) -> Leg:
+        plan = self._plan(size, 1.0, last)
+        steps, guidance = self._request.steps, self._guidance
+        return Leg(size[1], size[0], 1.0, steps, guidance, plan, _in_force(plan, 1.0))
+
+    def _large(self, before: Size, size: Size, start: float, last: bool) -> Leg:
+        request, hires = self._request, self._request.hires
+        editing = request.from_picture == "edit" and request.image is not None
+        other = inpainting(self._second) if request.mask is not None else image_to_image(self._second)
+        _check_second(other, request)
+        other.scheduler = leg_scheduler(other.scheduler)
+        if hires.scheduler is not None:
+            use_scheduler(other, hires.scheduler)
+            other.scheduler = leg_scheduler(other.scheduler)
+        schedule = leg_schedule(
+            other,
+            other.scheduler,
+            self._steps(start),
+            start,
+            noise_level_of(other),
+            explicit=request.mask is None,
+        )
+        plan = self._plan(size, start, last)
+        faithful = request.preset == "faithful"
+        guidance = (
+            (1.0 if faithful and not editing else self._guidance)
+            if hires.guidance is None
+            else hires.guidance
+        )
+        enlarge = hires.enlarge or "lanczos"
+        if enlarge in UPSCALERS:
+            shipped_model(enlarge)  # refused now where it is not installed
+        weight = (0.0 if editing else _TIE) if hires.tie is None else hires.tie
+        until = (2.0 if faithful else _TIE_UNTIL) if hires.tie_until is None else hires.tie_until
+        grown = max(1, min(after // side for after, side in zip(size, before, strict=True)))
+        floor = (_FAITHFUL_FLOOR if faithful else 0.0) if hires.noise_floor is None else hires.noise_floor
+        return Leg(
+            width=size[1],
+            height=size[0],
+            start=schedule.level,
+            steps=self._steps(start),
+            guidance=guidance,
+            plan=plan,
+            dilated=_in_force(plan, schedule.level),
+            enlarge=enlarge,
+            grown=grown,
+            tie=Tie(weight, until, _TIE_PERIOD) if weight else None,
+            noise_floor=0.0 if editing else floor,
+            colour=hires.colour,
+            schedule=schedule,
+        )
+
+    def _steps(self, start: float) -> int:
+        """A leg's share of the steps asked for, in proportion to the noise level that it starts at."""
+        if self._request.hires.steps is not None:
+            return self._request.hires.steps
+        asked = self._request.steps
+        if self._request.preset == "faithful":
+            return max(min(2, asked), round(FAITHFUL_SHARE * asked))
+        least = math.ceil(DEFAULTS[self._family].least_share * asked)
+        return max(1, least, round(asked * start))
+
+    def _plan(self, size: Size, start: float, last: bool) -> Plan | None:
+        request = self._request
+        if request.method == "direct" or request.plan == "none":
+            return None
+        if existing := find_patch(unet_of(self._pipe)):
+            scale = latent_scale(self._pipe)
+            return existing.plan_at((size[0] // scale, size[1] // scale))  # type: ignore[return-value]
+        if last and isinstance(request.plan, Plan):
+            plan = request.plan
+        else:
+            plan = self._plans.for_pixels(size, whole=start >= 1)
+        if request.windows is not None:
+            plan = self._plans.with_windows(plan, size, request.windows)
+        return plan
+
+
+def _in_force(plan: Plan | None, level: float) -> int:
+    """How many convolutions have a dilation at `level`."""
+    if plan is None:
+        return 0
+    return sum(factor != (1.0, 1.0) for factor in plan.dilations(level).values())
+
+
+def _check_second(pipe: Any, request: Request) -> None:
+    """Refuse extra arguments that the large legs' pipeline does not take."""
+    takes = inspect.signature(type(pipe).__call__).parameters
+    for name in request.extra:
+        if name not in takes and not (name == "image" and "control_image" in takes):
+            raise RedilateError(
+                f"{type(pipe).__name__}, which draws the large legs, takes no argument {name!r}; leave it out of "
+                "extra, or ask for strength 1"
+            )
+    if request.hires.control is not None and "control_image" not in takes:
+        raise RedilateError(
+            "control needs a pipeline with a ControlNet, such as StableDiffusionXLControlNetImg2ImgPipeline with a "
+            "tile ControlNet as Hires.pipe"
+        )
+
+
+def embeddings_of(extra: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
+    """`extra` for picture `index` of `count`: of embeddings of several prompts its own row."""
+    return {
+        name: value[index : index + 1]
+        if name.endswith("_embeds") and isinstance(value, Tensor) and len(value) == count
+        else value
+        for name, value in extra.items()
+    }

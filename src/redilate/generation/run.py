@@ -1,0 +1,277 @@
+"""A drawing carried out: each leg one call of the pipeline's own, nothing decided on the way."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..core.patch import find_patch
+from ..decoding.decode import OnProgress
+from ..errors import RedilateError
+from ..pipelines.apply import apply
+from ..pipelines.families import unet_of
+from ..pipelines.image_to_image import image_to_image, inpainting
+from ..pipelines.leg_schedule import leg_scheduler
+from ..pipelines.schedulers import use_scheduler
+from ..pipelines.sparing import sparing
+from ..plans.plan import Plan
+from .drawing import Drawing, Leg
+from .enlarged import enlarged_latents
+from .pixels import keep_colour
+from .resolve import embeddings_of
+from .settings import settings_of
+from .tie import hold_to
+
+OnStep = Callable[[int, int], None]
+OnLatents = Callable[[Tensor], None]
+OnPreview = Callable[[Image.Image], None]
+
+# An odd number, so that every leg of every seed draws noise of its own.
+_SEED_STEP = 0x9E3779B97F4A7C15
+
+
+class SafetyStopped(RedilateError):
+    """The pipeline's own safety checker took a picture back."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was made.
+
+    Attributes:
+        images: the pictures, in the order of `seeds`.
+        seeds: picture k was made with seeds[k] and can be made again with it alone.
+        drawing: how.
+        seconds: wall time of all pictures together.
+        settings: all that is needed to make the first of them again, as plain data.
+    """
+
+    images: list[Image.Image]
+    seeds: list[int]
+    drawing: Drawing
+    seconds: float
+    settings: dict[str, Any]
+
+    @property
+    def plan(self) -> Plan | None:
+        """What the last leg's network was re-dilated by; None where it ran as trained."""
+        return self.drawing.plan
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is called on the way; each may be None.
+
+    Attributes:
+        on_step: with (steps done, steps in all) over all pictures, after each denoising step.
+        on_latents: with the latents of each step, (1, channels, height / 8, width / 8), after `on_step`.
+        on_preview: with each picture at its first leg's size, before its first large leg.
+        on_decode: with (work done, in all) while a picture is decoded in strips.
+    """
+
+    on_step: OnStep | None = None
+    on_latents: OnLatents | None = None
+    on_preview: OnPreview | None = None
+    on_decode: OnProgress | None = None
+
+
+def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
+    """Make the pictures of a drawing.
+
+    Args:
+        pipe: the pipeline that it was resolved for; left as it was, also after an exception.
+
+    Raises:
+        SafetyStopped: the safety checker took a picture back; no large leg is drawn on it.
+    """
+    painter = _Runner(pipe, drawing, watch or Watch())
+    started = time.monotonic()
+    images = [painter.picture(index) for index in range(len(drawing.seeds))]
+    return Generation(
+        images, list(drawing.seeds), drawing, time.monotonic() - started, settings_of(pipe, drawing)
+    )
+
+
+@dataclass
+class _Runner:
+    """One drawing under way."""
+
+    pipe: Any
+    drawing: Drawing
+    watch: Watch
+    _second: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        request = self.drawing.request
+        if any(leg.schedule is not None for leg in self.drawing.legs):
+            source = request.hires.pipe or self.pipe
+            other = inpainting(source) if request.mask is not None else image_to_image(source)
+            if request.hires.scheduler is not None:
+                use_scheduler(other, request.hires.scheduler)
+            other.scheduler = leg_scheduler(other.scheduler)
+            self._second = other
+
+    def picture(self, index: int) -> Image.Image:
+        """Picture `index`, through every leg."""
+        drawing = self.drawing
+        picture: Image.Image | Tensor | None = drawing.request.image
+        done = index * drawing.steps
+        for number, leg in enumerate(drawing.legs):
+            before = picture
+            if leg.schedule is None:
+                picture = self._first(leg, index, done)
+            else:
+                assert picture is not None  # of the leg before, or the request's own
+                picture = self._large(picture, leg, index, number, done)
+            if isinstance(picture, Image.Image) and isinstance(before, Image.Image):
+                picture = keep_colour(picture, before, leg.colour)
+            done += leg.steps
+        assert isinstance(picture, Image.Image)  # the last leg's
+        return picture
+
+    def _first(self, leg: Leg, index: int, done: int) -> Image.Image:
+        """Text to image, by the pipeline as it is."""
+        drawing, request = self.drawing, self.drawing.request
+        prompt = {} if drawing.prompts[index] is None else {"prompt": drawing.prompts[index]}
+        with self._within(self.pipe, leg):
+            result = self.pipe(
+                **prompt,
+                negative_prompt=request.negative,
+                width=leg.width,
+                height=leg.height,
+                num_inference_steps=leg.steps,
+                guidance_scale=leg.guidance,
+                generator=torch.Generator("cpu").manual_seed(drawing.seeds[index]),
+                **self._callback(self.pipe, leg, done, request.extra.get("callback_on_step_end")),
+                **self._extra(index),
+            )
+        image = _checked(result)
+        if len(drawing.legs) > 1 and self.watch.on_preview is not None:
+            self.watch.on_preview(image)
+        return image
+
+    def _large(
+        self, picture: Image.Image | Tensor, leg: Leg, index: int, number: int, done: int
+    ) -> Image.Image | Tensor:
+        """One call of the image-to-image pipeline, from the enlarged picture."""
+        drawing, request, hires = self.drawing, self.drawing.request, self.drawing.request.hires
+        pipe = self._second
+        assert leg.schedule is not None
+        seed = (drawing.seeds[index] + number * _SEED_STEP) % 2**63
+        as_latents = number + 1 < len(drawing.legs) and _meet_in_latents(leg, drawing.legs[number + 1])
+        takes = inspect.signature(pipe.__call__).parameters
+        prompt = hires.prompt if hires.prompt is not None else drawing.prompts[index]
+        with self._within(pipe, leg):
+            arguments = self._extra(index, for_second=True)
+            if hires.prompt is not None:
+                arguments = {
+                    name: one for name, one in arguments.items() if not name.endswith("prompt_embeds")
+                }
+            if hires.control is not None and isinstance(picture, Image.Image):
+                arguments["control_image"] = picture.resize((leg.width, leg.height), Image.Resampling.LANCZOS)
+            if request.mask is not None:
+                image: Any = request.image and request.image.resize((leg.width, leg.height))
+                arguments["mask_image"] = request.mask.resize((leg.width, leg.height))
+                hold = None
+            else:
+                image = enlarged_latents(pipe, picture, (leg.height, leg.width), leg.enlarge or "lanczos")
+                hold = hold_to(image, seed, leg)
+            if hires.lora_scale is not None and "cross_attention_kwargs" in takes:
+                own = arguments.get("cross_attention_kwargs") or {}
+                arguments["cross_attention_kwargs"] = own | {"scale": hires.lora_scale}
+            sizes = {"height": leg.height, "width": leg.width}
+            result = pipe(
+                **({} if prompt is None else {"prompt": prompt}),
+                negative_prompt=hires.negative if hires.negative is not None else request.negative,
+                image=image,
+                guidance_scale=leg.guidance,
+                generator=torch.Generator("cpu").manual_seed(seed),
+                output_type="latent" if as_latents else "pil",
+                **leg.schedule.arguments,
+                **{name: side for name, side in sizes.items() if name in takes},
+                **self._callback(pipe, leg, done, request.extra.get("callback_on_step_end"), hold),
+                **arguments,
+            )
+        return result.images if as_latents else _checked(result)
+
+    def _extra(self, index: int, for_second: bool = False) -> dict[str, Any]:
+        extra = embeddings_of(self.drawing.request.extra, index, len(self.drawing.seeds))
+        extra.pop("callback_on_step_end", None)
+        if for_second and "image" in extra:
+            # What a ControlNet follows is called `image` where there is no other picture.
+            extra["control_image"] = extra.pop("image")
+        return extra
+
+    @contextmanager
+    def _within(self, pipe: Any, leg: Leg) -> Iterator[None]:
+        """The pipeline as a leg wants it: re-dilated by its plan, and with memory spared."""
+        sequential = self.drawing.request.sequential
+        with sparing(
+            pipe,
+            leg.width,
+            leg.height,
+            sequential=sequential,
+            enlarged=leg.grown,
+            on_decode=self.watch.on_decode,
+        ):
+            standing = find_patch(unet_of(pipe)) is not None and not isinstance(
+                self.drawing.request.plan, Plan
+            )
+            if leg.plan is None or leg.plan.is_neutral or standing:
+                _refuse_applied(pipe, self.drawing)
+                yield
+            else:
+                with apply(pipe, leg.plan):
+                    yield
+
+    def _callback(
+        self, pipe: Any, leg: Leg, before: int, own: Any = None, hold: Any = None
+    ) -> dict[str, Any]:
+        """Keyword arguments that make the pipeline report each step, where it can."""
+        watch = self.watch
+        if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
+            return {}
+        if watch.on_step is None and watch.on_latents is None and own is None and hold is None:
+            return {}
+        total = self.drawing.steps * len(self.drawing.seeds)
+
+        def step_end(pipe: Any, index: int, timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+            if watch.on_step is not None:
+                watch.on_step(before + min(index + 1, leg.steps), total)
+            if hold is not None:
+                arguments = hold(pipe, index, timestep, arguments)
+            if watch.on_latents is not None:
+                watch.on_latents(arguments["latents"])
+            return arguments if own is None else own(pipe, index, timestep, arguments)
+
+        return {"callback_on_step_end": step_end}
+
+
+def _meet_in_latents(leg: Leg, following: Leg) -> bool:
+    """Whether no picture is needed between two legs: decoding is dear."""
+    latents = (following.enlarge or "").startswith("latent-")
+    return latents and leg.colour == following.colour == "as-drawn"
+
+
+def _refuse_applied(pipe: Any, drawing: Drawing) -> None:
+    if drawing.request.method == "direct" and find_patch(unet_of(pipe)) is not None:
+        raise RedilateError("the pipeline is re-dilated; call redilate.remove(pipe) before direct inference")
+
+
+def _checked(result: Any) -> Image.Image:
+    """The picture of a pipeline's answer, unless its safety checker has blacked it out."""
+    flagged = getattr(result, "nsfw_content_detected", None)
+    if flagged and any(flagged):
+        raise SafetyStopped(
+            "the pipeline's safety checker took the picture back, and it is black; another seed or prompt works, or "
+            "the pipeline without the checker"
+        )
+    return result.images[0]

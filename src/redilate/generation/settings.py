@@ -1,0 +1,42 @@
+"""What a picture records of how it was made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .drawing import Drawing
+
+
+def settings_of(pipe: Any, drawing: Drawing) -> dict[str, Any]:
+    """All that is needed to make the first picture of a drawing again, as plain data.
+
+    `extra` holds the names of further arguments alone: their values are not plain data.
+    """
+    request = drawing.request
+    prompts = list(dict.fromkeys(drawing.prompts))
+    return {
+        "prompt": (prompts[0] if len(prompts) == 1 else prompts) or "",
+        "negative": request.negative,
+        "seed": drawing.seeds[0],
+        "steps": request.steps,
+        "guidance": drawing.guidance,
+        "method": request.method,
+        **drawing.as_json(),
+        **({"sequential": True} if request.sequential else {}),
+        **({"windows": request.windows} if request.windows is not None else {}),
+        **({"extra": sorted(request.extra)} if request.extra else {}),
+        **({"from_picture": request.from_picture} if request.image is not None else {}),
+        "scheduler": type(pipe.scheduler).__name__,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a picture depends on."""
+    import diffusers
+
+    from .. import __version__
+
+    return {"redilate": __version__, "diffusers": diffusers.__version__, "torch": torch.__version__}

@@ -1,0 +1,73 @@
+"""What holds a large leg to the picture before it: between its steps, and after the last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.frequency import with_low_frequencies_of
+from ..core.shrinkage import shrink_noise
+from .drawing import Leg, Tie
+
+OnStepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
+
+
+def tie_weight(tie: Tie, done: int, steps: int) -> float:
+    """The tie's weight after `done` of a leg's `steps`: a half cosine from `weight` to 0 at `until` of the way.
+
+    Every published tie fades: DemoFusion's and FreeScale's as a power of a cosine, DiffuseHigh's after a third.
+    """
+    if tie.until > 1:
+        return tie.weight
+    way = done / steps / tie.until
+    return tie.weight * (1 + math.cos(math.pi * way)) / 2 if way < 1 else 0.0
+
+
+def hold_to(before: Tensor, seed: int, leg: Leg) -> OnStepEnd | None:
+    """A `callback_on_step_end` that keeps the latents near those of `before`.
+
+    After every step it gives them a share of the low frequencies of `before`, noised alike, as DemoFusion's skip
+    residual (arXiv 2311.16973, equation 5), but on the low frequencies alone, as FouriScale and FreeScale do. The noise
+    is the one that the leg started with, so a deterministic sampler meets no new one. After the last step a noise
+    floor shrinks what the leg has changed (`core.shrinkage`).
+
+    Args:
+        before: the latents of the enlarged picture, (1, channels, height, width).
+        seed: that of the generator which the pipeline draws its noise from.
+        leg: for its tie and noise floor; with neither there is nothing to do, and no callback.
+    """
+    tie = leg.tie
+    if leg.schedule is None or ((tie is None or tie.weight == 0) and leg.noise_floor == 0):
+        return None
+    timesteps = leg.schedule.timesteps
+    noise: Tensor | None = None
+
+    def callback(pipe: Any, index: int, _timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        nonlocal noise
+        latents: Tensor = arguments["latents"]
+        clean = before.to(latents)
+        done = index + 1
+        weight = 0.0 if tie is None or done >= len(timesteps) else tie_weight(tie, done, len(timesteps))
+        if tie is not None and weight > 0:
+            if noise is None:
+                noise = _noise(before, seed).to(latents)
+            # `add_noise` after a step adds what the next step expects: diffusers' inpainting relies on it too.
+            following = torch.tensor([timesteps[done]], device=latents.device)
+            wanted = pipe.scheduler.add_noise(clean, noise, following.to(pipe.scheduler.timesteps.dtype))
+            latents = with_low_frequencies_of(latents, wanted, tie.period, weight)
+        if done == len(timesteps) and leg.noise_floor > 0:
+            latents = clean + shrink_noise(latents - clean, leg.noise_floor)
+        return arguments | {"latents": latents}
+
+    return callback
+
+
+def _noise(like: Tensor, seed: int) -> Tensor:
+    from diffusers.utils.torch_utils import randn_tensor
+
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return randn_tensor(like.shape, generator=generator, device=like.device, dtype=like.dtype)

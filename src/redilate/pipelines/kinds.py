@@ -1,0 +1,37 @@
+"""Which pipelines can draw a picture from text alone, told before any work."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ..errors import RedilateError
+from .families import controlnets_of, unet_of
+
+_INPAINTING_CHANNELS = 9
+
+
+def check_text_to_image(pipe: Any) -> None:
+    """RedilateError, with what would work, unless `pipe` draws pictures from a prompt."""
+    unet: Any = unet_of(pipe)
+    name = type(pipe).__name__
+    takes = inspect.signature(type(pipe).__call__).parameters
+    if "num_frames" in takes or type(unet).__name__.startswith(
+        ("UNetMotion", "UNetSpatioTemporal", "UNet3D")
+    ):
+        raise RedilateError(
+            f"{name} makes video, and generate draws pictures; call redilate.apply(pipe), then the pipeline itself"
+        )
+    if "mask_image" in takes or getattr(unet.config, "in_channels", 4) == _INPAINTING_CHANNELS:
+        raise RedilateError(
+            f"{name} fills in a masked picture; redilate.edit(pipe, prompt, image, mask=…) does that at any size"
+        )
+    if "strength" in takes or ("image" in takes and not controlnets_of(pipe)):
+        raise RedilateError(
+            f"{name} starts from a picture; redilate.enlarge or redilate.edit take one, and generate works with the "
+            "text-to-image pipeline of the same model: AutoPipelineForText2Image.from_pipe(pipe)"
+        )
+    if "width" not in takes or "height" not in takes:
+        raise RedilateError(
+            f"{name} takes no width and height; the text-to-image pipelines of Stable Diffusion and SDXL do"
+        )

@@ -1,0 +1,182 @@
+"""What is done where nobody says otherwise, by model family: one table, with where each value comes from.
+
+For real checkpoints published evidence decides; the bundled model, a small one, decides its own values alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core.geometry import Dilation, nearest_half
+from .plan import NoiseDamping, Plan
+from .published import Family as PublishedFamily
+from .published import published_plan
+from .structure import block_of, count_levels, level_of
+
+Family = Literal["bundled", "sd15", "sd21", "sdxl", "distilled", "unknown"]
+Preset = Literal["default", "published", "faithful"]
+PRESETS: tuple[Preset, ...] = ("default", "published", "faithful")
+
+
+@dataclass(frozen=True)
+class FamilyDefaults:
+    """One row of the table.
+
+    Attributes:
+        strength: the noise level in (0, 1] that the first large leg starts at.
+        guidance: classifier-free guidance weight of every leg; 1: none.
+        until: the noise level below which a large leg's network runs as trained.
+        least_share: of the denoising steps asked for, how many a large leg takes at least.
+        source: where the values come from.
+    """
+
+    strength: float
+    guidance: float
+    until: float
+    least_share: float
+    source: str
+
+
+DEFAULTS: dict[Family, FamilyDefaults] = {
+    "bundled": FamilyDefaults(0.45, 3.0, 0.3, 6 / 25, "measured on it: docs/results.md"),
+    "sd15": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
+    "sd21": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
+    # Between DiffuseHigh (0.28), FreCaS (0.34), RectifiedHR (0.38), ScaleDiff (0.40) and FreeScale (0.68);
+    # user interfaces have 0.3 to 0.5. Dilation until 0.3: FreeScale, the first 35 of 50 steps.
+    "sdxl": FamilyDefaults(0.45, 5.0, 0.3, 6 / 25, "FreeScale, FreCaS, RectifiedHR, ScaleDiff"),
+    # One step from 0.25 at every doubling, unguided: PixelRush. It starts below `until`: as trained.
+    "distilled": FamilyDefaults(0.25, 1.0, 0.3, 0.0, "PixelRush"),
+    "unknown": FamilyDefaults(0.45, 5.0, 0.3, 6 / 25, "as SDXL"),
+}
+
+# A further doubling starts this much lower than the one before (FreCaS: 0.61, then 0.39), but above `until`.
+FURTHER = 0.7
+_ABOVE_UNTIL = 0.01
+
+# "faithful" keeps to the native picture: a short leg, unguided, tied to its end.
+FAITHFUL_STRENGTH, FAITHFUL_SHARE = 0.25, 0.12
+
+# What the bundled model measured best in one leg (docs/studies/).
+_BUNDLED_UNTIL = 0.5
+_UNKNOWN_UNTIL = 0.4
+
+
+def strengths(first: float, count: int, family: Family) -> list[float]:
+    """The noise level that each of `count` large legs starts at, the first at `first`."""
+    lowest = min(first, DEFAULTS[family].until + _ABOVE_UNTIL)
+    return [max(first * FURTHER**index, lowest) for index in range(count)]
+
+
+def leg_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Plan:
+    """The plan of a large leg: the deepest maps of the encoder and the mid block, each axis by its own ratio.
+
+    FreeScale (arXiv 2412.09626) dilates SDXL's down_blocks.1's downsampler, down_blocks.2 and mid_block and spares
+    the decoder: with it dilated, FID at 2048² went from 44.7 to 75.4. In a U-Net of four levels the same depth is
+    the two inner ones.
+
+    Args:
+        names: the U-Net's spatial convolutions, in order.
+        ratio: target side over native side, (height, width).
+    """
+    full = _full(ratio)
+    if full == (1.0, 1.0):
+        return Plan(note="at or below the native size")
+    if family == "bundled":
+        plan = all_levels(names, ratio)
+        return plan.model_copy(update={"until": DEFAULTS[family].until})
+    return Plan(
+        dilation=dict.fromkeys(filter(_is_deep_encoder, names), full),
+        until=DEFAULTS[family].until,
+        note=f"large leg at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
+    )
+
+
+def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Plan:
+    """The plan of a picture drawn at full size from the first step: ScaleCrafter's own way.
+
+    The published setting for the families that have one; for the bundled model what measured best; for any other the
+    deepest level, as SDXL's.
+
+    Args:
+        names, ratio: as for `leg_plan`.
+    """
+    full = _full(ratio)
+    if full == (1.0, 1.0):
+        return Plan(note="at or below the native size")
+    if family == "bundled":
+        return all_levels(names, ratio)
+    if family in ("sd15", "sd21", "sdxl"):
+        plan = published_plan(names, family, ratio)
+        # The published form of a fractional dilation blurs; see `core.geometry`.
+        damping = plan.noise_damping
+        if damping is not None:
+            damping = NoiseDamping(dilation=damping.dilation, until=damping.until)
+        return plan.model_copy(update={"fractional": "taps", "noise_damping": damping})
+    deepest = count_levels(names) - 1
+    return Plan(
+        dilation={name: full for name in names if level_of(name, deepest + 1) == deepest},
+        until=_UNKNOWN_UNTIL,
+        note=f"deepest level at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
+    )
+
+
+def preset_plan(
+    names: list[str],
+    family: Family,
+    published: PublishedFamily | None,
+    ratio: tuple[float, float],
+    preset: Preset,
+    whole: bool,
+) -> Plan:
+    """The plan of one leg.
+
+    Args:
+        names, ratio: as for `leg_plan`.
+        family: whose row of the table holds.
+        published: whose published settings hold, for "published".
+        preset: "published" is ScaleCrafter's in every leg.
+        whole: whether the leg starts from pure noise at full size.
+
+    Raises:
+        RedilateError: "published" for a family that nothing was published for.
+    """
+    if preset == "published":
+        return published_plan(names, published, ratio)
+    return (whole_plan if whole else leg_plan)(names, family, ratio)
+
+
+def all_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
+    """Every convolution, each axis by its own ratio, until 0.5."""
+    full = _full(ratio)
+    fractional = any(axis % 1 for axis in full)
+    return Plan(
+        dilation=dict.fromkeys(names, full),
+        until=_BUNDLED_UNTIL,
+        by_channels=_but_the_last_skips(names) if fractional else frozenset(),
+        note=f"all levels at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
+    )
+
+
+def _full(ratio: tuple[float, float]) -> Dilation:
+    return nearest_half(ratio[0]), nearest_half(ratio[1])
+
+
+def _is_deep_encoder(name: str) -> bool:
+    block = block_of(name)
+    if block == "mid_block":
+        return True
+    if not block.startswith("down_blocks."):
+        return False
+    index = int(block.split(".")[1])
+    return index >= 2 or (index == 1 and ".downsamplers." in name)
+
+
+def _but_the_last_skips(names: list[str]) -> frozenset[str]:
+    """All but those that read the outermost skip connections, the first of each resnet in the last up block.
+
+    With a dilation between whole ones by a share of the channels there, thin shapes are cut apart; elsewhere exact
+    taps are not worth their time (docs/studies/).
+    """
+    last = f"up_blocks.{count_levels(names) - 1}"
+    return frozenset(name for name in names if not (block_of(name) == last and name.endswith(".conv1")))
