@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import RedilateError
 
 if TYPE_CHECKING:
-    from .core.dispersion import dispersion_matrix
-    from .decoding.decode import decode, encode
     from .core.conv import Dispersion
+    from .core.dispersion import dispersion_matrix
     from .core.guidance import GuidanceLayout
+    from .decoding.decode import decode, encode
     from .generation.drawing import Drawing, Leg
     from .generation.edit import edit
     from .generation.enlarge import enlarge

@@ -1,19 +1,19 @@
 """`redilate generate --from`: what a picture says of itself, under what is given beside it.
 
 The rule: every option that is given replaces what the picture says, and is named on stderr; all else is as recorded.
-A recorded plan belongs to its size, model and method: giving one of these leaves the plan to be made anew. A relay's
-plan is its last stage's; those that were given to it stand in its own settings.
+A recorded plan belongs to its size, model and method: giving one of these leaves the plan to be made anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from redilate.errors import RedilateError
-from redilate.generation.stages import Relay
+from redilate.generation.request import Hires
+from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 
 from .arguments import check_device, model_name
@@ -26,40 +26,42 @@ _PICTURE = (
     "seed",
     "steps",
     "guidance",
+    "strength",
+    "preset",
     "negative",
     "method",
-    "mode",
     "plan",
+    "hires",
     "scheduler",
     "sequential",
     "windows",
-    "upscaler",
     "model",
 )
-_PLANNED_FOR = {"size", "method", "mode", "model", "plan", "upscaler"}
+_PLANNED_FOR = {"size", "method", "strength", "preset", "model", "plan", "hires"}
 
 
 @dataclass(frozen=True)
 class Asked:
     """What `redilate generate` is to draw, in the words of its options."""
 
-    prompt: str | None
-    width: int | None
-    height: int | None
-    seed: int
-    steps: int
-    guidance: float
-    negative: str | None
-    method: str
-    plan: Plan | None
-    scheduler: str | None
-    model: str | None
-    device: str | None
-    dtype: str | None
-    mode: Literal["auto", "single", "relay"] = "auto"
+    prompt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int = 0
+    steps: int = 25
+    guidance: float | None = None
+    strength: float | None = None
+    preset: Preset = "default"
+    negative: str | None = None
+    method: str = "redilate"
+    plan: Plan | Literal["none"] | None = None
+    hires: Hires = field(default_factory=Hires)
+    scheduler: str | None = None
+    model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
     sequential: bool = False
-    relay: Relay | None = None
-    windows: float | None = None  # where None, a recorded plan or relay has its own
+    windows: float | None = None
 
 
 def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, list[str]]:
@@ -68,7 +70,7 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
     Args:
         path: a picture with settings.
         asked: what the options say, defaults among them.
-        given: the names of the options that stand on the command line.
+        given: the names of the options that stand on the command line; "hires" for any of the second pass.
 
     Returns:
         What to draw, what was recorded, and the names of what was replaced.
@@ -77,7 +79,7 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         RedilateError: the picture can't be read or can't be made from text, or its model can't be found by its name.
     """
     recorded = Recorded.read(path)
-    if recorded.strength is not None or recorded.mode == "enlarge":
+    if recorded.of_picture:
         raise RedilateError(
             f"{path} was made from another picture, which it does not hold; only text can be drawn again"
         )
@@ -87,36 +89,46 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
         model = asked.model
     else:
         model = asked.model if "model" in given else _model(path, recorded.model)
-    # Modes are for our own methods; none but they record one.
-    rival = "method" in given and asked.method not in ("redilate", "direct")
-    merged = replace(
-        asked,
-        prompt=asked.prompt if "prompt" in given else recorded.prompt,
-        width=asked.width if "size" in given else recorded.width,
-        height=asked.height if "size" in given else recorded.height,
-        seed=asked.seed if "seed" in given else recorded.seed,
-        steps=asked.steps if "steps" in given else recorded.steps,
-        guidance=asked.guidance if "guidance" in given else recorded.guidance,
-        negative=asked.negative if "negative" in given else recorded.negative,
-        method=asked.method if "method" in given else recorded.method,
-        plan=asked.plan if _PLANNED_FOR & given or recorded.mode == "relay" else recorded.plan,
-        scheduler=asked.scheduler if {"scheduler", "model"} & given else recorded.scheduler,
-        model=model,
-        device=asked.device if "device" in given else _device(recorded.device),
-        mode=asked.mode if {"mode", "upscaler"} & given or rival else recorded.mode,
-        sequential=asked.sequential if "sequential" in given else recorded.sequential,
-        relay=asked.relay if {"mode", "upscaler"} & given else _relay(recorded, given),
-    )
+    before = _before(recorded, anew=bool(_PLANNED_FOR & given))
+    kept = {name: getattr(before, name) for name in before.__dataclass_fields__ if name not in given}
+    if "size" in given:
+        kept |= {"width": asked.width, "height": asked.height}
+    if "model" in given:
+        kept.pop("scheduler", None)
+    for name in ("model", "device", "dtype"):
+        kept.pop(name, None)
+    device = asked.device if "device" in given else _device(recorded.device)
+    merged = replace(asked, **kept, model=model, device=device)
     if "dtype" not in given and merged.device == recorded.device:
         merged = replace(merged, dtype=recorded.dtype)
     return merged, recorded, [name for name in _PICTURE if name in given]
 
 
-def _relay(recorded: Recorded, given: Set[str]) -> Relay | None:
-    """The recorded relay, without plans that were for another size or model."""
-    if recorded.relay is None or not {"size", "model"} & given:
-        return recorded.relay
-    return recorded.relay.without_plans()
+def _before(recorded: Recorded, *, anew: bool) -> Asked:
+    """What was asked for; `anew`: without what was decided for another size or model."""
+    strength = recorded.strength
+    preset = recorded.preset
+    if recorded.mode == "single":
+        strength = 1.0
+    elif recorded.mode == "relay":
+        preset = "faithful"
+    return Asked(
+        prompt=recorded.prompt,
+        width=recorded.width,
+        height=recorded.height,
+        seed=recorded.seed,
+        steps=recorded.steps,
+        guidance=recorded.guidance,
+        strength=None if recorded.method != "redilate" else strength,
+        preset=preset,
+        negative=recorded.negative,
+        method=recorded.method,
+        plan=None if anew else recorded.last_plan,
+        hires=recorded.hires,
+        scheduler=recorded.scheduler,
+        sequential=recorded.sequential,
+        windows=recorded.windows,
+    )
 
 
 def _model(path: Path, name: str | None) -> str | None:

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 
-def usual_guidance(model: str | None) -> float:
-    """The guidance scale where nobody says one: the bundled model (None) was tuned with a lower one than others."""
-    return 3.0 if model is None else 5.0
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """`"1024x768"` → (1024, 768), width and height in pixels.
 

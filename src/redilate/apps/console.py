@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ from rich.progress import (
 )
 
 from redilate.errors import RedilateError
+
+if TYPE_CHECKING:
+    from redilate.generation.drawing import Drawing
 
 # Exit codes: as a shell has it for usage errors, for an interrupt and for a pipe that nobody reads.
 FAILED, REFUSED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
@@ -35,6 +39,12 @@ def say_error(message: str) -> None:
 def say_warning(message: str) -> None:
     """Write one line to stderr of what is done all the same."""
     say_error(f"warning: {message}")
+
+
+def say_notes(drawing: Drawing) -> None:
+    """Write what somebody should know of a drawing to stderr, a line each."""
+    for note in drawing.notes:
+        print(f"redilate: {' '.join(note.split())}", file=sys.stderr)
 
 
 @contextmanager

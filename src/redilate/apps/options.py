@@ -19,8 +19,6 @@ from .console import silence_libraries
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-    from redilate.generation.stages import Relay
-
 SIZE = "Width and height in pixels, multiples of 8."
 Model = Annotated[
     str | None,
@@ -29,8 +27,22 @@ Model = Annotated[
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
 Guidance = Annotated[
     float | None,
+    typer.Option(min=0.0, help="Classifier-free guidance scale; without it, the model family's usual one."),
+]
+Strength = Annotated[
+    float | None,
     typer.Option(
-        min=0.0, help="Classifier-free guidance scale; without it, 3 for the bundled model and 5 for others."
+        min=0.0,
+        max=1.0,
+        help="Where a large picture is finished from, as a noise level: low keeps the native picture, high invents; "
+        "1 draws everything at full size. Without it, the model family's default.",
+    ),
+]
+UsedPreset = Annotated[
+    Literal["default", "published", "faithful"],
+    typer.Option(
+        "--preset",
+        help="default; published: ScaleCrafter's settings, at full size; faithful: keeps to the native picture.",
     ),
 ]
 Negative = Annotated[str | None, typer.Option(help="What to keep away from.")]
@@ -51,8 +63,8 @@ Upscale = Annotated[
     Upscaler | None,
     typer.Option(
         "--upscaler",
-        help="Enlarge with this network, then let the model draw on: nearer to real pictures. For photographs, for "
-        "drawings, and for drawings, fast. It needs the extra `upscale`.",
+        help="Enlarge with this network before the model draws on: for photographs, for drawings, and for drawings, "
+        "fast. It needs the extra `upscale`.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
@@ -63,17 +75,6 @@ Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     typer.Option(help="The weights' precision; without it, what the device runs best."),
 ]
-
-
-def upscaling(network: Upscaler | None, guidance: float | None = 1.0) -> Relay | None:
-    """The relay of `--upscaler`; RedilateError if what it needs is not installed."""
-    if network is None:
-        return None
-    from redilate.generation.stages import Relay
-    from redilate.generation.super_resolution import shipped_model
-
-    shipped_model(network)
-    return Relay.upscaled_by(network, guidance)
 
 
 def load_pipeline(

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from redilate.errors import RedilateError
-from redilate.generation.stages import Relay
+from redilate.generation.request import Hires
+from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS
 
@@ -18,10 +19,12 @@ from .metadata import read_text
 Side = Annotated[int, Field(ge=8, le=65_536)]
 
 
-class RecordedRelay(Relay):
-    """A relay's settings; what they came to stands beside them and is not looked at."""
+class RecordedLeg(BaseModel):
+    """One leg; what is not needed to draw it again is not looked at."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    plan: Plan | None = None
 
 
 class Recorded(BaseModel):
@@ -31,9 +34,11 @@ class Recorded(BaseModel):
         prompt, negative: the prompts.
         width, height: in pixels.
         seed: this picture's own, also where it was one of several.
-        steps, guidance, method, mode, plan, scheduler: as for `redilate.generate`.
-        strength: of image-to-image, where it was that.
-        relay, sequential: as for `redilate.generate`.
+        steps, guidance, method, preset, hires, windows, sequential, scheduler: as for `redilate.generate`.
+        strength: the noise level that the first large leg started at.
+        legs: how it was drawn.
+        from_picture: "enlarge" or "edit" where it was made from another picture.
+        mode, plan, relay: what version 0.1 recorded in place of strength and legs.
         model: "bundled", a hub's name, or the last part of a path.
         fingerprint: of the weights, `provenance.fingerprint`.
         device, dtype: where it was computed, and in which precision.
@@ -50,11 +55,16 @@ class Recorded(BaseModel):
     steps: Annotated[int, Field(ge=1, le=10_000)]
     guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     method: Literal[*METHODS]  # type: ignore[valid-type]  # the names, known when this is run
-    mode: Literal["single", "relay", "enlarge"] = "single"
-    plan: Plan | None = None
-    relay: RecordedRelay | None = None
-    sequential: bool = False
+    preset: Preset = "default"
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    legs: tuple[RecordedLeg, ...] = ()
+    hires: Hires = Hires()
+    windows: Annotated[float, Field(ge=0, le=1)] | None = None
+    sequential: bool = False
+    from_picture: Literal["enlarge", "edit"] | None = None
+    mode: Literal["single", "relay", "enlarge"] | None = None
+    plan: Plan | None = None
+    relay: dict[str, Any] | None = None
     scheduler: str | None = None
     model: str | None = None
     fingerprint: str | None = None
@@ -94,3 +104,28 @@ class Recorded(BaseModel):
     def settings(self) -> dict[str, Any]:
         """All that was recorded, as plain data."""
         return json.loads(self._text)
+
+    @property
+    def of_picture(self) -> bool:
+        """Whether it was made from another picture, which it does not hold."""
+        before = self.mode == "enlarge" or (self.mode is None and not self.legs and self.strength is not None)
+        return (
+            self.from_picture is not None or before or (self.mode == "single" and self.strength is not None)
+        )
+
+    @property
+    def last_plan(self) -> Plan | Literal["none"] | None:
+        """The plan that draws the full size again; "none" where no leg was re-dilated, None where it is not known."""
+        if self.method != "redilate":
+            return None
+        if self.legs:
+            found = self.legs[-1].plan
+            return "none" if found is None and len(self.legs) > 1 else found
+        return self.plan if self.mode != "relay" else None
+
+    @property
+    def lost(self) -> str | None:
+        """What of a picture of version 0.1 can no longer be repeated; None where all of it can."""
+        if self.mode != "relay":
+            return None
+        return "it was drawn by version 0.1's relay, which is no more: the preset faithful comes near"

@@ -14,58 +14,50 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
-from pydantic import ValidationError
 from torch import nn
 
 from ..errors import RedilateError
-from ..generation.stages import Relay
+from ..generation.request import Variation
 from ..pipelines.families import unet_of
-from ..plans.plan import Plan
 from ..rivals.registry import find as find_method
 from .cost import Cost, Meter
 
 _KEY = "redilate-study"  # the PNG's text entry that holds the request and the cost
-_SETTINGS: dict[str, type[Plan] | type[Relay]] = {"plan": Plan, "relay": Relay}
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides how a picture looks."""
+    """Everything that decides how a picture looks.
+
+    Attributes:
+        method: its name in `rivals.registry`.
+        model: the weights' fingerprint.
+        variation: what `generate` is asked beside; for "redilate" only.
+        drawing: for our own methods, how the picture is made, as JSON types.
+    """
 
     prompt: str
     seed: int
     width: int
     height: int
-    method: str  # its name in `rivals.registry`
-    plan: Plan | None  # for "redilate" only
+    method: str
     steps: int
     guidance: float
-    model: str  # its fingerprint
-    relay: Relay | None = None  # for "relay" only; None: the default
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The plan or the relay, by the name of the method's argument."""
-        return {name: found for name in _SETTINGS if (found := getattr(self, name)) is not None}
+    model: str
+    variation: Variation | None = None
+    drawing: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The request as JSON types, plan and relay written out."""
-        written = {name: one.model_dump(mode="json") for name, one in self.settings.items()}
-        return {**asdict(self), **dict.fromkeys(_SETTINGS), **written}
+        """The request as JSON types."""
+        variation = None if self.variation is None else self.variation.model_dump(mode="json")
+        return {**asdict(self), "variation": variation}
 
     def differences(self, kept: dict[str, Any]) -> list[str]:
         """The fields in which `kept`, an earlier request as JSON, is not this one."""
-        names = [field.name for field in fields(self)]
-        return [name for name in names if not self._is_same(name, kept.get(name))]
-
-    def _is_same(self, name: str, kept: Any) -> bool:
-        if kept is None or name not in _SETTINGS:
-            return kept == getattr(self, name)
-        try:
-            # Not as JSON, in which a set may be written in any order.
-            return _SETTINGS[name].model_validate(kept) == getattr(self, name)
-        except ValidationError:
-            return False  # written by a version that had other fields
+        own = json.loads(json.dumps(self.as_json()))
+        # What was drawn counts, and not in which words it was asked for.
+        names = [field.name for field in fields(self) if field.name != "variation"]
+        return [name for name in names if own[name] != kept.get(name)]
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ def make(
             steps=request.steps,
             guidance=request.guidance,
             on_step=on_step,
-            **request.settings,
+            **({} if request.variation is None else request.variation.arguments()),
         )
     image = result.images[0]
     text = PngInfo()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from diffusers import DiffusionPipeline
 from PIL import Image
 
 from ..errors import RedilateError
-from ..generation.generate import versions
+from ..generation.settings import versions
 from ..pipelines.families import latent_scale
 from .drawing import OnProgress, Workers, draw
 from .extra import check_installed
@@ -91,8 +91,11 @@ def run_study(
         "real pictures": {size: 0 if one.real is None else len(one.real.whole) for size, one in seen.items()},
         "sharpness of real pictures, dB": real_sharpness,
         "versions": versions(),
-        "plans": _used(cases[0], "plan"),
-        "relays": _used(cases[0], "relay"),
+        "drawings": {
+            f"{task.method} {task.size}": task.request.drawing
+            for task in cases[0]
+            if task.request.drawing is not None
+        },
     }
     results = Results(settings, rows, measurements)
     write_json(out / "results.json", settings, rows, measurements)
@@ -189,12 +192,3 @@ def _existing(task: Task) -> Picture:
     if picture is None:
         raise RedilateError(f"{task.path} has vanished while the study ran")
     return picture
-
-
-def _used(case: Sequence[Task], kind: Literal["plan", "relay"]) -> dict[str, Any]:
-    """Every method's plan or relay, as JSON types."""
-    return {
-        f"{task.method} {task.size}": task.request.settings[kind].model_dump(mode="json")
-        for task in case
-        if kind in task.request.settings
-    }

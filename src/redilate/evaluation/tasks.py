@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diffusers import DiffusionPipeline
 
 from ..errors import RedilateError
-from ..generation.stages import Relay
-from ..pipelines.apply import check_size, plan_for
+from ..generation.request import Request as Asked
+from ..generation.request import Variation
+from ..generation.resolve import resolve
+from ..pipelines.apply import check_size
 from ..pipelines.families import latent_scale
 from ..pipelines.native import native_size
-from ..plans.plan import Plan
-from ..rivals.registry import METHODS, find
+from ..rivals.registry import METHODS, OWN, find, settings_of_method
 from .pictures import Request, fingerprint
 from .real import real_pictures
 from .summary import NATIVE
@@ -31,9 +33,8 @@ class Study:
         prompts: picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
         count: how many prompts and seeds.
         sizes: (width, height) of the large pictures, in pixels.
-        methods: names in `rivals.registry`; the first is the baseline. "redilate" uses the plan of `plan_for`.
-        plans: name → plan: further methods, re-dilated by that plan at every size.
-        relays: name → settings: further methods, relays of those settings.
+        methods: names in `rivals.registry`; the first is the baseline.
+        variations: name → arguments of `generate`: further methods.
         steps, guidance: as for `redilate.generate`.
         real: a folder of real pictures, see `real.real_pictures`; None: no distances to real pictures.
     """
@@ -42,8 +43,7 @@ class Study:
     sizes: Sequence[tuple[int, int]]
     count: int = 64
     methods: Sequence[str] = ("direct", "redilate")
-    plans: Mapping[str, Plan] = field(default_factory=dict)
-    relays: Mapping[str, Relay] = field(default_factory=dict)
+    variations: Mapping[str, Variation] = field(default_factory=dict)
     steps: int = 25
     guidance: float = 5.0
     real: Path | None = None
@@ -54,15 +54,15 @@ class Study:
             raise RedilateError(
                 f"{len(self.prompts)} prompts and a count of {self.count}: at least 1 of each is needed"
             )
-        named = [*self.plans, *self.relays]
+        named = [*self.variations]
         if not self.sizes or not [*self.methods, *named]:
             raise RedilateError("a study needs at least one size and one method")
         for method in self.methods:
             find(method)
         for name in named:
-            if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name) or named.count(name) > 1:
+            if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name):
                 raise RedilateError(
-                    f"a plan or relay cannot be called {name!r}; letters, digits, '.', '_' and '-' work, "
+                    f"a variation cannot be called {name!r}; letters, digits, '.', '_' and '-' work, "
                     "and no other method's name"
                 )
         if self.real is not None:
@@ -90,27 +90,41 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
     height, width = native_size(pipe)
     for size in study.sizes:
         check_size(*size, scale)
-    # The column's name, the size, the method that draws it, its plan, its relay.
-    variants: list[tuple[str, tuple[int, int], str, Plan | None, Relay | None]] = [
+    # The column's name, the size, the method that draws it, what `generate` is asked beside, how it is drawn.
+    variants: list[tuple[str, tuple[int, int], str, Variation | None, dict[str, Any] | None]] = [
         (NATIVE, (width, height), "direct", None, None)
     ]
     for size in study.sizes:
         for method in study.methods:
-            plan = plan_for(pipe, width=size[0], height=size[1]) if method == "redilate" else None
-            variants.append((method, size, method, plan, None))
-        variants += [(name, size, "redilate", plan, None) for name, plan in study.plans.items()]
-        variants += [(name, size, "relay", None, relay) for name, relay in study.relays.items()]
+            own = settings_of_method(method) if method in OWN else None
+            variants.append((method, size, method, None, _drawn(pipe, study, size, own)))
+        for name, variation in study.variations.items():
+            variants.append(
+                (name, size, "redilate", variation, _drawn(pipe, study, size, variation.arguments()))
+            )
     weights = fingerprint(pipe)
     cases = []
     for seed in range(study.count):
         prompt = study.prompts[seed % len(study.prompts)]
         case = []
-        for name, size, method, plan, relay in variants:
-            request = Request(prompt, seed, *size, method, plan, study.steps, study.guidance, weights, relay)
+        for name, size, method, variation, drawing in variants:
+            request = Request(
+                prompt, seed, *size, method, study.steps, study.guidance, weights, variation, drawing
+            )
             folder = f"{NATIVE}-{width}x{height}" if name == NATIVE else f"{size[0]}x{size[1]}/{name}"
             case.append(Task(name, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))
         cases.append(case)
     return cases
+
+
+def _drawn(
+    pipe: DiffusionPipeline, study: Study, size: tuple[int, int], own: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """How `generate` draws with these arguments, as JSON types; None for a method that is not ours."""
+    if own is None:
+        return None
+    asked = {"steps": study.steps, "guidance": study.guidance, **own}
+    return resolve(pipe, Asked(prompt="", width=size[0], height=size[1], **asked)).as_json()
 
 
 def _slug(prompt: str) -> str:

@@ -14,7 +14,7 @@ from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .request import Hires, Method, Request
 from .resolve import resolve
-from .run import Generation, OnLatents, OnStep, Watch, run
+from .run import Generation, OnDrawing, OnLatents, OnStep, Watch, run
 
 STRENGTH = 0.6
 
@@ -39,6 +39,7 @@ def edit(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
+    on_drawing: OnDrawing | None = None,
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_decode: OnProgress | None = None,
@@ -52,8 +53,8 @@ def edit(
         strength: the noise level in (0, 1] that it starts at, and the share of the steps that is taken; 1 keeps
             nothing.
         width, height: in pixels, multiples of the latent scale (8); None: the picture's own, rounded down to them.
-        prompt, seed, count, steps, guidance, negative, preset, method, plan, native_size, extra, sequential, on_step,
-            on_latents, on_decode: as for `generate`; the steps in all are those that are taken.
+        prompt, seed, count, steps, guidance, negative, preset, method, plan, native_size, extra, sequential,
+            on_drawing, on_step, on_latents, on_decode: as for `generate`; the steps in all are those that are taken.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -86,4 +87,4 @@ def edit(
         mask=None if mask is None else mask.convert("L"),
         from_picture="edit",
     )
-    return run(pipe, resolve(pipe, request), Watch(on_step, on_latents, on_decode=on_decode))
+    return run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_latents, on_decode=on_decode))

@@ -19,7 +19,7 @@ from ..plans.plan import Plan
 from .photos import check_pixels, padded, read_photo
 from .request import Hires, Method, Request
 from .resolve import resolve
-from .run import Generation, OnStep, Watch, run
+from .run import Generation, OnDrawing, OnStep, Watch, run
 
 # The pipeline's words for arguments that have a word of their own here.
 _ALIASES = {"negative_prompt": "negative", "num_inference_steps": "steps", "guidance_scale": "guidance"}
@@ -45,6 +45,7 @@ def enlarge(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
+    on_drawing: OnDrawing | None = None,
     on_step: OnStep | None = None,
     on_decode: OnProgress | None = None,
     **arguments: Any,
@@ -64,8 +65,7 @@ def enlarge(
         prompt: what the picture shows; None: the network goes by the picture alone, without guidance.
         negative, seed, steps, guidance, strength, preset, method, plan, hires, native_size, extra, sequential: as for
             `generate`.
-        on_step: called after each denoising step with (steps done, steps in all).
-        on_decode: as for `generate`.
+        on_drawing, on_step, on_decode: as for `generate`.
         arguments: the pipeline's own arguments, by its own names, such as `num_inference_steps` and `guidance_scale`.
 
     Raises:
@@ -102,7 +102,7 @@ def enlarge(
         extra={**(extra or {}), **arguments},
         image=start,
     )
-    made = run(pipe, resolve(pipe, request), Watch(on_step, on_decode=on_decode))
+    made = run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_decode=on_decode))
     told = {"width": target[0], "height": target[1], "enlarged_from": [photo.width, photo.height]}
     images = [image.crop((0, 0, *target)) for image in made.images]
     return replace(made, images=images, settings=made.settings | told)

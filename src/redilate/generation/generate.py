@@ -11,7 +11,7 @@ from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .request import Hires, Method, Request
 from .resolve import resolve
-from .run import Generation, OnLatents, OnPreview, OnStep, Watch, run
+from .run import Generation, OnDrawing, OnLatents, OnPreview, OnStep, Watch, run
 
 
 def generate(
@@ -34,6 +34,7 @@ def generate(
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
     windows: float | None = None,
+    on_drawing: OnDrawing | None = None,
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_preview: OnPreview | None = None,
@@ -65,6 +66,7 @@ def generate(
             `prompt_embeds`, …
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
         windows: the noise level in [0, 1] below which self-attention looks through windows, for speed; None: at none.
+        on_drawing: called with the `Drawing`, before any work.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
         on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8).
         on_preview: called with each picture at the native size, before its first large leg.
@@ -92,4 +94,4 @@ def generate(
         sequential=sequential,
         extra=extra or {},
     )
-    return run(pipe, resolve(pipe, request), Watch(on_step, on_latents, on_preview, on_decode))
+    return run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_latents, on_preview, on_decode))

@@ -232,7 +232,8 @@ class _Legs:
     """The legs of one request."""
 
     def __init__(self, pipe: Any, request: Request, family: Family, native: Size, guidance: float):
-        self._pipe, self._request, self._family = pipe, request, family
+        self._pipe, self._request = pipe, request
+        self._family: Family = family
         self._guidance = guidance
         self._plans = Plans(pipe, native, request.preset, family)
         self._second = request.hires.pipe or pipe

@@ -30,6 +30,7 @@ from .resolve import embeddings_of
 from .settings import settings_of
 from .tie import hold_to
 
+OnDrawing = Callable[[Drawing], None]
 OnStep = Callable[[int, int], None]
 OnLatents = Callable[[Tensor], None]
 OnPreview = Callable[[Image.Image], None]
@@ -49,21 +50,21 @@ class Generation:
     Attributes:
         images: the pictures, in the order of `seeds`.
         seeds: picture k was made with seeds[k] and can be made again with it alone.
-        drawing: how.
+        drawing: how; None for a method that is not `generate`'s own.
         seconds: wall time of all pictures together.
         settings: all that is needed to make the first of them again, as plain data.
     """
 
     images: list[Image.Image]
     seeds: list[int]
-    drawing: Drawing
+    drawing: Drawing | None
     seconds: float
     settings: dict[str, Any]
 
     @property
     def plan(self) -> Plan | None:
         """What the last leg's network was re-dilated by; None where it ran as trained."""
-        return self.drawing.plan
+        return None if self.drawing is None else self.drawing.plan
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class Watch:
     """What is called on the way; each may be None.
 
     Attributes:
+        on_drawing: with the drawing, before any work.
         on_step: with (steps done, steps in all) over all pictures, after each denoising step.
         on_latents: with the latents of each step, (1, channels, height / 8, width / 8), after `on_step`.
         on_preview: with each picture at its first leg's size, before its first large leg.
         on_decode: with (work done, in all) while a picture is decoded in strips.
     """
 
+    on_drawing: OnDrawing | None = None
     on_step: OnStep | None = None
     on_latents: OnLatents | None = None
     on_preview: OnPreview | None = None
@@ -92,9 +95,11 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
     Raises:
         SafetyStopped: the safety checker took a picture back; no large leg is drawn on it.
     """
-    painter = _Runner(pipe, drawing, watch or Watch())
+    runner = _Runner(pipe, drawing, watch or Watch())
+    if runner.watch.on_drawing is not None:
+        runner.watch.on_drawing(drawing)
     started = time.monotonic()
-    images = [painter.picture(index) for index in range(len(drawing.seeds))]
+    images = [runner.picture(index) for index in range(len(drawing.seeds))]
     return Generation(
         images, list(drawing.seeds), drawing, time.monotonic() - started, settings_of(pipe, drawing)
     )

@@ -55,7 +55,7 @@ def apply(
     Args:
         pipe: any diffusers pipeline with a `unet`. Its loop, scheduler and other parts are left alone. Pipelines that
             share the U-Net (`from_pipe`) are re-dilated with it.
-        plan: what to do; None: the default for the size of the latents that arrive, drawn from pure noise, at each call.
+        plan: what to do; None: the default at each call for the size of the latents that arrive, from pure noise.
         native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
         preset: which defaults hold where `plan` is None.

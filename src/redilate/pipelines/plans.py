@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import RedilateError
 from ..plans.defaults import Family, Preset, preset_plan
 from ..plans.plan import Plan, Windows
+from ..plans.published import Family as PublishedFamily
 from ..plans.windows import default_windows
 from .attention import windowable
 from .families import Size, family_of, latent_scale, unet_of
@@ -41,7 +42,7 @@ class Plans:
         self._native = native_size(pipe, native)
         self._preset: Preset = preset
         self._family: Family = family or defaults_family(pipe)
-        self._published = family_of(unet)
+        self._published: PublishedFamily | None = family_of(unet)
         self._buckets = knows_buckets(unet)
         self._attention = {name: level for name, (_, level) in windowable(unet).items()}
         self._class = type(unet).__name__

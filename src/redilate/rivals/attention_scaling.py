@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core.calls import argument_of
 from ..errors import RedilateError
-from ..generation.generate import Generation
+from ..generation.run import Generation
 from ..pipelines import attention
 from ..pipelines.families import Size
 from .installing import draw_within, installing, native_latent_size

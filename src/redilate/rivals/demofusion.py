@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,12 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import RedilateError
-from ..generation.generate import Generation, OnStep, generate, settings_of
+from ..generation.generate import generate
+from ..generation.run import Generation, OnStep
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from .fused_paths import BLUR, DILATED, NAME, SIGMA, cosine, fused_paths
+from .installing import settings_of_rival
 
 SKIP = 3.0  # α₁ of the paper's experiments; the other settings are `fused_paths`'
 
@@ -80,10 +83,10 @@ def draw(
     asked = {
         "seed": seed, "steps": steps, "guidance": guidance, "negative": negative, "width": width, "height": height,
     }  # fmt: skip
-    settings = settings_of(pipe, None, prompt=prompt, **asked, method=NAME, parameters=parameters)
+    settings = settings_of_rival(pipe, NAME, parameters, prompt=prompt, **asked)
     if len(sizes) == 1:
         made = generate(pipe, prompt, **asked, method="direct", native_size=native_size, on_step=on_step)
-        return Generation(made.images, made.seeds, None, made.seconds, settings)
+        return replace(made, settings=settings)
     _check(pipe, prompt, steps)
     started = time.monotonic()
     noise = torch.Generator("cpu").manual_seed(seed)

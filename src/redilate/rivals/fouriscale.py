@@ -28,7 +28,7 @@ from ..core.calls import argument_of, sample_of, with_sample
 from ..core.conv import exchange, restore, set_factor
 from ..core.schedule import level_after
 from ..errors import RedilateError
-from ..generation.generate import Generation
+from ..generation.run import Generation
 from ..pipelines.families import Size
 from ..pipelines.guidance import guidance_of
 from ..pipelines.noise import noise_level_of

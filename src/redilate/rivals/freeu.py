@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..errors import RedilateError
-from ..generation.generate import Generation, generate
+from ..generation.generate import generate
+from ..generation.run import Generation
 from ..pipelines.families import family_of, unet_of
 
 NAME = "freeu"
@@ -70,6 +71,6 @@ def draw(
     """One picture with FreeU on top of `method`; the other arguments are `generation.generate`'s."""
     values = published(pipe) | (factors or {})
     with freeu(pipe, **values):
-        made = generate(pipe, prompt, method=method, mode="single", **arguments)
+        made = generate(pipe, prompt, method=method, strength=1, **arguments)
     name = NAME if method == "direct" else f"{method}_{NAME}"
     return replace(made, settings=made.settings | {"method": name, "parameters": values})

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..core.calls import argument_of
 from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
-from ..generation.generate import Generation
+from ..generation.run import Generation
 from ..pipelines.families import Size
 from ..pipelines.noise import noise_level_of
 from ..plans.structure import block_of, convolutions, count_levels, level_of

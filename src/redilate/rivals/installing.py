@@ -11,7 +11,9 @@ from torch import nn
 
 from ..core.patch import find_patch
 from ..errors import RedilateError
-from ..generation.generate import Generation, generate
+from ..generation.generate import generate
+from ..generation.run import Generation
+from ..generation.settings import versions
 from ..pipelines.families import Size, controlnets_of, latent_scale, unet_of
 from ..pipelines.native import native_size as native_size_of
 
@@ -50,6 +52,17 @@ def native_latent_size(pipe: Any, native_size: int | Size | None = None) -> Size
     scale = latent_scale(pipe)
     height, width = native_size_of(pipe, native_size)
     return height // scale, width // scale
+
+
+def settings_of_rival(pipe: Any, name: str, parameters: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
+    """A `Generation.settings` of a method that calls the pipeline itself."""
+    return {
+        **asked,
+        "method": name,
+        "parameters": dict(parameters),
+        "scheduler": type(pipe.scheduler).__name__,
+        "versions": versions(),
+    }
 
 
 def draw_within(

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import RedilateError
-from ..generation.generate import Generation
+from ..generation.run import Generation
 from ..pipelines.families import Size
 from .installing import draw_within, installing, native_latent_size
 from .views import Split, View, average, predict_by_views, starts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import RedilateError
 
 if TYPE_CHECKING:
-    from ..generation.generate import Generation, OnStep
+    from ..generation.run import Generation, OnStep
 
 
 class Draw(Protocol):
@@ -28,7 +28,7 @@ class Draw(Protocol):
         height: int,
         seed: int = 0,
         steps: int = 25,
-        guidance: float = 5.0,
+        guidance: float | None = None,
         negative: str | None = None,
         on_step: OnStep | None = None,
     ) -> Generation: ...
@@ -47,10 +47,14 @@ class _Method:
         return found(*args, **self.fixed, **kwargs)
 
 
+# The presets of `generate` by a name of their own, so that a study can hold them beside one another.
+OWN = ("direct", "redilate", "strength1", "published", "faithful")
 METHODS: Mapping[str, Draw] = {
     "direct": _Method("..generation.generate", "generate", {"method": "direct"}),
     "redilate": _Method("..generation.generate", "generate", {"method": "redilate"}),
-    "relay": _Method("..generation.generate", "generate", {"mode": "relay"}),
+    "strength1": _Method("..generation.generate", "generate", {"strength": 1.0}),
+    "published": _Method("..generation.generate", "generate", {"preset": "published"}),
+    "faithful": _Method("..generation.generate", "generate", {"preset": "faithful"}),
     "attention_scaling": _Method(".attention_scaling"),
     "multidiffusion": _Method(".multidiffusion"),
     "hidiffusion": _Method(".hidiffusion"),
@@ -69,3 +73,9 @@ def find(name: str) -> Draw:
     if name not in METHODS:
         raise RedilateError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def settings_of_method(name: str) -> Mapping[str, Any]:
+    """The arguments of `generate` that one of our own methods sets."""
+    method = METHODS[name]
+    return method.fixed if isinstance(method, _Method) else {}

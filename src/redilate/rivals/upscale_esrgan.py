@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..generation.generate import Generation
+from ..generation.run import Generation
 from ..generation.super_resolution import enlarge, enlarged_by, from_file, shipped_model
 from ..generation.upscalers import UPSCALERS, Upscaler
 from .upscale_lanczos import draw_enlarged

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from ..generation.generate import Generation, generate
+from ..generation.generate import generate
+from ..generation.run import Generation
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of

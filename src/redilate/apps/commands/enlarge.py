@@ -7,7 +7,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,10 +15,21 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import files
-from ..arguments import usual_guidance
-from ..console import one_line_endings, progress
+from ..console import one_line_endings, progress, say_notes
 from ..offload import offloading
-from ..options import Device, Dtype, Json, Model, Negative, Scheduler, Upscale, load_pipeline, upscaling
+from ..options import (
+    Device,
+    Dtype,
+    Guidance,
+    Json,
+    Model,
+    Negative,
+    Scheduler,
+    Strength,
+    Upscale,
+    UsedPreset,
+    load_pipeline,
+)
 from ..provenance import provenance
 from ..saving import save_picture
 
@@ -44,19 +55,19 @@ def enlarge(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the noise that is added.")] = 0,
     model: Model = None,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Denoising steps; each stage takes a share of them.")
-    ] = 25,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="Classifier-free guidance scale, where there is a prompt; without it, 3 for the bundled model and "
-            "5 for others.",
-        ),
-    ] = None,
+    strength: Strength = None,
+    preset: UsedPreset = "default",
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps; each leg takes a share of them.")] = 25,
+    guidance: Guidance = None,
     negative: Negative = None,
     upscaler: Upscale = None,
+    colour: Annotated[
+        Literal["as-drawn", "moments", "low"],
+        typer.Option(
+            help="as-drawn; moments: the mean and deviation of each channel as before; low: the colours of each part "
+            "as before, since an autoencoder shifts a photograph's."
+        ),
+    ] = "as-drawn",
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -71,8 +82,11 @@ def enlarge(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
             from redilate.generation.photos import read_photo
+            from redilate.generation.request import Hires
+            from redilate.generation.super_resolution import shipped_model
 
-            relay = upscaling(upscaler, guidance=None)
+            if upscaler is not None:
+                shipped_model(upscaler)
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             with progress(Console(stderr=True, quiet=as_json)) as bars:
@@ -87,8 +101,11 @@ def enlarge(
                     negative=negative,
                     seed=seed,
                     steps=steps,
-                    guidance=usual_guidance(model) if guidance is None else guidance,
-                    relay=relay,
+                    guidance=guidance,
+                    strength=strength,
+                    preset=preset,
+                    hires=Hires(enlarge=upscaler, colour=colour),
+                    on_drawing=say_notes,
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )

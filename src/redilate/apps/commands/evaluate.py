@@ -32,8 +32,7 @@ from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
     from redilate.evaluation.drawing import Workers
-    from redilate.generation.stages import Relay
-    from redilate.plans.plan import Plan
+    from redilate.generation.request import Variation
 
 
 def evaluate(
@@ -48,14 +47,12 @@ def evaluate(
         str,
         typer.Option(metavar="NAME,…", help="By name; the others are compared with the first."),
     ] = "direct,redilate",
-    plan: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="One more method: re-dilated by this plan. Repeatable."),
-    ] = None,
-    relay: Annotated[
+    variation: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=FILE", help="One more method: a relay of the settings in a JSON file. Repeatable."
+            metavar="NAME=FILE",
+            help="One more method: `generate` with the arguments in a JSON file, or in JSON in place of FILE, such "
+            "as 'low={\"strength\": 0.3}'. Repeatable.",
         ),
     ] = None,
     prompts: Annotated[
@@ -112,8 +109,7 @@ def evaluate(
                 sizes=shapes,
                 count=count,
                 methods=_items(methods),
-                plans={name: _plan(path) for name, path in _named("--plan", plan)},
-                relays={name: _relay(path) for name, path in _named("--relay", relay)},
+                variations=dict(_variations(variation)),
                 steps=steps,
                 guidance=usual_guidance(model) if guidance is None else guidance,
                 real=real,
@@ -152,25 +148,25 @@ def _items(text: str) -> list[str]:
     return list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
 
 
-def _named(option: str, texts: list[str] | None) -> Iterator[tuple[str, Path]]:
-    """The names and files of an option that can be repeated."""
+def _variations(texts: list[str] | None) -> Iterator[tuple[str, Variation]]:
+    """The names and arguments of `--variation`."""
+    from pydantic import ValidationError
+
+    from redilate.generation.request import Variation
+
     for text in texts or []:
-        name, separator, path = text.partition("=")
-        if not separator or not name or not path:
-            raise RedilateError(f"{option} {text!r} is not of the form NAME=FILE")
-        yield name, Path(path)
-
-
-def _plan(path: Path) -> Plan:
-    from redilate.plans.plan import Plan
-
-    return Plan.read(path)
-
-
-def _relay(path: Path) -> Relay:
-    from redilate.generation.stages import Relay
-
-    return Relay.read(path)
+        name, separator, what = text.partition("=")
+        if not separator or not name or not what:
+            raise RedilateError(f"--variation {text!r} is not of the form NAME=FILE")
+        if not what.lstrip().startswith("{"):
+            yield name, Variation.read(Path(what))
+            continue
+        try:
+            yield name, Variation.model_validate_json(what)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "it"
+            raise RedilateError(f"--variation {name}: {place}: {first['msg']}") from error
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,8 +16,8 @@ from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
 from .. import files
-from ..arguments import parse_size, usual_guidance
-from ..console import one_line_endings, progress, say_warning
+from ..arguments import parse_size
+from ..console import one_line_endings, progress, say_notes, say_warning
 from ..metadata import check_prompts
 from ..offload import offloading
 from ..options import (
@@ -31,21 +30,27 @@ from ..options import (
     Negative,
     Scheduler,
     Steps,
+    Strength,
     Upscale,
+    UsedPreset,
     Windows,
     load_pipeline,
-    upscaling,
 )
 from ..saving import save_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from diffusers import DiffusionPipeline
     from PIL.Image import Image
+
+    from redilate.generation.drawing import Drawing
+    from redilate.generation.request import Hires
 
     from ..again import Asked
     from ..recorded import Recorded
+
+_HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
+          "hires_model", "upscaler")  # fmt: skip
 
 
 def generate(
@@ -68,34 +73,25 @@ def generate(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help=f"{SIZE} Without it, the model's native size.")
     ] = None,
+    strength: Strength = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="The first picture's seed; each further one adds 1.")
     ] = 0,
     model: Model = None,
+    preset: UsedPreset = "default",
     method: Annotated[
         str, typer.Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
     ] = "redilate",
-    mode: Annotated[
-        Literal["auto", "single", "relay"],
-        typer.Option(
-            help="single: at full size from the first step; relay: at native size first, then enlarged; "
-            "auto: whichever measures best."
-        ),
-    ] = "auto",
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Of a relay: the native picture, as soon as it is there."),
+        typer.Option(metavar="FILE", help="The picture at the native size, as soon as it is there."),
     ] = None,
     steps: Steps = 25,
     guidance: Guidance = None,
     negative: Negative = None,
     plan: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A plan to follow, as `redilate plan -o` writes it: in one stage, unless --mode relay asks for "
-            "one, whose every large stage follows it.",
-        ),
+        typer.Option(metavar="FILE", help="The plan of the last leg, as `redilate plan -o` writes it."),
     ] = None,
     count: Annotated[
         int, typer.Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")
@@ -105,6 +101,32 @@ def generate(
     ] = False,
     windows: Windows = None,
     upscaler: Upscale = None,
+    hires_prompt: Annotated[
+        str | None, typer.Option(help="Another prompt for the second pass.", rich_help_panel="Second pass")
+    ] = None,
+    hires_negative: Annotated[
+        str | None, typer.Option(help="Another negative prompt for it.", rich_help_panel="Second pass")
+    ] = None,
+    hires_guidance: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Another guidance scale for it.", rich_help_panel="Second pass"),
+    ] = None,
+    hires_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Denoising steps of each large leg.", rich_help_panel="Second pass"),
+    ] = None,
+    hires_scheduler: Annotated[
+        str | None, typer.Option(help="Another scheduler for it.", rich_help_panel="Second pass")
+    ] = None,
+    hires_lora_scale: Annotated[
+        float | None, typer.Option(help="How strongly LoRA weighs in it.", rich_help_panel="Second pass")
+    ] = None,
+    hires_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH_OR_HUB_ID", help="Another pipeline for it.", rich_help_panel="Second pass"
+        ),
+    ] = None,
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -119,28 +141,48 @@ def generate(
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
+            from redilate.generation.request import Hires
+            from redilate.generation.super_resolution import shipped_model
 
             from ..again import Asked, again
             from ..provenance import provenance
 
-            plan_read = None if plan is None else redilate.Plan.read(plan)
-            relay = upscaling(upscaler)
-            scale = usual_guidance(model) if guidance is None else guidance
+            if upscaler is not None:
+                shipped_model(upscaler)
+            hires = Hires(
+                prompt=hires_prompt,
+                negative=hires_negative,
+                guidance=hires_guidance,
+                steps=hires_steps,
+                scheduler=hires_scheduler,
+                lora_scale=hires_lora_scale,
+                enlarge=upscaler,
+            )
             asked = Asked(
-                prompt, *asked_size, seed, steps, scale, negative, method, plan_read, scheduler, model,
-                device, dtype, mode, sequential, relay, windows,
-            )  # fmt: skip
+                prompt=prompt,
+                width=asked_size[0],
+                height=asked_size[1],
+                seed=seed,
+                steps=steps,
+                guidance=guidance,
+                strength=strength,
+                preset=preset,
+                negative=negative,
+                method=method,
+                plan=None if plan is None else redilate.Plan.read(plan),
+                hires=hires,
+                scheduler=scheduler,
+                model=model,
+                device=device,
+                dtype=dtype,
+                sequential=sequential,
+                windows=windows,
+            )
             recorded = None
             if source is not None:
                 asked, recorded, replaced = again(source, asked, _given(context))
                 if replaced:
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
-            if asked.mode == "auto" and (
-                preview is not None or asked.method == "relay" or upscaler is not None
-            ):
-                asked = replace(asked, mode="relay")
-            if asked.method == "relay" and asked.mode == "relay":  # its name in `redilate evaluate`
-                asked = replace(asked, method="redilate")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             _check_method(asked, preview)
@@ -148,6 +190,9 @@ def generate(
             pipe = load_pipeline(
                 asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
             )
+            second = None
+            if hires_model is not None:
+                second = load_pipeline(hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json)
             made_by = provenance(pipe, asked.model)
             if recorded is not None:
                 _warn(source, recorded, made_by)
@@ -167,6 +212,8 @@ def generate(
                         on_step=lambda done, total, index=index: bars(index * total + done, count * total),
                         **_own(
                             asked,
+                            asked.hires.model_copy(update={"pipe": second}),
+                            on_drawing=say_notes if index == 0 else None,
                             on_preview=partial(save_picture, previews[index]) if previews else None,
                             on_decode=bars.on_decode,
                         ),
@@ -190,28 +237,23 @@ def generate(
 def _check_method(asked: Asked, preview: Path | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
     find(asked.method)
-    if asked.plan is not None and asked.method != "redilate":
-        raise RedilateError(
-            f"a plan is for the method redilate, and {asked.method} uses none; leave one of them out"
-        )
-    if asked.method == "relay":
-        raise RedilateError(f"the method relay is a relay, not {asked.mode}; leave one of them out")
-    if asked.windows is not None and asked.method != "redilate":
-        raise RedilateError(f"--windows is for the method redilate, not for {asked.method}")
-    if asked.relay is not None and asked.mode == "single":
-        raise RedilateError("--upscaler is for a relay, not for a single stage; leave one of them out")
-    if asked.method not in ("redilate", "direct"):
-        if asked.mode == "relay":
-            raise RedilateError(f"a relay draws with the method redilate or direct, not with {asked.method}")
-        if asked.sequential:
+    if asked.method in ("redilate", "direct"):
+        return
+    for name, given in (
+        ("--plan", asked.plan),
+        ("--strength", asked.strength),
+        ("--windows", asked.windows),
+        ("--sequential", asked.sequential or None),
+        ("--preview", preview),
+        ("--hires-*", asked.hires.as_json() or None),
+    ):
+        if given is not None:
             raise RedilateError(
-                f"--sequential is for the methods redilate and direct, not for {asked.method}"
+                f"{name} is for the method redilate, not for {asked.method}; leave one of them out"
             )
-    if preview is not None and asked.mode != "relay":
-        raise RedilateError("--preview shows a relay's native picture; --mode relay has one")
 
 
-def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
+def _size(asked: Asked, pipe: Any) -> dict[str, int]:
     from redilate.pipelines.native import native_size
 
     height, width = native_size(pipe)
@@ -220,7 +262,9 @@ def _size(asked: Asked, pipe: DiffusionPipeline) -> dict[str, int]:
 
 def _own(
     asked: Asked,
+    hires: Hires,
     *,
+    on_drawing: Callable[[Drawing], None] | None,
     on_preview: Callable[[Image], None] | None,
     on_decode: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:
@@ -228,27 +272,33 @@ def _own(
     if asked.method not in ("redilate", "direct"):
         return {}
     return {
-        "mode": asked.mode,
+        "strength": asked.strength,
+        "preset": asked.preset,
         "plan": asked.plan,
-        "relay": asked.relay,
+        "hires": hires,
         "sequential": asked.sequential,
         "windows": asked.windows,
+        "on_drawing": on_drawing,
         "on_preview": on_preview,
         "on_decode": on_decode,
     }
 
 
 def _given(context: typer.Context) -> set[str]:
-    """The names of the options that stand on the command line."""
+    """The names of the options that stand on the command line; "hires" for any of the second pass."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    return given - set(_HIRES) | ({"hires"} if given & set(_HIRES) else set())
 
 
 def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> None:
     """Say why the picture may not come out bit for bit, if there is a reason."""
-    from redilate.generation.generate import versions
+    from redilate.generation.settings import versions
 
     from ..provenance import differences
 
-    if found := differences(recorded, made_by, versions()):
+    found = differences(recorded, made_by, versions())
+    if recorded.lost is not None:
+        found.insert(0, recorded.lost)
+    if found:
         say_warning(f"{source} may not come out the same: {'; '.join(found)}")

@@ -12,7 +12,7 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..arguments import model_name, usual_guidance
+from ..arguments import model_name
 from ..console import one_line_endings
 from ..options import Device, Dtype, Model, Scheduler, load_pipeline
 
@@ -44,7 +44,6 @@ def web(
             model_name(model),
             host=host,
             port=port,
-            guidance=usual_guidance(model),
             examples=_BUNDLED_PROMPTS if model is None else (),
         ) as address:
             # A service manager's way to end it is to leave nothing behind either; and a shell starts what is in its

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +30,30 @@ class Actions:
     def draw(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Draw what the form says."""
         session = self._session(request)
-        if session.job is not None:
-            # Another tab may share nothing with this one, but a second press must not draw twice.
+        # Another tab may share nothing with this one, but a second press must not draw twice.
+        if not session.begin():
             return
         try:
             ask = self._ask(values)
+            yield from self._run(session, ask)
         except RedilateError as error:
             yield {self._stage.status: words.refusal(str(error))}
-            return
-        yield from self._run(session, ask)
+        finally:
+            session.end()
 
     def compare(self, request: gr.Request) -> Iterator[Updates]:
         """Show the picture beside the other method's, which is drawn if it was not."""
         session = self._session(request)
-        if session.shown is None or session.job is not None:
+        if session.shown is None or not session.begin():
             return
-        first, partner = session.shown, session.partner()
-        if partner is None:
-            yield from self._run(session, first.ask.other(session.sizes))
-            session.shown = first
-        yield self._comparison(session)
+        try:
+            first, partner = session.shown, session.partner()
+            if partner is None:
+                yield from self._run(session, first.ask.other())
+                session.shown = first
+            yield self._comparison(session)
+        finally:
+            session.end()
 
     def stop(self, request: gr.Request) -> None:
         """End what this visitor waits for, at its next denoising step."""
@@ -61,7 +64,7 @@ class Actions:
     def choose(self, event: gr.SelectData, request: gr.Request) -> Updates:
         """Show a picture of the gallery."""
         session = self._session(request)
-        if session.job is not None or not 0 <= event.index < len(session.pictures):
+        if session.busy or not 0 <= event.index < len(session.pictures):
             return {self._stage.status: gr.skip()}
         session.shown = session.pictures[event.index]
         return self._picture(session) | {self._stage.status: ""}
@@ -79,7 +82,7 @@ class Actions:
             form.width: ask.width,
             form.height: ask.height,
             form.way: ask.way,
-            form.mode: ask.mode,
+            form.strength: ask.strength,
             form.seed: ask.seed,
             form.steps: ask.steps,
             form.guidance: ask.guidance,
@@ -89,14 +92,10 @@ class Actions:
 
     def cost(self, values: dict[Any, Any]) -> str:
         """What the form's picture would cost, or why it can't be had."""
-        form = self._form
         try:
-            single = {"mode": "single"} if values[form.image] else {}
-            ask = self._ask(values, prompt="any", negative="", seed=0, image=None, **single)
+            ask = self._ask(values, prompt="any", negative="", seed=0, image=None)
         except RedilateError as error:
             return words.refusal(str(error))
-        if values[form.image]:
-            ask = replace(ask, steps=max(1, int(ask.steps * ask.strength)))
         return words.cost(ask, self._studio.sizes, self._studio.speed)
 
     def preset(self, scale: str | None, shape: str | None) -> Any:
@@ -143,7 +142,6 @@ class Actions:
             "width": form.width,
             "height": form.height,
             "way": form.way,
-            "mode": form.mode,
             "seed": form.seed,
             "steps": form.steps,
             "guidance": form.guidance,
@@ -209,7 +207,9 @@ class Actions:
             stage.picture: gr.update(value=str(shown.path), visible=True),
             stage.slider: gr.update(visible=False),
             stage.sides: gr.update(visible=False),
-            stage.details: gr.update(value=words.details(shown.ask, shown.seconds), visible=True),
+            stage.details: gr.update(
+                value=words.details(shown.ask, shown.settings, shown.seconds), visible=True
+            ),
             stage.tools: gr.update(visible=True),
             stage.download: gr.update(value=str(shown.path)),
             stage.compare: gr.update(value=f"Compare with {other}"),
@@ -227,7 +227,7 @@ class Actions:
         return self._picture(session) | {
             stage.picture: gr.update(visible=False),
             stage.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
-            stage.sides: gr.update(value=words.sides(left.ask, right.ask), visible=True),
+            stage.sides: gr.update(value=words.sides(left.settings, right.settings), visible=True),
         }
 
 

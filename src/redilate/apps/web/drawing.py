@@ -50,8 +50,8 @@ class Ask:
 
     Attributes:
         way: the method that draws it, "redilate" or "direct".
-        mode: "single" or "relay".
-        image, strength: the picture to start from and how much of it is drawn anew; None: from noise alone.
+        strength: the noise level at which the large legs start, as for `redilate.generate`.
+        image: the picture to start from; None: from noise alone.
     """
 
     prompt: str
@@ -62,9 +62,8 @@ class Ask:
     guidance: float
     negative: str | None = None
     way: Way = "redilate"
-    mode: Literal["single", "relay"] = "single"
+    strength: float = 1.0
     image: Image | None = None
-    strength: float = 0.6
 
     @classmethod
     def checked(
@@ -79,9 +78,8 @@ class Ask:
         guidance: float | None,
         negative: str = "",
         way: Way = "redilate",
-        mode: str = "auto",
+        strength: float | None = 1.0,
         image: Image | None = None,
-        strength: float = 0.6,
     ) -> Ask:
         """What the form holds, in the types that the engine takes.
 
@@ -96,7 +94,6 @@ class Ask:
         if way not in WAYS:
             raise RedilateError(f"unknown method {way!r}; {', '.join(WAYS)} works")
         wide, high = sizes.check(width, height)
-        settled = _mode(mode, sizes.mode(wide, high, way), image)
         return cls(
             prompt,
             wide,
@@ -106,38 +103,31 @@ class Ask:
             _within("guidance", guidance, 0, 50),
             (negative or "").strip() or None,
             way,
-            settled,
-            image,
             _within("strength", strength, 0.01, 1),
+            image,
         )
 
     @property
+    def one_leg(self) -> bool:
+        """Whether all steps are of one size, so that each takes as long as the last."""
+        return self.image is not None or self.way == "direct" or self.strength == 1
+
+    @property
     def taken(self) -> int:
-        """The denoising steps of one picture, as far as they are known before it is drawn."""
-        return self.steps if self.image is None else max(1, int(self.steps * self.strength))
+        """The denoising steps of the large legs, about: what most of the time goes into."""
+        if self.image is None and self.one_leg:
+            return self.steps
+        return max(1, round(self.steps * self.strength))
 
     @property
     def kind(self) -> str:
         """Pictures of the same kind cost the same for each step and pixel."""
-        return f"{self.mode} {self.way}{'' if self.guidance > 1 else ' unguided'}"
+        legs = "one leg" if self.one_leg else f"from {self.strength:g}"
+        return f"{legs} {self.way}{'' if self.guidance > 1 else ' unguided'}"
 
-    def other(self, sizes: Sizes) -> Ask:
-        """The picture to compare this one with: the other method's, in the mode "auto", all else the same."""
-        way: Way = "direct" if self.way == "redilate" else "redilate"
-        return replace(
-            self, way=way, mode=_mode("auto", sizes.mode(self.width, self.height, way), self.image)
-        )
-
-
-def _mode(asked: str, ahead: Literal["single", "relay"], image: Image | None) -> Literal["single", "relay"]:
-    """The mode that is asked for; of "auto", the one that is `ahead`."""
-    if asked == "relay":
-        if image is not None:
-            raise RedilateError("a picture to start from is drawn in a single stage; choose auto or single")
-        return "relay"
-    if asked not in ("auto", "single"):
-        raise RedilateError(f"unknown mode {asked!r}; auto, single, relay works")
-    return ahead if asked == "auto" and image is None else "single"
+    def other(self) -> Ask:
+        """The picture to compare this one with: the other method's, all else the same."""
+        return replace(self, way="direct" if self.way == "redilate" else "redilate")
 
 
 def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
@@ -157,7 +147,8 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
     if ask.image is not None:
         run = partial(edit, image=ask.image, strength=ask.strength)
     else:
-        run = partial(redilate.generate, mode=ask.mode, on_preview=lambda image: job.report(Early(image)))
+        strength = None if ask.way == "direct" else ask.strength
+        run = partial(redilate.generate, strength=strength, on_preview=lambda image: job.report(Early(image)))
     made = run(
         pipe,
         ask.prompt,

@@ -23,7 +23,6 @@ class Form:
     ratio: gr.State
     cost: gr.HTML
     way: gr.Radio
-    mode: gr.Radio
     seed: gr.Number
     dice: gr.Button
     steps: gr.Slider
@@ -40,7 +39,6 @@ class Form:
             self.width,
             self.height,
             self.way,
-            self.mode,
             self.steps,
             self.guidance,
             self.image,

@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from redilate.plans.defaults import FamilyDefaults
+
 from . import words
 from .actions import Actions
 from .drawing import MOST_STEPS
@@ -19,12 +21,11 @@ from .upload import upload
 _AT_ONCE = 24
 
 
-def page(studio: Studio, device: str, guidance: float = 5.0, examples: Sequence[str] = ()) -> gr.Blocks:
+def page(studio: Studio, device: str, examples: Sequence[str] = ()) -> gr.Blocks:
     """The page for a studio.
 
     Args:
         device: where it draws, in words.
-        guidance: that the form starts with.
         examples: prompts to try.
     """
     # Nothing is counted and nothing is sent anywhere.
@@ -37,7 +38,7 @@ def page(studio: Studio, device: str, guidance: float = 5.0, examples: Sequence[
             with gr.Column(elem_classes="rd-stage", min_width=0):
                 stage = _stage()
             with gr.Column(elem_classes="rd-more", min_width=0):
-                form = Form(**first, **_more(guidance))
+                form = Form(**first, **_more(studio.defaults))
         _wire(blocks, Actions(studio, form, stage), form, stage)
     blocks.queue(max_size=_AT_ONCE, default_concurrency_limit=_AT_ONCE, api_open=False)
     return blocks
@@ -79,7 +80,7 @@ def _first(studio: Studio, examples: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _more(guidance: float) -> dict[str, Any]:
+def _more(defaults: FamilyDefaults) -> dict[str, Any]:
     """What one may want, by the names of `Form`."""
     with gr.Group():
         with gr.Row(elem_classes="rd-pair rd-ways"):
@@ -90,20 +91,22 @@ def _more(guidance: float) -> dict[str, Any]:
                 elem_classes="rd-choice",
                 min_width=0,
             )
-            mode = gr.Radio(
-                [("Auto", "auto"), ("Single", "single"), ("Relay", "relay")],
-                value="auto",
-                label="Mode",
-                elem_classes="rd-choice",
-                min_width=0,
-            )
+        strength = gr.Slider(
+            0.05,
+            1,
+            defaults.strength,
+            step=0.05,
+            label="Strength",
+            info="Low keeps the native picture, high invents; 1 draws everything at full size.",
+            elem_id="strength",
+        )
         with gr.Row(elem_classes="rd-pair"):
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=0, elem_id="seed")
             dice = gr.Button("⚄ Roll", elem_id="dice", min_width=0)
     with gr.Accordion("More settings", open=False):
         negative = gr.Textbox(label="Keep away from", lines=1, max_lines=4)
         steps = gr.Slider(1, MOST_STEPS, 25, step=1, label="Steps", elem_id="steps")
-        strong = gr.Slider(0, 20, guidance, step=0.5, label="Guidance")
+        strong = gr.Slider(0, 20, defaults.guidance, step=0.5, label="Guidance")
     with gr.Accordion("Start from a picture", open=False):
         image = upload(
             label="PNG, JPEG or WebP",
@@ -112,10 +115,8 @@ def _more(guidance: float) -> dict[str, Any]:
             sources=["upload", "clipboard"],
             elem_id="upload",
         )
-        strength = gr.Slider(0.05, 1, 0.6, step=0.05, label="How much is drawn anew", elem_id="strength")
     return {
         "way": way,
-        "mode": mode,
         "seed": seed,
         "dice": dice,
         "negative": negative,
@@ -192,7 +193,7 @@ def _wire(blocks: gr.Blocks, do: Actions, form: Form, stage: Stage) -> None:
     form.dice.click(do.dice, None, form.seed, **quick)
     stage.gallery.select(do.choose, None, stage.outputs, **quick)
     filled = [
-        form.prompt, form.negative, form.width, form.height, form.way, form.mode, form.seed, form.steps,
+        form.prompt, form.negative, form.width, form.height, form.way, form.strength, form.seed, form.steps,
         form.guidance, form.scale, form.shape,
     ]  # fmt: skip
     stage.reuse.click(do.settings, None, filled, **quick)

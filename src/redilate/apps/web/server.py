@@ -28,7 +28,6 @@ def serving(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    guidance: float = 5.0,
     examples: Sequence[str] = (),
     measure: bool = True,
 ) -> Iterator[str]:
@@ -54,7 +53,7 @@ def serving(
         try:
             if measure:
                 studio.speed.measure(pipe)
-            blocks = page(studio, _device(pipe), guidance, examples)
+            blocks = page(studio, _device(pipe), examples)
             blocks.delete_cache = (_SECONDS_KEPT // 24, _SECONDS_KEPT)
             yield _launch(blocks, host, port)
         finally:

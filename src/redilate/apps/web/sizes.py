@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from redilate.errors import RedilateError
 
@@ -24,15 +24,11 @@ class Sizes:
         native: (width, height) that it was trained at, in pixels.
         step: every side is a multiple of it: pixels per latent.
         even: the offered sizes are multiples of it: what the deepest level sees as whole.
-        relays: whether the pipeline can do a relay.
-        buckets: whether the model knows many shapes, `pipelines.native.knows_buckets`.
     """
 
     native: tuple[int, int]
     step: int
     even: int
-    relays: bool = True
-    buckets: bool = False
 
     @classmethod
     def of(cls, pipe: Any) -> Sizes:
@@ -41,27 +37,14 @@ class Sizes:
         Raises:
             RedilateError: if it has no U-Net, or its configuration names no size.
         """
-        from redilate.generation.modes import mode_for
         from redilate.pipelines.families import latent_scale, unet_of
-        from redilate.pipelines.native import knows_buckets, native_size
+        from redilate.pipelines.native import native_size
 
         height, width = native_size(pipe)
         scale = latent_scale(pipe)
         unet: Any = unet_of(pipe)
         levels = len(unet.config.block_out_channels)
-        relays = mode_for(pipe, 2 * width, 2 * height) == "relay"
-        return cls((width, height), scale, scale * 2 ** (levels - 1), relays, knows_buckets(unet))
-
-    def mode(
-        self, width: int, height: int, method: Literal["redilate", "direct"]
-    ) -> Literal["single", "relay"]:
-        """What the mode "auto" is for pictures of width × height pixels."""
-        from redilate.generation.modes import is_ahead
-        from redilate.pipelines.native import ratio_to_native
-
-        native = (self.native[1], self.native[0])
-        times = ratio_to_native((height, width), native, self.buckets)
-        return "relay" if self.relays and is_ahead(times, method) else "single"
+        return cls((width, height), scale, scale * 2 ** (levels - 1))
 
     @property
     def native_area(self) -> int:

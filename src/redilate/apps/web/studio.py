@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from redilate.apps.provenance import provenance
+from redilate.pipelines.model_family import defaults_family
+from redilate.plans.defaults import DEFAULTS
 
 from . import pictures
 from .drawing import Ask, Drawn, Early, Step, draw
@@ -32,12 +35,26 @@ class Session:
     pictures: list[Picture] = field(default_factory=list)
     shown: Picture | None = None
     job: Job | None = None
+    _busy: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> bool:
+        """Take the session for one picture; False where one is under way. Safe against two presses at once."""
+        return self._busy.acquire(blocking=False)
+
+    def end(self) -> None:
+        """Let the next picture begin."""
+        self._busy.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a picture is under way."""
+        return self._busy.locked()
 
     def partner(self) -> Picture | None:
         """The picture that the shown one can be compared with, where it has been drawn."""
         if self.shown is None:
             return None
-        wanted = self.shown.ask.other(self.sizes)
+        wanted = self.shown.ask.other()
         return next((picture for picture in self.pictures if picture.ask == wanted), None)
 
     def add(self, picture: Picture) -> None:
@@ -80,6 +97,7 @@ class Studio:
     def __init__(self, pipe: Any, model: str, folder: Path, waiting: int = 8):
         self.pipe, self.model, self.folder = pipe, model, folder
         self.sizes = Sizes.of(pipe)
+        self.defaults = DEFAULTS[defaults_family(pipe)]
         self.speed = Speed()
         self.worker = Worker(waiting)
         self._made_by = provenance(pipe, None) | {"model": model}
@@ -139,8 +157,8 @@ class Studio:
         yield picture
 
     def _left(self, ask: Ask, step: Step, passed: float) -> float | None:
-        """Seconds that are left, by the pace so far where all steps are alike; a relay's last ones are larger."""
-        if ask.mode == "single":
+        """Seconds that are left, by the pace so far where all steps are alike; the last leg's are larger."""
+        if ask.one_leg:
             return passed / step.done * (step.total - step.done)
         estimate = self._estimate(ask)
         return None if estimate is None or estimate <= passed else estimate - passed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from .drawing import Ask
 from .sizes import Sizes
@@ -54,29 +56,29 @@ def refusal(text: str) -> str:
     return f'<p class="rd-note rd-bad" role="alert">{escape(text[:1].upper() + text[1:])}.</p>'
 
 
-def details(ask: Ask, seconds: float) -> str:
+def details(ask: Ask, settings: Mapping[str, Any], seconds: float) -> str:
     """Under a picture: what it is."""
-    parts = [f"{ask.width} × {ask.height}", how(ask)]
+    parts = [f"{ask.width} × {ask.height}", how(settings)]
     parts += [f"seed {ask.seed}", f"{ask.steps} steps", f"guidance {ask.guidance:g}"]
-    if ask.image is not None:
-        parts.append(f"strength {ask.strength:g}")
     parts.append(duration(seconds))
     return f'<div class="rd-details"><p>{escape(ask.prompt)}</p><p>{" · ".join(parts)}</p></div>'
 
 
-def how(ask: Ask) -> str:
-    """How a picture is drawn: re-dilated, direct, relay …"""
-    way = {"redilate": "re-dilated", "direct": "direct"}[ask.way]
-    return way if ask.mode == "single" else f"{ask.mode}, {way}"
+def how(settings: Mapping[str, Any]) -> str:
+    """How a picture was drawn, from its settings: re-dilated only where a dilation was in force."""
+    if settings["method"] == "direct":
+        return "direct"
+    way = "re-dilated" if settings["legs"][-1]["dilated"] else "as trained"
+    return f"{way}, strength {settings['strength']:g}"
 
 
-def sides(left: Ask, right: Ask) -> str:
-    """Under the comparison: which side is which."""
+def sides(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
+    """Under the comparison: which side is which, by the settings of both."""
     return f'<div class="rd-sides"><span>{how(left)}</span><span>{how(right)}</span></div>'
 
 
 def early() -> str:
-    """Under the early picture of a relay."""
+    """Under the picture at native size."""
     return '<div class="rd-sides"><span>early, at native size; the large one follows</span></div>'
 
 
