@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pipelines.families import Size
+from torch import nn
+
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale
+from ..pipelines.plans import Plans
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .request import Request
@@ -12,7 +16,7 @@ from .resolve import resolve
 
 
 def plan_for(
-    pipe: Any,
+    pipe_or_unet: Any,
     *,
     width: int,
     height: int,
@@ -24,7 +28,7 @@ def plan_for(
     """The plan of the last leg of `generate` at this size, in force or not.
 
     Args:
-        pipe: a diffusers pipeline.
+        pipe_or_unet: a diffusers pipeline, or its U-Net (8 pixels per latent are then taken).
         width, height: in pixels, multiples of the latent scale (8).
         strength, native_size, preset, windows: as for `generate`; strength 1 gives the plan that `redilate.apply`
             uses for a call of the pipeline at this size.
@@ -33,6 +37,8 @@ def plan_for(
         RedilateError: for a size that latents cannot have, a model that the preset says nothing of, or windows of a
             model that has no self-attention to look through them.
     """
+    if isinstance(pipe_or_unet, nn.Module):
+        return _of_unet(pipe_or_unet, (height, width), strength, native_size, preset, windows)
     request = Request(
         prompt="",
         width=width,
@@ -42,4 +48,19 @@ def plan_for(
         preset=preset,
         windows=windows,
     )
-    return resolve(pipe, request).legs[-1].plan or Plan()
+    return resolve(pipe_or_unet, request).legs[-1].plan or Plan()
+
+
+def _of_unet(
+    unet: nn.Module,
+    size: Size,
+    strength: float | None,
+    native_size: int | Size | None,
+    preset: Preset,
+    windows: float | None,
+) -> Plan:
+    """The same for a network without a pipeline: no scheduler can say where a leg starts."""
+    check_size(size[1], size[0], latent_scale(unet))
+    plans = Plans(unet, native_size, preset)
+    plan = plans.for_pixels(size, whole=strength == 1)
+    return plan if windows is None else plans.with_windows(plan, size, windows)
