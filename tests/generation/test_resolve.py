@@ -102,7 +102,9 @@ def test_sdxls_large_legs_are_dilated_where_freescale_dilates_them():
     drawing = asked(pipeline("sdxl"), 2048, 2048)
     dilated = drawing.legs[-1].plan.dilation
     assert {block_of(name) for name in dilated} == {"down_blocks.1", "down_blocks.2", "mid_block"}
-    assert [name for name in dilated if block_of(name) == "down_blocks.1"] == ["down_blocks.1.downsamplers.0.conv"]
+    assert [name for name in dilated if block_of(name) == "down_blocks.1"] == [
+        "down_blocks.1.downsamplers.0.conv"
+    ]
     assert set(dilated.values()) == {(2.0, 2.0)} and drawing.legs[-1].plan.until == 0.3
 
 
