@@ -5,11 +5,9 @@ import pytest
 from PIL import Image
 
 import redilate
-from redilate import RedilateError, Relay, Stage
+from redilate import RedilateError
 from redilate.core.patch import find_patch
 from tests.models import tiny_sdxl
-
-RELAY = Relay(stages=(Stage(noise=0.3, share=0.5, enlarge="lanczos"),))
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +22,7 @@ def photo(width, height):
 
 
 def enlarge(pipe, image, **changes):
-    return redilate.enlarge(pipe, image, **{"steps": 2, "relay": RELAY} | changes)
+    return redilate.enlarge(pipe, image, **{"steps": 2} | changes)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ def test_the_result_has_exactly_the_size_asked_for(pipe, size, asked, result):
 
 
 def test_nothing_is_stretched_or_moved_by_sides_that_are_no_multiples_of_eight(pipe):
-    """What the first stage is handed, against the plain enlargement of the picture."""
+    """What the first leg is handed, against the plain enlargement of the picture."""
     handed = []
     preprocess = pipe.image_processor.preprocess
 
@@ -72,10 +70,10 @@ def test_nothing_is_stretched_or_moved_by_sides_that_are_no_multiples_of_eight(p
 def test_without_a_prompt_there_is_no_guidance_and_half_the_batch(pipe):
     batches = []
     hook = pipe.unet.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
-    plain = enlarge(pipe, photo(64, 64), scale=2, relay=None)
-    told = enlarge(pipe, photo(64, 64), scale=2, prompt="apple", relay=None)
+    plain = enlarge(pipe, photo(64, 64), scale=2)
+    told = enlarge(pipe, photo(64, 64), scale=2, prompt="apple")
     hook.remove()
-    assert batches == [1, 1, 2, 2]
+    assert batches == [1, 2]
     assert plain.images[0].tobytes() != told.images[0].tobytes()
     assert (plain.settings["prompt"], plain.settings["guidance"]) == ("", 1.0)
 
@@ -88,10 +86,10 @@ def test_the_same_seed_gives_the_same_picture_from_a_file_too(pipe, tmp_path):
     assert one.images[0].tobytes() == same.images[0].tobytes() != other.images[0].tobytes()
 
 
-def test_progress_counts_the_stages_steps(pipe):
+def test_progress_counts_the_legs_steps(pipe):
     seen = []
     enlarge(pipe, photo(128, 128), scale=4, on_step=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(
@@ -115,3 +113,13 @@ def test_what_cannot_be_done_is_refused_before_any_work(pipe, asked, says):
         enlarge(pipe, photo(100, 75), **asked)
     hook.remove()
     assert not calls
+
+
+def test_it_is_the_second_pass_around_ones_own_call(pipe):
+    """Latents in place of a picture, and the pipeline's own words for its arguments."""
+    latents = pipe("apple", num_inference_steps=2, output_type="latent").images
+    picture = pipe.image_processor.postprocess(redilate.decode(pipe, latents))[0]
+    own = redilate.enlarge(pipe, latents, width=384, prompt="apple", num_inference_steps=4, guidance_scale=3.0)
+    same = redilate.enlarge(pipe, picture, width=384, prompt="apple", steps=4, guidance=3.0)
+    assert own.images[0].tobytes() == same.images[0].tobytes()
+    assert own.drawing.legs[-1].dilated > 0

@@ -1,15 +1,11 @@
 """`generate`: sizes, seeds, methods, progress, and a pipeline left as it was."""
 
-from functools import partial
-
-import numpy as np
 import pytest
 import torch
 
 import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
-from redilate.generation.stages import Stage
 from redilate.pipelines import memory
 from redilate.plans.structure import convolutions
 from tests.models import tiny_sd15, tiny_sdxl
@@ -65,9 +61,9 @@ def test_progress_counts_every_step_of_every_picture(pipe):
 
 
 def test_a_plan_of_ones_own_is_used_and_reported(pipe):
-    plan = Plan(dilation=dict.fromkeys(convolutions(pipe.unet), (1, 3)), until=0.5)
+    plan = Plan(dilation=dict.fromkeys(convolutions(pipe.unet), (1, 3)), until=0.1)
     made = redilate.generate(pipe, "apple", width=384, height=256, steps=2, plan=plan)
-    assert made.plan == plan and Plan.model_validate(made.settings["plan"]) == plan
+    assert made.plan == plan and Plan.model_validate(made.settings["legs"][-1]["plan"]) == plan
 
 
 def test_a_pipeline_that_was_applied_to_is_used_as_it_stands(pipe):
@@ -110,37 +106,13 @@ def test_what_cannot_be_done_is_refused_before_any_work(pipe, wrong, says):
     assert not calls
 
 
-@pytest.mark.parametrize("way", ["single", "relay"])
-def test_where_only_sequential_guidance_fits_it_is_taken_recorded_and_the_same_picture(
-    pipe, way, monkeypatch
-):
-    monkeypatch.setattr(memory, "decode_bytes", lambda *_: None)  # a tiny pipeline's decode takes more
-    monkeypatch.setattr(memory, "strips_bytes", lambda *_: None)
-    relay = redilate.Relay(stages=(Stage(guidance=None),)) if way == "relay" else None
-    plan = redilate.plan_for(pipe, width=384, height=384)
-    # The large stage of a relay starts below the noise level at which the plan ends.
-    needed = memory.memory_for(pipe, 384, 384, plan=plan, noise=0.2 if relay else 1.0)
-    assert needed.unet is not None and needed.unet_sequential is not None
-    between, batches = (needed.unet + needed.unet_sequential) // 2, set()
-    hook = pipe.unet.conv_in.register_forward_pre_hook(lambda _conv, args: batches.add(args[0].shape[0]))
-    draw = partial(redilate.generate, pipe, "apple", width=384, height=384, steps=1, mode=way, relay=relay)
-    whole = draw()
-    assert batches == {2} and "sequential" not in whole.settings
-    monkeypatch.setattr(memory, "device_bytes", lambda _device: (between, 2 * between))
-    batches.clear()
-    ours = draw()
-    hook.remove()
-    assert batches == {1} and ours.settings["sequential"] is True
-    assert np.abs(np.asarray(whole.images[0], int) - np.asarray(ours.images[0], int)).max() <= 1
-
-
 def test_a_plan_that_follows_from_the_size_is_reported_of_a_pipeline_that_was_applied_to(pipe):
     with redilate.apply(pipe):
         made = redilate.generate(pipe, "apple", width=512, height=256, steps=1)
-    assert made.plan == redilate.plan_for(pipe, width=512, height=256)
+    assert made.plan == redilate.plan_for(pipe, width=512, height=256, strength=1)
 
 
-def test_a_decode_in_strips_is_reported_of_each_stage(pipe, monkeypatch):
+def test_a_decode_in_strips_is_reported_of_each_leg(pipe, monkeypatch):
     monkeypatch.setattr(memory, "STRIPS_ABOVE_ON_CPU", 0)
     ended, drawn = [], []
 
@@ -149,12 +121,12 @@ def test_a_decode_in_strips_is_reported_of_each_stage(pipe, monkeypatch):
         if done == total:
             ended.append(total)
 
-    for mode in ("single", "relay"):
+    for strength in (1, 0.5):
         for report in (None, on_decode):
             made = redilate.generate(
-                pipe, "apple", width=384, height=384, steps=1, mode=mode, on_decode=report
+                pipe, "apple", width=384, height=384, steps=2, strength=strength, on_decode=report
             )
             drawn.append(made.images[0].tobytes())
     assert drawn[0] == drawn[1] and drawn[2] == drawn[3]
-    one, native, large = ended  # a single stage's; a relay's, of 256 × 256 and of 384 × 384
+    one, native, large = ended  # one leg's; two legs', of 256 × 256 and of 384 × 384
     assert one == large > native

@@ -1,4 +1,4 @@
-"""The sizes that a relay goes through."""
+"""The sizes that a drawing goes through."""
 
 import math
 
@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redilate.generation.sizes import native_shape, stage_sizes
+from redilate.generation.sizes import native_shape, leg_sizes
 
 sides = st.integers(8, 600).map(lambda cells: 8 * cells)
 
 
 def test_a_square_starts_at_the_native_square_and_doubles():
     assert native_shape((4096, 4096), (1024, 1024), 32) == (1024, 1024)
-    assert stage_sizes((1024, 1024), (4096, 4096), (1024, 1024), 2.0, 32) == [(2048, 2048), (4096, 4096)]
+    assert leg_sizes((1024, 1024), (4096, 4096), (1024, 1024), 2.0, 32) == [(2048, 2048), (4096, 4096)]
 
 
 def test_a_wide_picture_starts_wide_at_about_the_native_area():
@@ -26,18 +26,18 @@ def test_a_wide_picture_starts_wide_at_about_the_native_area():
     assert native_shape((256, 768), (256, 256), 32) == (160, 480)
 
 
-def test_three_times_the_side_is_two_equal_stages():
-    assert stage_sizes((256, 256), (768, 768), (256, 256), 2.0, 32) == [(448, 448), (768, 768)]
-    assert stage_sizes((256, 256), (768, 768), (256, 256), 4.0, 32) == [(768, 768)]
+def test_three_times_the_side_is_two_equal_legs():
+    assert leg_sizes((256, 256), (768, 768), (256, 256), 2.0, 32) == [(448, 448), (768, 768)]
+    assert leg_sizes((256, 256), (768, 768), (256, 256), 4.0, 32) == [(768, 768)]
 
 
-def test_a_size_that_is_not_larger_has_no_stages():
-    assert stage_sizes((256, 256), (256, 256), (256, 256), 2.0, 32) == []
+def test_a_size_that_is_not_larger_has_no_legs():
+    assert leg_sizes((256, 256), (256, 256), (256, 256), 2.0, 32) == []
 
 
 def test_a_small_start_is_taken_beyond_the_native_area_at_once():
-    assert stage_sizes((64, 64), (512, 512), (256, 256), 2.0, 32) == [(256, 256), (512, 512)]
-    assert stage_sizes((64, 64), (128, 128), (256, 256), 2.0, 32) == [(128, 128)]
+    assert leg_sizes((64, 64), (512, 512), (256, 256), 2.0, 32) == [(256, 256), (512, 512)]
+    assert leg_sizes((64, 64), (128, 128), (256, 256), 2.0, 32) == [(128, 128)]
 
 
 @given(sides, sides, st.sampled_from([32, 64]))
@@ -53,7 +53,7 @@ def test_any_target_has_a_native_shape_of_whole_units_near_its_ratio_and_area(he
 @given(sides, sides, st.floats(1.5, 4))
 def test_stages_end_at_the_target_grow_and_keep_to_the_largest_scale(height, width, largest):
     start = native_shape((height, width), (256, 256), 32)
-    sizes = stage_sizes(start, (height, width), (8, 8), largest, 32)
+    sizes = leg_sizes(start, (height, width), (8, 8), largest, 32)
     if not sizes:
         assert height <= start[0] and width <= start[1]
         return

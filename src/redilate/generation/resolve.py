@@ -154,7 +154,8 @@ def _target(request: Request, native: Size) -> Size:
     if request.image is not None:
         height = request.image.height if request.height is None else request.height
         return height, request.image.width if request.width is None else request.width
-    return request.height or native[0], request.width or native[1]
+    height = native[0] if request.height is None else request.height
+    return height, native[1] if request.width is None else request.width
 
 
 def _way(
