@@ -110,7 +110,7 @@ def batch(
             defaults = Defaults(width, height, steps, guidance, negative, seed)
             shown = _Failures()
             with Store(out, settings, read_settings, writing=False) as store:
-                tally = survey(prompts, defaults, store, shown if dry_run else lambda _: None)
+                tally = survey(prompts, defaults, store, shown)
             if not dry_run:
                 run = _runner(ray_address, workers, threads, device)
                 work = partial(draw, method=method, model=model_name(model), encode=png)
@@ -185,12 +185,16 @@ def _runner(
 
 
 class _Failures:
-    """Shows the first failures as they come, and counts all."""
+    """Shows the first failures as they come, and counts all; a row that was shown before the drawing is not again."""
 
     def __init__(self) -> None:
         self._count = 0
+        self._rows: set[int] = set()
 
     def __call__(self, fault: Fault) -> None:
+        if fault.row in self._rows:
+            return
+        self._rows.add(fault.row)
         self._count += 1
         if self._count <= _SHOWN:
             named = f" ({fault.id})" if fault.id else ""
@@ -204,8 +208,6 @@ class _Failures:
 
 def _report(tally: Tally, manifest: Path, seconds: float, dry_run: bool, as_json: bool) -> None:
     """What came of it: the manifest's path or one JSON object on stdout, a line for people on stderr."""
-    if tally.ignored:
-        say_error(f"columns that mean nothing here: {', '.join(sorted(tally.ignored))}")
     counts = {
         "rows": tally.rows,
         "repeated": tally.repeated,
