@@ -152,14 +152,14 @@ def _check(
 
     from redilate.batch.fingerprint import model_fingerprint
     from redilate.pipelines.loading import check_model
-    from redilate.pipelines.schedulers import check_scheduler
+    from redilate.pipelines.schedulers import check_scheduler_name
     from redilate.rivals.registry import find
 
     find(method)
     check_model(model)
     check_device(device)
     if scheduler is not None:
-        check_scheduler(scheduler)
+        check_scheduler_name(scheduler)
     if parquet and find_spec("pyarrow") is None:
         raise RedilateError("--parquet needs pyarrow: pip install 'redilate[batch]'")
     return model_fingerprint(model)

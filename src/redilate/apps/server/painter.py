@@ -11,7 +11,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from redilate.errors import RedilateError
 from redilate.generation.edit import edit
 from redilate.generation.generate import Generation, generate
 from redilate.generation.modes import mode_for
@@ -19,6 +18,7 @@ from redilate.pipelines.apply import check_size
 from redilate.pipelines.families import latent_scale
 from redilate.pipelines.native import native_size
 from redilate.pipelines.preview import preview
+from redilate.pipelines.schedulers import check_scheduler
 
 from ..arguments import usual_guidance
 from ..metadata import check_prompts, embedding
@@ -53,15 +53,12 @@ class Painter:
         """Refuse, before it waits, what could not be drawn.
 
         Raises:
-            RedilateError: a size that latents can't have, prompts that the file can't hold, too many steps.
+            RedilateError: a size that latents can't have, prompts that the file can't hold, steps that the
+                scheduler can't take.
         """
         check_size(drawing.width, drawing.height, self.scale)
         check_prompts(drawing.output.upper(), drawing.prompt, drawing.negative)
-        most = self._pipe.scheduler.config.get("num_train_timesteps", drawing.steps)
-        if drawing.steps > most:
-            raise RedilateError(
-                f"steps: {drawing.steps} are more than the {most} that the model was trained with"
-            )
+        check_scheduler(self._pipe.scheduler, drawing.steps)
 
     def draw(self, job: Job) -> None:
         """Draw a job's pictures, one after another, each sent when it is done."""
