@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from redilate.errors import RedilateError
+from redilate.generation.asked import settled_seed
 
 from ..arguments import parse_size
 from .drawing import Drawing
@@ -30,11 +31,22 @@ class Service:
     """One server's parts.
 
     Attributes:
+        names: what the model may be called in a request: its own name, and others for clients that have one built in.
+        origins: of web pages that may use the server from a browser, such as `https://example.com`; `*`: of all.
         started: seconds since 1970.
     """
 
-    def __init__(self, painter: Painter, limits: Limits | None = None, keys: Keys | None = None):
+    def __init__(
+        self,
+        painter: Painter,
+        limits: Limits | None = None,
+        keys: Keys | None = None,
+        names: Sequence[str] = (),
+        origins: Sequence[str] = (),
+    ):
         self.painter = painter
+        self.names = tuple(dict.fromkeys((painter.name, *names)))
+        self.origins = tuple(origins)
         self.limits = limits or Limits()
         self.keys = keys or Keys()
         self.worker = Worker(painter.draw, self.limits.queue)
@@ -48,7 +60,7 @@ class Service:
         Raises:
             ApiError, RedilateError: beyond the limits, or something that this server has not.
         """
-        if asked.model not in (None, self.painter.name):
+        if asked.model is not None and asked.model not in self.names:
             raise self.no_such_model(asked.model)
         if asked.background == "transparent":
             raise _invalid("background", "pictures are opaque; leave it out")
@@ -78,7 +90,7 @@ class Service:
             negative=asked.negative_prompt or None,
             width=width,
             height=height,
-            seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
+            seed=settled_seed(asked.seed, count),
             count=count,
             steps=steps,
             guidance=self.painter.guidance if asked.guidance is None else asked.guidance,
@@ -97,7 +109,7 @@ class Service:
         """The answer to a model that is not served."""
         return ApiError(
             404,
-            f"there is no model {name!r} here; {self.painter.name!r} is served",
+            f"there is no model {name!r} here; {' or '.join(map(repr, self.names))} is served",
             code="model_not_found",
             param="model",
         )
