@@ -122,12 +122,19 @@ def test_quotes_that_are_meant_are_read(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "header",
-    ["prompt,seed,negative", "prompt, seed, negative", "Prompt;SEED;Negative Prompt", "PROMPT\tseed\tneg-prompt"],
+    [
+        "prompt,seed,negative",
+        "prompt, seed, negative",
+        "Prompt;SEED;Negative Prompt",
+        "PROMPT\tseed\tneg-prompt",
+    ],
 )
 def test_headers_are_read_in_any_case_spacing_and_separator(tmp_path: Path, header: str):
     separator = next(sign for sign in ";\t," if sign in header)
     for name in ("prompts.csv", "prompts.tsv"):
-        path = table(tmp_path, f"{header}\n" + separator.join(("a red apple", "5", "blur")) + separator * 2, name)
+        path = table(
+            tmp_path, f"{header}\n" + separator.join(("a red apple", "5", "blur")) + separator * 2, name
+        )
         (row,) = read_rows(path)
         assert row.fields == {"prompt": "a red apple", "seed": "5", "negative": "blur"}
 
@@ -145,7 +152,10 @@ def test_other_tools_names_are_understood(tmp_path: Path, suffix: str):
     ("said", "cause"),
     [
         ({"prompt": "a", "negativ": "b"}, "column 'negativ' means nothing here, where 'negative' would"),
-        ({"prompt": "a", "colour": "b"}, "column 'colour' means nothing here; leave it out. Known are prompt, id"),
+        (
+            {"prompt": "a", "colour": "b"},
+            "column 'colour' means nothing here; leave it out. Known are prompt, id",
+        ),
         ({"prompt": "a", "sampler": "b"}, "column 'sampler': it is one for all rows, given as --scheduler"),
         ({"prompt": "a", "size": "b"}, "two columns, width and height"),
         ({"prompt": "a", "cfg": "1", "guidance": "2"}, "'cfg' and 'guidance' both are guidance"),

@@ -134,7 +134,8 @@ def test_32_bit_values_without_a_known_white_are_refused_by_name(tmp_path, value
 def test_12_bits_in_16_are_scaled_by_their_own_white():
     values = np.array([[0, 4095]], dtype="<u2")
     packed = bytes([0x00, 0x0F, 0xFF])
-    tags = {256: (4, 2), 257: (4, 1), 258: (3, 12), 259: (3, 1), 262: (3, 1), 273: (4, 0), 277: (3, 1), 278: (4, 1), 279: (4, 3)}  # fmt: skip
+    tags = {256: (4, 2), 257: (4, 1), 258: (3, 12), 259: (3, 1), 262: (3, 1), 273: (4, 0), 277: (3, 1)}
+    tags |= {278: (4, 1), 279: (4, 3)}
     tags[273] = (4, 8 + 2 + 12 * len(tags) + 4)
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items())
     data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + packed

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from redilate.errors import RedilateError
+from redilate.generation.asked import Asked
 from redilate.generation.stages import Relay
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS
 
 from .metadata import read_text
-
-Side = Annotated[int, Field(ge=8, le=65_536)]
 
 
 class RecordedRelay(Relay):
@@ -24,15 +23,13 @@ class RecordedRelay(Relay):
     model_config = ConfigDict(extra="ignore")
 
 
-class Recorded(BaseModel):
+class Recorded(Asked):
     """A generation's settings as they stand in its picture; what a later version adds is kept and not looked at.
 
+    What may be recorded is what may be asked: the attributes of `Asked`, and
+
     Attributes:
-        prompt, negative: the prompts.
-        width, height: in pixels.
-        seed: this picture's own, also where it was one of several.
-        steps, guidance, method, mode, plan, scheduler: as for `redilate.generate`.
-        strength: of image-to-image, where it was that.
+        method, mode, plan, scheduler: as for `redilate.generate`.
         relay, sequential: as for `redilate.generate`.
         model: "bundled", a hub's name, or the last part of a path.
         fingerprint: of the weights, `provenance.fingerprint`.
@@ -42,19 +39,11 @@ class Recorded(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
-    prompt: str
-    negative: str | None = None
-    width: Side
-    height: Side
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    steps: Annotated[int, Field(ge=1, le=10_000)]
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     method: Literal[*METHODS]  # type: ignore[valid-type]  # the names, known when this is run
     mode: Literal["single", "relay", "enlarge"] = "single"
     plan: Plan | None = None
     relay: RecordedRelay | None = None
     sequential: bool = False
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
     scheduler: str | None = None
     model: str | None = None
     fingerprint: str | None = None

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ..errors import RedilateError
 from ..generation.asked import ANY_SEED, Guidance, SeedOrAny, Side, Steps, first_cause
@@ -22,7 +30,13 @@ Multiple = Annotated[Side, Field(multiple_of=8)]
 _LONGEST_ID = 100
 _ID_SIGNS = frozenset(string.ascii_letters + string.digits + "._-")
 # Names that Windows keeps for devices, with any extension.
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
+}
 
 
 @dataclass(frozen=True)
@@ -185,7 +199,9 @@ def check_defaults(defaults: Defaults) -> None:
     any other a second run could not go on with the first.
     """
     if defaults.seed == ANY_SEED:
-        raise RedilateError("seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by")
+        raise RedilateError(
+            "seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by"
+        )
     said = {
         name: getattr(defaults, name) for name in ("width", "height", "steps", "guidance", "negative", "seed")
     }

@@ -69,7 +69,8 @@ def _with_scaled_key(image: Image.Image) -> Image.Image:
     """`image` with the transparent value in the scale of its pixels."""
     key = image.info.get("transparency")
     # Only before it is decoded is it known how it stands in the file.
-    raw = image.tile[0].args if getattr(image, "tile", None) else None
+    tiles = getattr(image, "tile", None)
+    raw = tiles[0].args if tiles else None
     scale = _KEY_SCALE.get(raw) if isinstance(raw, str) else None
     if scale is None or not isinstance(key, int | tuple):
         return image

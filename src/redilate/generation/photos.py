@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MAX_PIXELS = 2**26
 # What damaged files make Pillow's readers raise.
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
-    ZeroDivisionError, AttributeError,
+    ZeroDivisionError,
 )  # fmt: skip
 # The brands of ISO base media files (bytes 8 to 12) that hold HEIC; Pillow reads AVIF, which is one too, by itself.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -48,7 +48,7 @@ def read_photo(
     source: Image.Image | str | Path | bytes,
     *,
     max_pixels: int = MAX_PIXELS,
-    formats: Sequence[str] | None = None,
+    formats: tuple[str, ...] | None = None,
     on_note: Note = warnings.warn,
 ) -> Image.Image:
     """The picture in RGB (sRGB, 8 bits a channel) and upright; of an animation or several pages the first.
@@ -130,7 +130,7 @@ def _turned(image: Image.Image, by: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _reason(source: str | Path | bytes, error: BaseException, formats: Sequence[str] | None) -> str:
+def _reason(source: str | Path | bytes, error: BaseException, formats: tuple[str, ...] | None) -> str:
     """Why a file cannot be read, in words."""
     # A missing file's own words: the text of an OSError holds the path again, or an errno.
     if strerror := getattr(error, "strerror", None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 def to_srgb(image: Image.Image, says: Image.Image, on_note: Callable[[str], None]) -> Image.Image:
-    """`image` in RGB with the colours that it has in the colour space that `says` carries; unchanged where that is sRGB.
+    """`image` in RGB, with the colours that it has in the colour space that `says` carries; unchanged if that is sRGB.
 
     In the order of the PNG specification (third edition, section 4.3): an ICC profile (perceptual intent), sRGB, gamma
     and chromaticities; then EXIF's mark of Adobe RGB (DCF 2.0), which cameras set without a profile.
@@ -63,11 +64,13 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
 
 def _by_profile(image: Image.Image, icc: bytes) -> Image.Image:
     profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-    mode = _MODES.get(profile.profile.xcolor_space)
+    core: Any = profile.profile  # whose type Pillow's annotations do not tell
+    space = str(core.xcolor_space)
+    mode = _MODES.get(space, "none")
     if mode == "RGB" and image.mode == "L":
         image = image.convert("RGB")
     if mode != image.mode:
-        raise ValueError(f"it is for {profile.profile.xcolor_space.strip()}, not {image.mode}")
+        raise ValueError(f"it is for {space.strip()}, not {image.mode}")
     transform = ImageCms.buildTransform(
         profile,
         ImageCms.createProfile("sRGB"),

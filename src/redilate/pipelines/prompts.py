@@ -1,8 +1,8 @@
 """Prompts longer than the text encoder's window: encoded in pieces, or said what of them is cut.
 
-Why not compel or sd_embed: both read weights out of the prompt, so `+`, `(` and `:` in it would mean something else than
-they do to the pipeline; here a piece is encoded by the pipeline's own `encode_prompt`, with its LoRA scale, its skipped
-layers and its textual inversions.
+Why not compel or sd_embed: both read weights out of the prompt, so `+`, `(` and `:` in it would mean something else
+than they do to the pipeline; here a piece is encoded by the pipeline's own `encode_prompt`, with its LoRA scale, its
+skipped layers and its textual inversions.
 """
 
 from __future__ import annotations
@@ -176,6 +176,4 @@ def _longest_start(pipe: Any, text: str) -> int:
 def _cut(pipe: Any, text: str) -> str:
     """A line about what of `text` the pipeline does not read."""
     rest = text[_longest_start(pipe, text) :].strip()
-    return (
-        f"{type(pipe).__name__} reads only the start of a prompt as long as {text[:40]!r}…; it does not read: {rest}"
-    )
+    return f"{type(pipe).__name__} reads only the start of a prompt as long as {text[:40]!r}…; it does not read: {rest}"

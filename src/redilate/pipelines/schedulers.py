@@ -28,7 +28,12 @@ _SHORT = {
     "tcd": "TCDScheduler",
 }
 # A U-Net's usual noise schedule (Stable Diffusion's), to try a class with before any model is loaded.
-_USUAL = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+_USUAL = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "num_train_timesteps": 1000,
+}
 # Steps that every scheduler for a U-Net takes.
 _SOME_STEPS = 20
 # Of a latent picture to try a scheduler with.
@@ -39,8 +44,8 @@ def check_scheduler_name(name: str) -> str:
     """The diffusers class that `name` (a short name or the class's own) stands for.
 
     Raises:
-        RedilateError: for an unknown one, one that needs a package which is missing, and one that is not for U-Nets; the
-            message lists the short names.
+        RedilateError: for an unknown one, one that needs a package which is missing, and one that is not for U-Nets;
+            the message lists the short names.
     """
     import diffusers
 

@@ -42,7 +42,14 @@ def test_other_servers_names_mean_the_same(served: Served):
     assert answer.json()["data"] == own
     again = served.http.post(
         "/v1/images/generations",
-        json={"prompt": "x", "seed": 5, "guidance_scale": 4, "Steps": 2, "negative_prompt": "blur", "size": "64x72"},
+        json={
+            "prompt": "x",
+            "seed": 5,
+            "guidance_scale": 4,
+            "Steps": 2,
+            "negative_prompt": "blur",
+            "size": "64x72",
+        },
     )
     assert again.json()["data"] == own
 
@@ -76,7 +83,9 @@ def test_the_model_has_every_name_it_is_served_under(named: Served):
 
 def test_a_page_of_a_named_origin_may_ask_and_read_and_no_other(named: Served):
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    allowed = named.http.options("/v1/images/generations", headers={"Origin": PAGE, "Authorization": ""} | asks)
+    allowed = named.http.options(
+        "/v1/images/generations", headers={"Origin": PAGE, "Authorization": ""} | asks
+    )
     assert allowed.status_code == 200
     assert allowed.headers["Access-Control-Allow-Origin"] == PAGE
     for headers in ({}, {"Authorization": "Bearer wrong"}):
@@ -87,12 +96,20 @@ def test_a_page_of_a_named_origin_may_ask_and_read_and_no_other(named: Served):
 
 
 def test_without_origins_no_page_may(served: Served):
-    assert "Access-Control-Allow-Origin" not in served.http.get("/v1/models", headers={"Origin": PAGE}).headers
+    assert (
+        "Access-Control-Allow-Origin" not in served.http.get("/v1/models", headers={"Origin": PAGE}).headers
+    )
 
 
 def test_origins_that_no_browser_sends_are_refused():
     check_origins(["*", PAGE, "http://localhost:3000"])
-    for wrong in ("example.com", "https://example.com/", "https://Example.com", "https://example.com/page", ""):
+    for wrong in (
+        "example.com",
+        "https://example.com/",
+        "https://Example.com",
+        "https://example.com/page",
+        "",
+    ):
         with pytest.raises(RedilateError, match="not of the form"):
             check_origins([wrong])
 
@@ -121,4 +138,6 @@ def test_faults_of_a_body_are_told_in_words(served: Served):
 def test_steps_that_the_scheduler_cannot_take_are_a_400_before_drawing(serving: Serving, tiny: Any):
     with serving(tiny, steps=2000) as served:
         error = served.draw(steps=1001).json()["error"]
-        assert error["code"] == "invalid_value" and "EulerDiscreteScheduler cannot take 1001" in error["message"]
+        assert (
+            error["code"] == "invalid_value" and "EulerDiscreteScheduler cannot take 1001" in error["message"]
+        )

@@ -60,7 +60,7 @@ def test_uploads_that_are_no_pictures_are_refused(tmp_path: Path):
         "gif": b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(RedilateError, match="not a PNG, JPEG or WebP|cut short"):
+        with pytest.raises(RedilateError, match=r"not a PNG, JPEG or WebP|cut short"):
             pictures.read_upload(tmp_path / name)
 
 
