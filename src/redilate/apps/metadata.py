@@ -62,7 +62,7 @@ def parameters(settings: Mapping[str, Any]) -> str:
     scheduler = settings.get("scheduler")
     pairs = {
         "Steps": settings["steps"],
-        "Sampler": _SAMPLERS.get(scheduler, scheduler),
+        "Sampler": _SAMPLERS.get(str(scheduler), scheduler),
         "CFG scale": settings["guidance"],
         "Seed": settings["seed"],
         "Size": f"{settings['width']}x{settings['height']}",
