@@ -85,13 +85,28 @@ def test_other_settings_in_the_same_folder_are_refused(batch: Run, prompts: Path
 
 def test_a_dry_run_counts_and_lists_and_leaves_nothing(batch: Run, tmp_path: Path):
     prompts = tmp_path / "prompts.csv"
-    prompts.write_text("id,prompt,width,height,colour\n1,apple,,,red\n2,pear,250,256,\n3,,,,\n")
+    prompts.write_text("id,prompt,width,height\n1,apple,,\n2,pear,250,256\n3,,,\n")
     ended = batch(prompts, "--dry-run")
     assert ended.code == 1
     assert "row 3: width '250': Input should be a multiple of 8" in ended.err
     assert "row 4: it has no prompt" in ended.err
-    assert "columns that mean nothing here: colour" in ended.err
     assert "3 rows, 0 repeated, 0 present, 1 missing, 0 drawn, 2 failed" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ('prompt,seed\na red apple,2\n"blue car,3\ngreen tree,4\n', "line 3 is not CSV"),
+        ("prompt,colour\na red apple,red\n", "column 'colour' means nothing here"),
+    ],
+)
+def test_a_table_that_is_not_understood_is_refused_before_any_drawing(
+    batch: Run, tmp_path: Path, text: str, cause: str
+):
+    (tmp_path / "prompts.csv").write_text(text)
+    ended = batch(tmp_path / "prompts.csv")
+    assert ended.code == 2 and cause in ended.err
     assert not (tmp_path / "out").exists()
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from pathlib import Path
 from random import Random
 
+import diffusers
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from redilate import RedilateError
-from redilate.apps.metadata import check_prompts, embedding, parameters, read_settings
+from redilate.apps.metadata import _SAMPLERS, check_prompts, embedding, parameters, read_settings
 
 SETTINGS = {
     "prompt": "a red apple",
@@ -42,7 +44,7 @@ def written(folder: Path, settings: dict, kind: str = "PNG") -> Path:
 def test_parameters_are_the_prompt_and_one_line_of_pairs():
     assert parameters(SETTINGS) == (
         "a red apple\n"
-        "Steps: 25, Sampler: EulerDiscreteScheduler, CFG scale: 5.0, Seed: 7, Size: 16x8, Model: bundled, "
+        "Steps: 25, Sampler: Euler, CFG scale: 5.0, Seed: 7, Size: 16x8, Model: bundled, "
         "Method: redilate, Version: redilate 0.1.0"
     )
 
@@ -51,6 +53,57 @@ def test_a_negative_prompt_has_the_line_between():
     lines = parameters(SETTINGS | {"negative": "two apples"}).splitlines()
     assert lines[1] == "Negative prompt: two apples"
     assert lines[2].startswith("Steps: 25, ")
+
+
+def read_as_a1111(text: str) -> tuple[str, str, dict[str, str]]:
+    """The prompt, the negative prompt and the pairs, as `parse_generation_parameters` of A1111 1.10 tells them."""
+    *lines, last = text.strip().split("\n")
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    done_with_prompt = False
+    for line in map(str.strip, lines):
+        if line.startswith("Negative prompt:"):
+            done_with_prompt = True
+            line = line.removeprefix("Negative prompt:").strip()
+        parts[done_with_prompt].append(line)
+    pairs = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
+    return "\n".join(parts[False]), "\n".join(parts[True]), dict(pairs)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative"),
+    [
+        ("a red apple", None),
+        ("two\nlines", "of\neach"),
+        ("a sign that says\nNegative prompt: none", "blur"),
+        ("Negative prompt: is a phrase", None),
+        ("text: Negative prompt: inside a line", "and\nNegative prompt: here"),
+        ("a cake\nSteps: flour, eggs, milk\n Steps: bake", "Steps: none"),
+    ],
+)
+def test_galleries_read_each_prompt_whole(prompt: str, negative: str | None):
+    text = parameters(SETTINGS | {"prompt": prompt, "negative": negative})
+    found, against, pairs = read_as_a1111(text)
+    assert found.replace(" :", ":").split() == prompt.split()
+    assert against.replace(" :", ":").split() == (negative or "").split()
+    assert len([line for line in text.splitlines() if line.strip().startswith("Steps:")]) == 1
+    assert (pairs["Steps"], pairs["Seed"], pairs["Sampler"]) == ("25", "7", "Euler")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "name"),
+    [
+        ("EulerAncestralDiscreteScheduler", "Euler a"),
+        ("DPMSolverMultistepScheduler", "DPM++ 2M"),
+        ("PNDMScheduler", "PLMS"),
+        ("DEISMultistepScheduler", "DEISMultistepScheduler"),
+    ],
+)
+def test_samplers_have_a1111s_names_where_it_has_them(scheduler: str, name: str):
+    assert f"Sampler: {name}, CFG" in parameters(SETTINGS | {"scheduler": scheduler})
+
+
+def test_every_sampler_that_is_named_is_a_class_of_diffusers():
+    assert all(hasattr(diffusers, name) for name in _SAMPLERS)
 
 
 @pytest.mark.parametrize("name", ["my, model", "a: b"])

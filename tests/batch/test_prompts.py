@@ -11,7 +11,10 @@ import pytest
 from pyarrow import parquet
 
 from redilate import RedilateError
+from redilate.batch import tasks
+from redilate.batch.columns import COLUMNS
 from redilate.batch.prompts import read_rows
+from redilate.generation.names import own_name
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "a red apple", "steps": "4"},
@@ -71,7 +74,7 @@ def test_what_is_no_file_of_prompts_is_refused_when_it_is_opened(tmp_path: Path)
     fake.write_text("no parquet")
     for path, cause in {
         tmp_path / "none.txt": "no file of prompts",
-        tmp_path / "prompts.yaml": ".txt, .csv, .jsonl, .parquet works",
+        tmp_path / "prompts.yaml": ".txt, .csv, .tsv, .jsonl, .parquet works",
         table: "no column 'prompt'; its columns are text, seed",
         columns: "no column 'prompt'; its columns are text",
         fake: "is not Parquet",
@@ -86,3 +89,82 @@ def test_other_text_than_utf8_is_refused(tmp_path: Path, suffix: str):
     path.write_bytes("prompt\nun été\n".encode("latin-1"))
     with pytest.raises(RedilateError, match="not UTF-8"):
         list(read_rows(path))
+
+
+def table(tmp_path: Path, text: str, name: str = "prompts.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('prompt,seed\na red apple,2\n"blue car,3\ngreen tree,4\nlast,5\n', 3),
+        ('prompt,seed\n"6"" tall" cat,1\na red apple,2\n', 2),
+        ('prompt,seed\n"two\nlines",1\nx,"2\ny,3\n"z",4\n', 4),
+    ],
+    ids=["never closed", "text after the quote", "closed by another row's"],
+)
+def test_a_stray_quote_is_refused_with_its_line(tmp_path: Path, text: str, line: int):
+    with pytest.raises(RedilateError, match=rf"prompts\.csv' line {line} is not CSV"):
+        list(read_rows(table(tmp_path, text)))
+
+
+def test_quotes_that_are_meant_are_read(tmp_path: Path):
+    text = 'prompt,seed\n"6"" tall cat",1\n6" tall,2\n"two\nlines, one prompt",3\n\nlast,4\n'
+    rows = list(read_rows(table(tmp_path, text)))
+    assert [row.number for row in rows] == [2, 3, 4, 7]
+    assert [row.fields["prompt"] for row in rows if row.fields] == [
+        '6" tall cat', '6" tall', "two\nlines, one prompt", "last",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "prompt,seed,negative",
+        "prompt, seed, negative",
+        "Prompt;SEED;Negative Prompt",
+        "PROMPT\tseed\tneg-prompt",
+    ],
+)
+def test_headers_are_read_in_any_case_spacing_and_separator(tmp_path: Path, header: str):
+    separator = next(sign for sign in ";\t," if sign in header)
+    for name in ("prompts.csv", "prompts.tsv"):
+        path = table(
+            tmp_path, f"{header}\n" + separator.join(("a red apple", "5", "blur")) + separator * 2, name
+        )
+        (row,) = read_rows(path)
+        assert row.fields == {"prompt": "a red apple", "seed": "5", "negative": "blur"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_other_tools_names_are_understood(tmp_path: Path, suffix: str):
+    said = {"Prompt": "a", "negative_prompt": "bad", "cfg_scale": "7", "num_inference_steps": "10"}
+    (row,) = read_rows(write(tmp_path / f"prompts{suffix}", [said]))
+    assert row.fields == {"prompt": "a", "negative": "bad", "guidance": "7", "steps": "10"}
+    assert own_name("Guidance Scale") == own_name("CFG") == "guidance"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ({"prompt": "a", "negativ": "b"}, "column 'negativ' means nothing here, where 'negative' would"),
+        (
+            {"prompt": "a", "colour": "b"},
+            "column 'colour' means nothing here; leave it out. Known are prompt, id",
+        ),
+        ({"prompt": "a", "sampler": "b"}, "column 'sampler': it is one for all rows, given as --scheduler"),
+        ({"prompt": "a", "size": "b"}, "two columns, width and height"),
+        ({"prompt": "a", "cfg": "1", "guidance": "2"}, "'cfg' and 'guidance' both are guidance"),
+    ],
+)
+def test_columns_that_mean_nothing_are_refused(tmp_path: Path, suffix: str, said: dict[str, Any], cause: str):
+    with pytest.raises(RedilateError, match=cause):
+        list(read_rows(write(tmp_path / f"prompts{suffix}", [said])))
+
+
+def test_the_columns_are_those_that_a_task_is_made_of():
+    assert set(COLUMNS) == set(tasks._Columns.model_fields)

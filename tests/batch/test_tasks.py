@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import Any
 
@@ -75,7 +76,9 @@ def test_the_digest_changes_with_all_that_a_picture_depends_on_and_with_nothing_
         ({"prompt": "  "}, "prompt '  '"),
         ({"prompt": 5}, "prompt 5: Input should be a valid string"),
         ({"prompt": "a", "id": "../a"}, "id '../a'"),
-        ({"prompt": "a", "seed": -1}, "seed -1"),
+        ({"prompt": "a", "seed": -2}, "seed -2"),
+        ({"prompt": "a", "seed": 2**63}, "seed 9223372036854775808"),
+        ({"prompt": "a", "steps": 10_001}, "steps 10001"),
         ({"prompt": "a", "width": 250, "height": 256}, "width 250: Input should be a multiple of 8"),
         ({"prompt": "a", "width": 256}, "width and height go together"),
         ({"prompt": "a", "steps": "many"}, "steps 'many'"),
@@ -86,13 +89,41 @@ def test_a_row_that_cannot_be_drawn_says_which_value_is_wrong(fields: dict[str, 
     assert fault(**fields).startswith(cause)
 
 
-def test_columns_that_mean_nothing_are_collected():
-    ignored: set[str] = set()
-    list(tasks_of([Row(1, {"prompt": "a", "negativ": "b", "seed": 1})], DEFAULTS, ignored))
-    assert ignored == {"negativ"}
+def test_a_seed_of_minus_one_is_any_and_the_one_that_is_taken_is_known():
+    assert task(prompt="a", seed=-1) == task(prompt="a", seed="-1") == task(prompt="a")
+    assert task(prompt="a", id="x", seed=-1).seed == seed_of(7, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("Äpfel", "only the letters a to z.*this one has 'Ä'"),
+        ("りんご", "only the letters"),
+        ("with space", "this one has ' '"),
+        ("../up", "this one has '/'"),
+        (".hidden", "starts with a letter or a digit"),
+        ("a.", "does not end with '.'"),
+        ("con", "Windows has a device of this name.*'picture-con' works"),
+        ("nul.png", "Windows has a device"),
+        ("COM1", "Windows has a device"),
+        ("x" * 101, "1 to 100 characters, and this one has 101"),
+    ],
+)
+def test_an_id_that_is_no_files_name_everywhere_is_refused_in_words(name: str, cause: str):
+    said = fault(prompt="a", id=name)
+    assert said.startswith(f"id {name!r}: an id") or "Windows" in said
+    assert re.search(cause, said) and "pattern" not in said
+
+
+def test_ids_that_only_look_like_devices_are_taken():
+    assert [task(prompt="a", id=name).id for name in ("contour", "a.con", "com12", "9")] == [
+        "contour", "a.con", "com12", "9",
+    ]  # fmt: skip
 
 
 def test_defaults_are_held_to_the_same_rules():
     check_defaults(DEFAULTS)
     with pytest.raises(RedilateError, match="width 250"):
         check_defaults(Defaults(250, 256))
+    with pytest.raises(RedilateError, match="a batch needs a seed of its own"):
+        check_defaults(Defaults(256, 256, seed=-1))

@@ -7,6 +7,7 @@ read it look for the text, and `ImageDescription` for the JSON.
 from __future__ import annotations
 
 import json
+import re
 import struct
 import warnings
 from collections.abc import Mapping
@@ -31,16 +32,37 @@ _KEPT_FREE = 32_768
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 
+# What A1111 calls the samplers that diffusers has as these classes; any other goes by its class.
+_SAMPLERS = {
+    "DDIMScheduler": "DDIM",
+    "DPMSolverMultistepScheduler": "DPM++ 2M",
+    "DPMSolverSDEScheduler": "DPM++ SDE",
+    "EulerAncestralDiscreteScheduler": "Euler a",
+    "EulerDiscreteScheduler": "Euler",
+    "HeunDiscreteScheduler": "Heun",
+    "KDPM2AncestralDiscreteScheduler": "DPM2 a",
+    "KDPM2DiscreteScheduler": "DPM2",
+    "LCMScheduler": "LCM",
+    "LMSDiscreteScheduler": "LMS",
+    "PNDMScheduler": "PLMS",
+    "UniPCMultistepScheduler": "UniPC",
+}
+# By these, readers of the text tell where the prompt ends.
+_ENDS_PROMPT = re.compile(r"(Negative prompt|^[ \t]*Steps):", re.MULTILINE)
+
 
 def parameters(settings: Mapping[str, Any]) -> str:
     """The settings as A1111's `parameters` text: the prompt, the negative prompt, one line of `Name: value` pairs.
 
     `settings` is a generation's (`prompt`, `negative`, `width`, `height`, `seed`, `steps`, `guidance`, `method`,
-    `versions`), with the command's own `model` and `scheduler` where they are known.
+    `versions`), with the command's own `model` and `scheduler` where they are known. Samplers have A1111's names. Where
+    a prompt itself has "Negative prompt:", or a line with "Steps:" first, a space before the colon keeps readers from
+    ending the prompt there; the JSON has it as it was.
     """
+    scheduler = settings.get("scheduler")
     pairs = {
         "Steps": settings["steps"],
-        "Sampler": settings.get("scheduler"),
+        "Sampler": _SAMPLERS.get(str(scheduler), scheduler),
         "CFG scale": settings["guidance"],
         "Seed": settings["seed"],
         "Size": f"{settings['width']}x{settings['height']}",
@@ -49,9 +71,9 @@ def parameters(settings: Mapping[str, Any]) -> str:
         "Method": settings["method"],
         "Version": f"redilate {settings['versions']['redilate']}",
     }
-    lines = [settings["prompt"]]
+    lines = [_kept_whole(settings["prompt"])]
     if settings.get("negative"):
-        lines.append(f"Negative prompt: {settings['negative']}")
+        lines.append(f"Negative prompt: {_kept_whole(settings['negative'])}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items() if value is not None))
     return "\n".join(lines)
 
@@ -144,6 +166,10 @@ def _described(image: Image.Image) -> str | None:
     if isinstance(description, str) and description.startswith(_MARK):
         return description.removeprefix(_MARK)
     return None
+
+
+def _kept_whole(prompt: str) -> str:
+    return _ENDS_PROMPT.sub(r"\1 :", prompt)
 
 
 def _quoted(value: object) -> str:

@@ -88,12 +88,12 @@ def load_pipeline(
     """The pipeline, with the scheduler asked for; whatever can be refused without its weights is refused first."""
     silence_libraries()
     from redilate.pipelines.loading import check_model, load
-    from redilate.pipelines.schedulers import check_scheduler, use_scheduler
+    from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
 
     check_model(model)
     check_device(device)
     if scheduler is not None:
-        check_scheduler(scheduler)
+        check_scheduler_name(scheduler)
     # A hub's downloads show bars of their own, which a spinner would tear.
     local = model is None or Path(model).exists()
     with Console(stderr=True, quiet=quiet or not local).status("loading the model"):

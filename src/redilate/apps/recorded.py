@@ -9,14 +9,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from redilate.errors import RedilateError
+from redilate.generation.asked import Asked
 from redilate.generation.request import Hires
 from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS
 
 from .metadata import read_text
-
-Side = Annotated[int, Field(ge=8, le=65_536)]
 
 
 class RecordedLeg(BaseModel):
@@ -27,15 +26,13 @@ class RecordedLeg(BaseModel):
     plan: Plan | None = None
 
 
-class Recorded(BaseModel):
+class Recorded(Asked):
     """A generation's settings as they stand in its picture; what a later version adds is kept and not looked at.
 
+    What may be recorded is what may be asked: the attributes of `Asked`, and
+
     Attributes:
-        prompt, negative: the prompts.
-        width, height: in pixels.
-        seed: this picture's own, also where it was one of several.
-        steps, guidance, method, preset, hires, windows, sequential, scheduler: as for `redilate.generate`.
-        strength: the noise level that the first large leg started at.
+        method, preset, hires, windows, sequential, scheduler: as for `redilate.generate`.
         legs: how it was drawn.
         from_picture: "enlarge" or "edit" where it was made from another picture.
         mode, plan, relay: what version 0.1 recorded in place of strength and legs.
@@ -47,16 +44,8 @@ class Recorded(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
-    prompt: str
-    negative: str | None = None
-    width: Side
-    height: Side
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    steps: Annotated[int, Field(ge=1, le=10_000)]
-    guidance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     method: Literal[*METHODS]  # type: ignore[valid-type]  # the names, known when this is run
     preset: Preset = "default"
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
     legs: tuple[RecordedLeg, ...] = ()
     hires: Hires = Hires()
     windows: Annotated[float, Field(ge=0, le=1)] | None = None

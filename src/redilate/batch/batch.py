@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,6 @@ class Tally:
         missing: pictures that were not.
         drawn: of these, those that are there now.
         failed: rows of which there is no picture, because of the row or because its drawing failed.
-        ignored: columns of the file that mean nothing here.
     """
 
     rows: int = 0
@@ -37,7 +36,6 @@ class Tally:
     missing: int = 0
     drawn: int = 0
     failed: int = 0
-    ignored: set[str] = field(default_factory=set)
 
 
 OnFault = Callable[[Fault], None]
@@ -57,7 +55,7 @@ def missing_tasks(
     rows = read_rows(prompts)
     seen = Index()
     try:
-        for task in tasks_of(rows, defaults, tally.ignored):
+        for task in tasks_of(rows, defaults):
             tally.rows += 1
             found = task if isinstance(task, Fault) else _look(task, seen, store)
             if isinstance(found, Fault):

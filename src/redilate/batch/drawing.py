@@ -46,6 +46,7 @@ def draw(
         steps=task.steps,
         guidance=task.guidance,
         negative=task.negative,
+        **({} if task.strength is None else {"strength": task.strength}),
         on_step=on_step,
     )
     settings = made.settings | {"model": model, "task": {"id": task.id, "digest": task.digest}}

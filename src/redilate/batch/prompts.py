@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RedilateError
+from ..generation.names import own_name
+from .columns import COLUMNS, columns_of
 
+_SEPARATORS = (",", ";", "\t", "|")
 # A Parquet file is decoded this many rows at a time.
 _PARQUET_ROWS = 1024
 
@@ -22,7 +25,7 @@ class Row:
 
     Attributes:
         number: line (text, CSV, JSON Lines) or row (Parquet), from 1.
-        fields: column → value; None where the place cannot be read.
+        fields: column, one of `columns.COLUMNS` → value; None where the place cannot be read.
         fault: why it cannot be read; None where it can.
     """
 
@@ -34,12 +37,14 @@ class Row:
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of `path` in their order, by its extension.
 
-    `.txt`: a prompt on each line; empty lines and those that start with # are left out. `.csv`: a header with a column
-    `prompt`. `.jsonl`: an object on each line. `.parquet`: a column `prompt`; needs pyarrow.
+    `.txt`: a prompt on each line; empty lines and those that start with # are left out. `.csv`, `.tsv`: a header with
+    a column `prompt`; commas, semicolons or tabs between. `.jsonl`: an object on each line. `.parquet`: a column
+    `prompt`; needs pyarrow.
 
     Raises:
-        RedilateError: when called, for a file that is not there or has another extension or no column `prompt`; while
-            rows are read, where it is no longer UTF-8 text or Parquet.
+        RedilateError: when called, for a file that is not there or has another extension, no column `prompt` or one
+            that means nothing; while rows are read, where it is no longer UTF-8 text, CSV or Parquet, and of JSON Lines
+            for a key that means nothing. The message has the line.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -65,7 +70,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
             yield Row(number, None, f"not JSON: {error}")
             continue
         if isinstance(fields, dict):
-            yield Row(number, fields)
+            yield Row(number, _by_column(fields, f"{str(path)!r} line {number}"))
         else:
             yield Row(number, None, f"{type(fields).__name__} where an object was expected")
 
@@ -80,28 +85,44 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _csv(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file, _utf8_only(path):
-        header = next(csv.reader(file), [])
-    _check_columns(path, header)
-    return _csv_rows(path)
+        head = file.readline()
+    separator, header = _header(head)
+    # A spreadsheet may write a separator after the last name.
+    while header and not header[-1].strip():
+        header.pop()
+    return _csv_rows(path, separator, list(columns_of(header, repr(str(path))).values()))
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _header(head: str) -> tuple[str, list[str]]:
+    """The separator, and the names as they are written."""
+    for separator in _SEPARATORS:
+        names = next(csv.reader([head], delimiter=separator), [])
+        if any(own_name(name) == "prompt" for name in names):
+            return separator, names
+    return ",", next(csv.reader([head]), [])
+
+
+def _csv_rows(path: Path, separator: str, columns: list[str]) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file, _utf8_only(path):
-        reader = csv.DictReader(file)
-        while True:
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Row(reader.line_num, None, f"not CSV: {error}")
-                continue
-            if None in fields:  # where DictReader puts what has no header
-                yield Row(
-                    reader.line_num, None, "more fields than the header has; quote a prompt with commas"
-                )
-            else:
-                yield Row(reader.line_num, fields)
+        # Strictly, or a quote that is never closed would take the rest of the file for one prompt.
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        first, ended = 1, 0
+        try:
+            for values in reader:
+                # The first line of a row whose quoted prompt goes over several.
+                first, ended = ended + 1, reader.line_num
+                if first == 1 or not values:
+                    continue
+                if any(value.strip() for value in values[len(columns) :]):
+                    cause = "more fields than the header has; quote a prompt with commas"
+                    yield Row(first, None, cause)
+                else:
+                    yield Row(first, dict(zip(columns, values, strict=False)))
+        except csv.Error as error:
+            raise RedilateError(
+                f"{str(path)!r} line {ended + 1} is not CSV ({error}): a prompt in quotes ends with one before the "
+                "next separator, and has a quote inside it twice"
+            ) from error
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -113,7 +134,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         names = parquet.read_schema(path).names
     except (ArrowException, OSError) as error:
         raise RedilateError(f"{str(path)!r} is not Parquet that can be read: {error}") from error
-    _check_columns(path, names)
+    columns_of(names, repr(str(path)))
     return _parquet_rows(path)
 
 
@@ -126,15 +147,15 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
                 for fields in batch.to_pylist():
                     number += 1
-                    yield Row(number, fields)
+                    yield Row(number, _by_column(fields, f"{str(path)!r} row {number}"))
     except (ArrowException, OSError) as error:
         raise RedilateError(f"{str(path)!r} cannot be read after row {number}: {error}") from error
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    if "prompt" not in columns:
-        found = ", ".join(columns) or "none"
-        raise RedilateError(f"{str(path)!r} has no column 'prompt'; its columns are {found}")
+def _by_column(fields: Mapping[str, Any], place: str) -> dict[str, Any]:
+    if fields.keys() <= set(COLUMNS):
+        return dict(fields)
+    return {column: fields[name] for name, column in columns_of(fields, place).items()}
 
 
 @contextmanager
@@ -149,6 +170,7 @@ def _utf8_only(path: Path) -> Iterator[None]:
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".txt": _text,
     ".csv": _csv,
+    ".tsv": _csv,
     ".jsonl": _jsonl,
     ".parquet": _parquet,
 }

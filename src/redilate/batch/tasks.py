@@ -5,17 +5,38 @@ from __future__ import annotations
 import json
 import math
 import re
+import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ..errors import RedilateError
+from ..generation.asked import ANY_SEED, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
 from .prompts import Row
 
-Side = Annotated[int, Field(ge=8, multiple_of=8)]
+Multiple = Annotated[Side, Field(multiple_of=8)]
+
+_LONGEST_ID = 100
+_ID_SIGNS = frozenset(string.ascii_letters + string.digits + "._-")
+# Names that Windows keeps for devices, with any extension.
+_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
+}
 
 
 @dataclass(frozen=True)
@@ -24,16 +45,17 @@ class Defaults:
 
     Attributes:
         width, height: in pixels.
-        steps, guidance, negative: as for `generation.generate`.
+        steps, guidance, negative, strength: as for `generation.generate`.
         seed: of the whole run: with each row's id it gives the row's seed.
     """
 
     width: int
     height: int
     steps: int = 25
-    guidance: float = 5.0
+    guidance: float | None = None
     negative: str | None = None
     seed: int = 0
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +65,7 @@ class Task:
     Attributes:
         id: names the picture's file.
         row: where in the file of prompts it stands.
-        prompt, seed, width, height, steps, guidance, negative: as for `generation.generate`.
+        prompt, seed, width, height, steps, guidance, negative, strength: as for `generation.generate`.
     """
 
     id: str
@@ -53,13 +75,16 @@ class Task:
     width: int
     height: int
     steps: int
-    guidance: float
+    guidance: float | None
     negative: str | None
+    strength: float | None = None
 
     @property
     def digest(self) -> str:
         """32 hexadecimal digits that change with anything that decides how the picture looks; not with the id."""
-        asked = (self.prompt, self.negative, self.seed, self.width, self.height, self.steps, self.guidance)
+        asked = (
+            self.prompt, self.negative, self.seed, self.width, self.height, self.steps, self.guidance, self.strength
+        )  # fmt: skip
         return _hash(json.dumps(asked), 16)
 
 
@@ -72,21 +97,17 @@ class Fault:
     id: str | None = None
 
 
-def tasks_of(
-    rows: Iterable[Row], defaults: Defaults, ignored: set[str] | None = None
-) -> Iterator[Task | Fault]:
-    """A task for each row, or what is wrong with the row. `ignored` collects the columns that mean nothing here."""
+def tasks_of(rows: Iterable[Row], defaults: Defaults) -> Iterator[Task | Fault]:
+    """A task for each row, or what is wrong with the row."""
     for row in rows:
         if row.fields is None:
             yield Fault(row.number, row.fault or "cannot be read")
             continue
         said = {name: value for name, value in row.fields.items() if not _is_empty(value)}
-        if ignored is not None:
-            ignored.update(said.keys() - _Columns.model_fields.keys())
         try:
             columns = _Columns.model_validate(said)
         except ValidationError as error:
-            yield Fault(row.number, _first_cause(error))
+            yield Fault(row.number, first_cause(error))
             continue
         yield _task(row.number, columns, defaults)
 
@@ -99,24 +120,40 @@ def seed_of(run_seed: int, task_id: str) -> int:
     return int(_hash(f"{run_seed}\n{task_id}", 4), 16)
 
 
-class _Columns(BaseModel):
-    """The columns that a row can have."""
+def _checked_id(value: Any) -> Any:
+    """An id that is a file's name on every system; a number, as tables give them, is taken as it is written."""
+    name = str(value) if type(value) is int else value
+    if not isinstance(name, str):
+        return name
+    name = name.strip()
+    if not 0 < len(name) <= _LONGEST_ID:
+        raise ValueError(f"an id has 1 to {_LONGEST_ID} characters, and this one has {len(name)}")
+    if wrong := sorted(set(name) - _ID_SIGNS):
+        raise ValueError(
+            f"an id is a file's name, so it has only the letters a to z and A to Z, digits, '.', '_' and '-'; "
+            f"this one has {', '.join(map(repr, wrong))}"
+        )
+    if not name[0].isalnum() or name[-1] == ".":
+        raise ValueError("an id starts with a letter or a digit, and does not end with '.'")
+    if name.split(".")[0].lower() in _DEVICES:
+        raise ValueError(f"Windows has a device of this name, so no file can; {'picture-' + name!r} works")
+    return name
 
-    model_config = ConfigDict(str_strip_whitespace=True, frozen=True, allow_inf_nan=False)
+
+class _Columns(BaseModel):
+    """The columns that a row can have: those of `columns.COLUMNS`."""
+
+    model_config = ConfigDict(str_strip_whitespace=True, frozen=True, extra="forbid")
 
     prompt: Annotated[str, Field(min_length=1)]
-    # Such names are files on every system; those that a table gives as numbers are taken as they are written.
-    id: Annotated[
-        str | None,
-        BeforeValidator(lambda value: str(value) if type(value) is int else value),
-        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
-    ] = None
-    seed: Annotated[int | None, Field(ge=0, lt=2**63)] = None
+    id: Annotated[str | None, BeforeValidator(_checked_id)] = None
+    seed: Annotated[SeedOrAny | None, AfterValidator(lambda seed: None if seed == ANY_SEED else seed)] = None
     negative: str | None = None
-    width: Side | None = None
-    height: Side | None = None
-    steps: Annotated[int | None, Field(ge=1)] = None
-    guidance: Annotated[float | None, Field(ge=0)] = None
+    width: Multiple | None = None
+    height: Multiple | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    strength: Strength | None = None
 
     @model_validator(mode="after")
     def _both_sides(self) -> _Columns:
@@ -141,6 +178,7 @@ def _task(number: int, columns: _Columns, defaults: Defaults) -> Task:
         steps=either(columns.steps, defaults.steps),
         guidance=either(columns.guidance, defaults.guidance),
         negative=either(columns.negative, defaults.negative),
+        strength=either(columns.strength, defaults.strength),
     )
 
 
@@ -160,25 +198,19 @@ def _is_empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
-def _first_cause(error: ValidationError) -> str:
-    """The first thing wrong, with its column and its value: `width 250: Input should be a multiple of 8`."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "missing":
-        return "it has no prompt"
-    if not first["loc"]:
-        return str(first.get("ctx", {}).get("error", first["msg"]))
-    return f"{first['loc'][0]} {first['input']!r}: {first['msg']}"
-
-
 def check_defaults(defaults: Defaults) -> None:
     """Refuse defaults that no row could have; RedilateError names the first.
 
-    The same rules as for a row, so that a library user's mistake shows before any work.
+    The same rules as for a row, so that a library user's mistake shows before any work. Only the seed must be one: of
+    any other a second run could not go on with the first.
     """
-    said = {
-        name: getattr(defaults, name) for name in ("width", "height", "steps", "guidance", "negative", "seed")
-    }
+    if defaults.seed == ANY_SEED:
+        raise RedilateError(
+            "seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by"
+        )
+    names = ("width", "height", "steps", "guidance", "negative", "seed", "strength")
+    said = {name: getattr(defaults, name) for name in names}
     try:
         _Columns.model_validate({"prompt": "any", **said})
     except ValidationError as error:
-        raise RedilateError(_first_cause(error)) from error
+        raise RedilateError(first_cause(error)) from error

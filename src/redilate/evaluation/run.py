@@ -86,7 +86,7 @@ def run_study(
         "native size": native.size,
         "prompts and seeds": study.count,
         "steps": study.steps,
-        "guidance": study.guidance,
+        "guidance": native.request.guidance,
         "fingerprint": native.request.model,
         "real pictures": {size: 0 if one.real is None else len(one.real.whole) for size, one in seen.items()},
         "sharpness of real pictures, dB": real_sharpness,

@@ -16,7 +16,9 @@ from ..generation.request import Variation
 from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
 from ..pipelines.families import latent_scale
+from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size
+from ..plans.defaults import DEFAULTS
 from ..rivals.registry import METHODS, OWN, find, settings_of_method
 from .pictures import Request, fingerprint
 from .real import real_pictures
@@ -45,7 +47,7 @@ class Study:
     methods: Sequence[str] = ("direct", "redilate")
     variations: Mapping[str, Variation] = field(default_factory=dict)
     steps: int = 25
-    guidance: float = 5.0
+    guidance: float | None = None
     real: Path | None = None
 
     def check(self) -> None:
@@ -103,13 +105,14 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
                 (name, size, "redilate", variation, _drawn(pipe, study, size, variation.arguments()))
             )
     weights = fingerprint(pipe)
+    guidance = DEFAULTS[defaults_family(pipe)].guidance if study.guidance is None else study.guidance
     cases = []
     for seed in range(study.count):
         prompt = study.prompts[seed % len(study.prompts)]
         case = []
         for name, size, method, variation, drawing in variants:
             request = Request(
-                prompt, seed, *size, method, study.steps, study.guidance, weights, variation, drawing
+                prompt, seed, *size, method, study.steps, guidance, weights, variation, drawing
             )
             folder = f"{NATIVE}-{width}x{height}" if name == NATIVE else f"{size[0]}x{size[1]}/{name}"
             case.append(Task(name, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from PIL import Image
@@ -12,6 +12,7 @@ from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
+from .photos import read_photo
 from .request import Hires, Method, Request
 from .resolve import resolve
 from .run import Generation, OnDrawing, OnLatents, OnStep, Watch, run
@@ -43,6 +44,7 @@ def edit(
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_decode: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Generation:
     """Draw from `image` (SDEdit, arXiv 2108.01073) in one leg, with diffusers' own pipeline for that.
 
@@ -54,7 +56,7 @@ def edit(
             nothing.
         width, height: in pixels, multiples of the latent scale (8); None: the picture's own, rounded down to them.
         prompt, seed, count, steps, guidance, negative, preset, method, plan, native_size, extra, sequential,
-            on_drawing, on_step, on_latents, on_decode: as for `generate`; the steps in all are those that are taken.
+            on_drawing, on_step, on_latents, on_decode, on_note: as for `generate`.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -83,8 +85,9 @@ def edit(
         native_size=native_size,
         sequential=sequential,
         extra=extra or {},
-        image=image.convert("RGB"),
+        image=read_photo(image),
         mask=None if mask is None else mask.convert("L"),
         from_picture="edit",
     )
-    return run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_latents, on_decode=on_decode))
+    watch = Watch(on_drawing, on_step, on_latents, on_decode=on_decode, on_note=on_note)
+    return run(pipe, resolve(pipe, request), watch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,7 @@ def enlarge(
     on_drawing: OnDrawing | None = None,
     on_step: OnStep | None = None,
     on_decode: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
     **arguments: Any,
 ) -> Generation:
     """Enlarge a picture of any size and ratio: what `generate` does after its first leg.
@@ -65,7 +67,7 @@ def enlarge(
         prompt: what the picture shows; None: the network goes by the picture alone, without guidance.
         negative, seed, steps, guidance, strength, preset, method, plan, hires, native_size, extra, sequential: as for
             `generate`.
-        on_drawing, on_step, on_decode: as for `generate`.
+        on_drawing, on_step, on_decode, on_note: as for `generate`.
         arguments: the pipeline's own arguments, by its own names, such as `num_inference_steps` and `guidance_scale`.
 
     Raises:
@@ -75,7 +77,7 @@ def enlarge(
     for name, own in _ALIASES.items():
         if name in arguments:
             asked[own] = arguments.pop(name)
-    photo = _of_latents(pipe, image) if isinstance(image, Tensor) else read_photo(image)
+    photo = _of_latents(pipe, image) if isinstance(image, Tensor) else read_photo(image, on_note=on_note or warnings.warn)
     target = _target(photo, scale, width, height)
     unit = latent_scale(pipe)
     work = tuple(-(-side // unit) * unit for side in target)
@@ -102,7 +104,7 @@ def enlarge(
         extra={**(extra or {}), **arguments},
         image=start,
     )
-    made = run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_decode=on_decode))
+    made = run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_decode=on_decode, on_note=on_note))
     told = {"width": target[0], "height": target[1], "enlarged_from": [photo.width, photo.height]}
     images = [image.crop((0, 0, *target)) for image in made.images]
     return replace(made, images=images, settings=made.settings | told)

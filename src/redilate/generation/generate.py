@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ..decoding.decode import OnProgress
@@ -39,6 +39,7 @@ def generate(
     on_latents: OnLatents | None = None,
     on_preview: OnPreview | None = None,
     on_decode: OnProgress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Generation:
     """Generate pictures, one after another, each from a seed of its own.
 
@@ -47,7 +48,7 @@ def generate(
             that `redilate.apply` has been called on is used as it stands, at full size from the first step.
         prompt: a text, or one for each picture; None with `prompt_embeds` in `extra`.
         width, height: in pixels, multiples of the latent scale (8); None: the native size.
-        seed: of the first picture; picture k has seed + k.
+        seed: of the first picture; picture k has seed + k; −1: any, and the one taken is recorded.
         steps: denoising steps of a whole denoising, at least 1.
         guidance: classifier-free guidance weight; 1 or less: none; None: the model family's default.
         strength: the noise level in (0, 1] at which the first large leg starts. 1 draws everything at full size, as
@@ -71,6 +72,8 @@ def generate(
         on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8).
         on_preview: called with each picture at the native size, before its first large leg.
         on_decode: called with (work done, in all) while a picture is decoded in strips.
+        on_note: called with a line that somebody should know, such as which words of a prompt are cut; None: a
+            warning.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -94,4 +97,6 @@ def generate(
         sequential=sequential,
         extra=extra or {},
     )
-    return run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_latents, on_preview, on_decode))
+    return run(
+        pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_latents, on_preview, on_decode, on_note)
+    )

@@ -1,70 +1,98 @@
-"""A picture that the user has: read, bounded, turned upright and into RGB."""
+"""A picture that the user has: read, bounded, turned upright and into sRGB of 8 bits a channel."""
 
 from __future__ import annotations
 
+import struct
 import warnings
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from ..errors import RedilateError
+from .depth import to_eight_bits
+from .srgb import to_srgb
 
 # 8192 × 8192. Of what comes in and of what goes out: more is a slip of the hand or a decompression bomb.
 MAX_PIXELS = 2**26
 
+# What damaged files make Pillow's readers raise.
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
+    ZeroDivisionError,
+)  # fmt: skip
+# The brands of ISO base media files (bytes 8 to 12) that hold HEIC; Pillow reads AVIF, which is one too, by itself.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-def read_photo(source: Image.Image | str | Path) -> Image.Image:
-    """The picture in RGB and upright; of an animation the first frame.
+# EXIF's orientation → what makes the picture upright (EXIF 2.32, tag 274).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-    EXIF's rotation is honoured, what is transparent becomes white, greyscale, palettes, CMYK and 16 bits a channel
-    are converted.
+Note = Callable[[str], None]
+
+
+class TooManyPixels(RedilateError):
+    """The picture is larger than may be read; nothing of it has been decoded."""
+
+
+def read_photo(
+    source: Image.Image | str | Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+    on_note: Note = warnings.warn,
+) -> Image.Image:
+    """The picture in RGB (sRGB, 8 bits a channel) and upright; of an animation or several pages the first.
+
+    EXIF's rotation and colour profiles are honoured, what is transparent becomes white, greyscale, palettes, CMYK and
+    16 bits a channel are converted.
+
+    Args:
+        source: a picture, a file's path, or a file's bytes.
+        max_pixels: the most that are read; the file's head is asked, before anything is decoded.
+        formats: Pillow's names of the formats that are read; None: all that Pillow reads.
+        on_note: called with a line about what of the picture is not used.
 
     Raises:
-        RedilateError: if it cannot be read, or has more than MAX_PIXELS.
+        TooManyPixels: it has more than `max_pixels`.
+        RedilateError: it cannot be read (no picture, cut short, HEIC), or its values have no known white.
     """
-    if not isinstance(source, str | Path):
-        return _bounded(source)
+    if isinstance(source, Image.Image):
+        check_pixels(*source.size, "the picture", max_pixels)
+        return _upright(source, on_note)
+    name = "the picture" if isinstance(source, bytes) else str(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is lower
-            with Image.open(source) as image:
-                return _bounded(image)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound is asked in its place
+            file = BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=formats) as image:
+                check_pixels(*image.size, "the picture", max_pixels)
+                return _upright(image, on_note)
     except Image.DecompressionBombError as error:
-        raise RedilateError(f"{source} has too many pixels; {MAX_PIXELS} are the most") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, RedilateError):
+        raise TooManyPixels(f"{name} has too many pixels; {max_pixels} are the most") from error
+    except RedilateError as error:
+        if isinstance(error, TooManyPixels):
             raise
-        # An OSError's own text holds the path again, or an errno.
-        reason = getattr(error, "strerror", None) or "it is not a picture that Pillow can read"
-        raise RedilateError(f"cannot read {source}: {reason}") from error
+        raise RedilateError(f"cannot read {name}: {error}") from error
+    except _DAMAGED as error:
+        raise RedilateError(f"cannot read {name}: {_reason(source, error, formats)}") from error
 
 
-def _bounded(image: Image.Image) -> Image.Image:
-    # Asked before anything is decoded: the size stands in the file's head.
-    check_pixels(*image.size, "the picture")
-    return upright(image)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """The picture in RGB, turned as its EXIF says, on white where it is transparent, of 16 bits the upper ones."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # Pillow would clip 16 bits at 255.
-        grey = (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255)
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        above = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), above).convert("RGB")
-    return image.convert("RGB")
-
-
-def check_pixels(width: int, height: int, what: str) -> None:
-    """RedilateError if width × height is more than MAX_PIXELS; `what` is called so in the message."""
-    if width * height > MAX_PIXELS:
-        side = round(MAX_PIXELS**0.5)
-        raise RedilateError(
-            f"{what} of {width}x{height} has {width * height} pixels; {MAX_PIXELS} ({side}x{side}) are the most"
+def check_pixels(width: int, height: int, what: str, most: int = MAX_PIXELS) -> None:
+    """TooManyPixels if width × height is more than `most`; `what` is called so in the message."""
+    if width * height > most:
+        side = int(most**0.5)
+        raise TooManyPixels(
+            f"{what} of {width}x{height} has {width * height} pixels; {most} ({side}x{side}) are the most"
         )
 
 
@@ -83,3 +111,48 @@ def padded(image: Image.Image, width: float, height: float) -> Image.Image:
     if (width, height) == canvas.size:
         return canvas
     return canvas.resize(canvas.size, Image.Resampling.LANCZOS, box=(0, 0, width, height))
+
+
+def _upright(image: Image.Image, on_note: Note) -> Image.Image:
+    # A phone's JPEG may hold a gain map or a small copy beside the picture (MPO): that is no animation.
+    if getattr(image, "is_animated", False) and image.format not in ("JPEG", "MPO"):
+        on_note(f"the picture has {getattr(image, 'n_frames', 'several')} frames or pages; the first is used")
+    colours, alpha = to_eight_bits(image)
+    found = to_srgb(colours, image, on_note)
+    if alpha is not None:
+        found = Image.composite(found, Image.new("RGB", found.size, "white"), alpha)
+    return _turned(found, image)
+
+
+def _turned(image: Image.Image, by: Image.Image) -> Image.Image:
+    """`image`, turned as the EXIF of `by` says."""
+    turn = _TURNS.get(by.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def _reason(source: str | Path | bytes, error: BaseException, formats: tuple[str, ...] | None) -> str:
+    """Why a file cannot be read, in words."""
+    # A missing file's own words: the text of an OSError holds the path again, or an errno.
+    if strerror := getattr(error, "strerror", None):
+        return strerror
+    head, size = _head(source)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        return "it is HEIC, which Pillow cannot read; save or export it as JPEG or PNG first"
+    riff = head[:4] == b"RIFF" and size < int.from_bytes(head[4:8], "little") + 8
+    if riff or "truncated" in str(error).lower():
+        return "it is cut short: the end of the file is missing; a whole copy works"
+    if formats is None:
+        return "it is not a picture that Pillow can read; PNG, JPEG, WebP and TIFF work, among others"
+    *some, last = ("WebP" if name == "WEBP" else name for name in formats)
+    return f"it is not a {' or '.join([', '.join(some), last]) if some else last} that can be read"
+
+
+def _head(source: str | Path | bytes) -> tuple[bytes, int]:
+    """The first 12 bytes, and the size in bytes."""
+    if isinstance(source, bytes):
+        return source[:12], len(source)
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(12), Path(source).stat().st_size
+    except OSError:
+        return b"", 0

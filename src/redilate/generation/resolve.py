@@ -20,10 +20,11 @@ from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.plans import Plans
-from ..pipelines.schedulers import use_scheduler
+from ..pipelines.schedulers import check_scheduler, use_scheduler
 from ..plans.defaults import DEFAULTS, FAITHFUL_SHARE, FAITHFUL_STRENGTH, PRESETS, Family, strengths
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
+from .asked import settled_seed
 from .drawing import Drawing, Leg, Tie
 from .request import Method, Request
 from .sizes import leg_sizes, native_shape
@@ -73,6 +74,8 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     guidance = defaults.guidance if request.guidance is None else request.guidance
     strength, sizes, notes = _way(pipe, request, family, (height, width), native)
     prompts = _prompts(request)
+    seed = settled_seed(request.seed, len(prompts))
+    check_scheduler(pipe.scheduler, request.steps)
     legs = _Legs(pipe, request, family, native, guidance).laid_out(sizes, strength)
     if request.method == "redilate" and request.plan != "none":
         notes += _as_trained(legs, defaults.until)
@@ -85,7 +88,7 @@ def resolve(pipe: Any, request: Request) -> Drawing:
         guidance=guidance,
         legs=tuple(legs),
         prompts=tuple(prompts),
-        seeds=tuple(request.seed + index for index in range(len(prompts))),
+        seeds=tuple(seed + index for index in range(len(prompts))),
         notes=tuple(notes),
     )
 
@@ -96,8 +99,6 @@ def _check(request: Request) -> None:
         raise RedilateError(f"steps is {request.steps}; at least 1 is needed")
     if request.count < 1:
         raise RedilateError(f"count is {request.count}; at least 1 is needed")
-    if not 0 <= request.seed < 2**63 - request.count:
-        raise RedilateError(f"the seed is {request.seed}; 0 to {2**63 - 1 - request.count} works")
     if request.guidance is not None and not 0 <= request.guidance < math.inf:
         raise RedilateError(f"guidance is {request.guidance:g}; a number from 0 on works")
     if request.strength is not None and not 0 < request.strength <= 1:

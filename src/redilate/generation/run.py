@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from ..pipelines.apply import apply
 from ..pipelines.families import unet_of
 from ..pipelines.image_to_image import image_to_image, inpainting
 from ..pipelines.leg_schedule import leg_scheduler
+from ..pipelines.prompts import encode_prompts
+from ..pipelines.safety import blacked_out
 from ..pipelines.schedulers import use_scheduler
 from ..pipelines.sparing import sparing
 from ..plans.plan import Plan
@@ -77,6 +80,7 @@ class Watch:
         on_latents: with the latents of each step, (1, channels, height / 8, width / 8), after `on_step`.
         on_preview: with each picture at its first leg's size, before its first large leg.
         on_decode: with (work done, in all) while a picture is decoded in strips.
+        on_note: with a line that somebody should know, such as which words of a prompt are cut; None: a warning.
     """
 
     on_drawing: OnDrawing | None = None
@@ -84,6 +88,7 @@ class Watch:
     on_latents: OnLatents | None = None
     on_preview: OnPreview | None = None
     on_decode: OnProgress | None = None
+    on_note: Callable[[str], None] | None = None
 
 
 def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
@@ -145,11 +150,9 @@ class _Runner:
     def _first(self, leg: Leg, index: int, done: int) -> Image.Image:
         """Text to image, by the pipeline as it is."""
         drawing, request = self.drawing, self.drawing.request
-        prompt = {} if drawing.prompts[index] is None else {"prompt": drawing.prompts[index]}
         with self._within(self.pipe, leg):
             result = self.pipe(
-                **prompt,
-                negative_prompt=request.negative,
+                **self._texts(self.pipe, drawing.prompts[index], request.negative),
                 width=leg.width,
                 height=leg.height,
                 num_inference_steps=leg.steps,
@@ -193,9 +196,9 @@ class _Runner:
                 own = arguments.get("cross_attention_kwargs") or {}
                 arguments["cross_attention_kwargs"] = own | {"scale": hires.lora_scale}
             sizes = {"height": leg.height, "width": leg.width}
+            negative = hires.negative if hires.negative is not None else request.negative
             result = pipe(
-                **({} if prompt is None else {"prompt": prompt}),
-                negative_prompt=hires.negative if hires.negative is not None else request.negative,
+                **self._texts(pipe, prompt, negative),
                 image=image,
                 guidance_scale=leg.guidance,
                 generator=torch.Generator("cpu").manual_seed(seed),
@@ -206,6 +209,22 @@ class _Runner:
                 **arguments,
             )
         return result.images if as_latents else _checked(result)
+
+    def _texts(self, pipe: Any, prompt: str | None, negative: str | None) -> dict[str, Any]:
+        """The prompts as the pipeline takes them; embedded here where they exceed its text encoder's window."""
+        extra = self.drawing.request.extra
+        if prompt is None:
+            return {} if negative is None else {"negative_prompt": negative}
+        if any("prompt" in name for name in extra):
+            return {"prompt": prompt, "negative_prompt": negative}
+        encoding = {"clip_skip": extra["clip_skip"]} if "clip_skip" in extra else {}
+        return encode_prompts(pipe, prompt, negative, on_note=self._note, **encoding)
+
+    def _note(self, line: str) -> None:
+        if self.watch.on_note is not None:
+            self.watch.on_note(line)
+        else:
+            warnings.warn(line, stacklevel=2)
 
     def _extra(self, index: int, for_second: bool = False) -> dict[str, Any]:
         extra = embeddings_of(self.drawing.request.extra, index, len(self.drawing.seeds))
@@ -273,8 +292,7 @@ def _refuse_applied(pipe: Any, drawing: Drawing) -> None:
 
 def _checked(result: Any) -> Image.Image:
     """The picture of a pipeline's answer, unless its safety checker has blacked it out."""
-    flagged = getattr(result, "nsfw_content_detected", None)
-    if flagged and any(flagged):
+    if blacked_out(result):
         raise SafetyStopped(
             "the pipeline's safety checker took the picture back, and it is black; another seed or prompt works, or "
             "the pipeline without the checker"

@@ -84,9 +84,15 @@ def tiny() -> Any:
 
 
 @contextmanager
-def _serving(pipe: Any, keys: tuple[str, ...] = (), **limits: Any) -> Iterator[Served]:
+def _serving(
+    pipe: Any,
+    keys: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+    **limits: Any,
+) -> Iterator[Served]:
     limits = {"megapixels": 0.3, "steps": 1000} | limits
-    server = Server(Service(Painter(pipe, None), Limits(**limits), Keys(keys)))
+    server = Server(Service(Painter(pipe, None), Limits(**limits), Keys(keys), names, origins))
     with listen("127.0.0.1", 0) as socket:
         root = f"http://127.0.0.1:{socket.getsockname()[1]}"
         thread = Thread(target=server.run, kwargs={"sockets": [socket]})

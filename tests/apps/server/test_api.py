@@ -185,7 +185,7 @@ def test_an_edit_of_another_size_in_a_list_of_one_streams_too(served: Served):
         ({"n": 5}, 400, "invalid_value", "n"),
         ({"n": 0}, 400, "invalid_value", "n"),
         ({"steps": 10**9}, 400, "invalid_value", "steps"),
-        ({"seed": -1}, 400, "invalid_value", "seed"),
+        ({"seed": -2}, 400, "invalid_value", "seed"),
         ({"guidance": 1e9}, 400, "invalid_value", "guidance"),
         ({"model": "gpt-image-2"}, 404, "model_not_found", "model"),
         ({"background": "transparent"}, 400, "invalid_value", "background"),

@@ -72,6 +72,7 @@ def _is_up(http: httpx.Client) -> bool:
         (["--host", "203.0.113.1", "--insecure"], ("cannot listen on 203.0.113.1",)),
         (["--api-key-file", "no-such-file"], ("no-such-file",)),
         (["--model", "no/such/model", "--port", "0"], ("no/such/model",)),
+        (["--cors", "example.com"], ("origin 'example.com'", "https://example.com")),
         (["--port", "99999"], ("--port",)),
         (["--max-count", "11"], ("--max-count",)),
     ],

@@ -60,7 +60,7 @@ def test_uploads_that_are_no_pictures_are_refused(tmp_path: Path):
         "gif": b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(RedilateError, match="no PNG, JPEG or WebP"):
+        with pytest.raises(RedilateError, match=r"not a PNG, JPEG or WebP|cut short"):
             pictures.read_upload(tmp_path / name)
 
 
@@ -68,7 +68,7 @@ def test_a_small_file_of_enormous_size_is_refused_before_it_is_decoded(tmp_path:
     bomb = tmp_path / "bomb.png"
     Image.new("1", (8000, 8000)).save(bomb)
     assert bomb.stat().st_size < 50_000
-    with pytest.raises(RedilateError, match="8000 × 8000; up to 50 million pixels work"):
+    with pytest.raises(RedilateError, match="8000x8000 has 64000000 pixels; 50000000"):
         pictures.read_upload(bomb)
 
 

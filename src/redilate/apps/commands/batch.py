@@ -17,7 +17,7 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..arguments import check_device, model_name, parse_size, usual_guidance
+from ..arguments import check_device, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
 from ..metadata import embedding, read_settings
 from ..options import (
@@ -29,7 +29,7 @@ from ..options import (
     Model,
     Negative,
     Scheduler,
-    Steps,
+    Steps, Strength,
     silence_libraries,
 )
 from ..workers import cores, worker_devices, worker_pipe
@@ -60,6 +60,7 @@ def batch(
     method: Annotated[
         str, typer.Option(help="redilate, direct, or any other way of drawing large.")
     ] = "redilate",
+    strength: Strength = None,
     steps: Steps = 25,
     guidance: Guidance = None,
     negative: Negative = None,
@@ -87,7 +88,6 @@ def batch(
     started = time.monotonic()
     with one_line_endings():
         width, height = parse_size(size)
-        guidance = usual_guidance(model) if guidance is None else guidance
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             settings = {
                 "model": model_name(model),
@@ -96,6 +96,7 @@ def batch(
                 "size": f"{width}x{height}",
                 "steps": steps,
                 "guidance": guidance,
+                "strength": strength,
                 "negative": negative,
                 "seed": seed,
                 "scheduler": scheduler,
@@ -107,10 +108,10 @@ def batch(
             from redilate.batch.store import MANIFEST, Store
             from redilate.batch.tasks import Defaults
 
-            defaults = Defaults(width, height, steps, guidance, negative, seed)
+            defaults = Defaults(width, height, steps, guidance, negative, seed, strength)
             shown = _Failures()
             with Store(out, settings, read_settings, writing=False) as store:
-                tally = survey(prompts, defaults, store, shown if dry_run else lambda _: None)
+                tally = survey(prompts, defaults, store, shown)
             if not dry_run:
                 run = _runner(ray_address, workers, threads, device)
                 work = partial(draw, method=method, model=model_name(model), encode=png)
@@ -152,14 +153,14 @@ def _check(
 
     from redilate.batch.fingerprint import model_fingerprint
     from redilate.pipelines.loading import check_model
-    from redilate.pipelines.schedulers import check_scheduler
+    from redilate.pipelines.schedulers import check_scheduler_name
     from redilate.rivals.registry import find
 
     find(method)
     check_model(model)
     check_device(device)
     if scheduler is not None:
-        check_scheduler(scheduler)
+        check_scheduler_name(scheduler)
     if parquet and find_spec("pyarrow") is None:
         raise RedilateError("--parquet needs pyarrow: pip install 'redilate[batch]'")
     return model_fingerprint(model)
@@ -185,12 +186,16 @@ def _runner(
 
 
 class _Failures:
-    """Shows the first failures as they come, and counts all."""
+    """Shows the first failures as they come, and counts all; a row that was shown before the drawing is not again."""
 
     def __init__(self) -> None:
         self._count = 0
+        self._rows: set[int] = set()
 
     def __call__(self, fault: Fault) -> None:
+        if fault.row in self._rows:
+            return
+        self._rows.add(fault.row)
         self._count += 1
         if self._count <= _SHOWN:
             named = f" ({fault.id})" if fault.id else ""
@@ -204,8 +209,6 @@ class _Failures:
 
 def _report(tally: Tally, manifest: Path, seconds: float, dry_run: bool, as_json: bool) -> None:
     """What came of it: the manifest's path or one JSON object on stdout, a line for people on stderr."""
-    if tally.ignored:
-        say_error(f"columns that mean nothing here: {', '.join(sorted(tally.ignored))}")
     counts = {
         "rows": tally.rows,
         "repeated": tally.repeated,

@@ -24,7 +24,7 @@ from rich.progress import (
 
 from redilate.errors import RedilateError
 
-from ..arguments import model_name, parse_size, usual_guidance
+from ..arguments import model_name, parse_size
 from ..console import one_line_endings, silence_libraries
 from ..files import check_folder
 from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline
@@ -111,7 +111,7 @@ def evaluate(
                 methods=_items(methods),
                 variations=dict(_variations(variation)),
                 steps=steps,
-                guidance=usual_guidance(model) if guidance is None else guidance,
+                guidance=guidance,
                 real=real,
             )
             asked.check()

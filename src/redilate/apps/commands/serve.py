@@ -28,6 +28,21 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Keys, one a line; also in REDILATE_API_KEYS, between commas."),
     ] = None,
+    served_model_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the model may be called too, for clients that have a name built in; may be given several times.",
+        ),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Whose web pages may use it from a browser: https://example.com, or * for all; may be given several "
+            "times.",
+        ),
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Let a network in without keys.")] = False,
     max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 4.2,
     max_count: Annotated[int, typer.Option(min=1, max=10, help="Pictures of one request.")] = 4,
@@ -48,10 +63,11 @@ def serve(
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
         from ..server.keys import read_keys
         from ..server.limits import Limits
-        from ..server.run import Server, check_host, listen, run
+        from ..server.run import Server, check_host, check_origins, listen, run
 
         keys = read_keys(api_key_file)
         check_host(host, keys, insecure)
+        check_origins(cors or [])
         limits = Limits(
             megapixels=max_megapixels,
             count=max_count,
@@ -70,4 +86,5 @@ def serve(
             bound = socket.getsockname()[1]
             place = f"[{host}]" if ":" in host else host
             print(f"{painter.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
-            run(Server(Service(painter, limits, keys)), socket)
+            service = Service(painter, limits, keys, served_model_name or (), cors or ())
+            run(Server(service), socket)

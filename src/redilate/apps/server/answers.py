@@ -118,7 +118,7 @@ async def _until_done(service: Service, job: Job) -> AsyncIterator[Event]:
             case Failed(error):
                 raise shutting_down() if isinstance(error, Cancelled) else from_failure(error)
             case Picture():
-                service.metrics.images.labels(job.drawing.method, job.drawing.mode).inc()
+                service.metrics.images.labels(job.drawing.method, job.legs).inc()
         yield event
 
 

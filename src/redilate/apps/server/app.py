@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware.cors import CORSMiddleware
 
 from redilate import __version__
 
@@ -40,6 +41,15 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(routes(service))
     app.add_middleware(Guard, keys=service.keys, limits=service.limits)
     app.add_middleware(Measured, metrics=service.metrics)
+    if service.origins:
+        # Outermost: a browser asks first, without a key, and must be able to read a refusal too.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
     described = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from redilate.generation.modes import Mode
+    from redilate.plans.defaults import Preset
 
 MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -18,9 +18,9 @@ class Drawing:
     """What to draw.
 
     Attributes:
-        prompt, negative, width, height, seed, count, steps, guidance, method, mode: as for `redilate.generate`.
+        prompt, negative, width, height, seed, count, steps, guidance, method, preset, strength: as for
+            `redilate.generate`.
         image: the picture to start from, at (width, height); None: from nothing.
-        strength: how far from it, in (0, 1].
         partials: how many early looks are wanted.
         output: the file format, with Pillow's `quality` where one is asked for.
     """
@@ -32,11 +32,11 @@ class Drawing:
     seed: int
     count: int
     steps: int
-    guidance: float
+    guidance: float | None
     method: Literal["redilate", "direct"]
-    mode: Mode = "auto"
+    preset: Preset = "default"
+    strength: float | None = None
     image: Image | None = None
-    strength: float = 1.0
     partials: int = 0
     output: Literal["png", "jpeg", "webp"] = "png"
     quality: int | None = None

@@ -69,6 +69,10 @@ _KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 def from_validation(errors: Sequence[Any], status: int = 400) -> ApiError:
     """The first of pydantic's errors, by the name of its parameter."""
     first = errors[0]
+    if first["type"] == "json_invalid":
+        cause = first.get("ctx", {}).get("error", first["msg"])
+        where = f" at character {first['loc'][-1]}" if first["loc"] else ""
+        return ApiError(status, f"the body is not JSON{where}: {cause}", code="invalid_value")
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     param = ".".join(place[:3])[:100] or None
     if first["type"] == "extra_forbidden":

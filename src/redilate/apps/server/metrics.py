@@ -20,7 +20,7 @@ class Metrics:
     """The counters of one server, in a registry of its own, with the process's memory and time.
 
     Attributes:
-        images: pictures finished, by method and mode.
+        images: pictures finished, by method and number of legs.
     """
 
     def __init__(self, worker: Worker):
@@ -36,7 +36,7 @@ class Metrics:
             registry=self._registry,
         )
         self.images = Counter(
-            "redilate_images", "Pictures finished.", ["method", "mode"], registry=self._registry
+            "redilate_images", "Pictures finished.", ["method", "legs"], registry=self._registry
         )
         self._registry.register(_Queue(worker))  # type: ignore[arg-type]
         ProcessCollector(registry=self._registry)

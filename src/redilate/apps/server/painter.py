@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from redilate.errors import RedilateError
-from redilate.generation.edit import edit
-from redilate.generation.generate import Generation, generate
-from redilate.generation.modes import mode_for
-from redilate.pipelines.apply import check_size
+from redilate.generation.request import Request
+from redilate.generation.resolve import resolve
+from redilate.generation.run import Watch, run
 from redilate.pipelines.families import latent_scale
 from redilate.pipelines.native import native_size
 from redilate.pipelines.preview import preview
 
-from ..arguments import usual_guidance
 from ..metadata import check_prompts, embedding
 from ..provenance import provenance
 from .drawing import Drawing, Partial, Picture
@@ -33,7 +28,6 @@ class Painter:
     Attributes:
         name: the model's, as /v1/models lists it.
         native: (height, width) in pixels.
-        guidance: where a request does not say it.
     """
 
     def __init__(self, pipe: Any, model: str | None):
@@ -42,7 +36,6 @@ class Painter:
         self._using = threading.Lock()
         self.name = self._made_by["model"]
         self.native = native_size(pipe)
-        self.guidance = usual_guidance(model)
 
     @property
     def scale(self) -> int:
@@ -53,64 +46,50 @@ class Painter:
         """Refuse, before it waits, what could not be drawn.
 
         Raises:
-            RedilateError: a size that latents can't have, prompts that the file can't hold, too many steps.
+            RedilateError: a size that latents can't have, prompts that the file can't hold, steps that the
+                scheduler can't take, a strength that the pipeline can't do.
         """
-        check_size(drawing.width, drawing.height, self.scale)
         check_prompts(drawing.output.upper(), drawing.prompt, drawing.negative)
-        most = self._pipe.scheduler.config.get("num_train_timesteps", drawing.steps)
-        if drawing.steps > most:
-            raise RedilateError(
-                f"steps: {drawing.steps} are more than the {most} that the model was trained with"
-            )
+        resolve(self._pipe, self._request(drawing, drawing.seed))
 
     def draw(self, job: Job) -> None:
         """Draw a job's pictures, one after another, each sent when it is done."""
         with self._using:
-            drawing = job.drawing = self._settled(job.drawing)
-            for index in range(drawing.count):
-                made = self._one(drawing, drawing.seed + index, _Watch(self._pipe, job))
+            for index in range(job.drawing.count):
+                seed = job.drawing.seed + index
+                resolved = resolve(self._pipe, self._request(job.drawing, seed))
+                made = run(self._pipe, resolved, _Looks(self._pipe, job, len(resolved.legs)).watch)
                 settings = made.settings | self._made_by
-                job.put(Picture(_file(made.images[0], drawing, settings), drawing.seed + index))
+                job.legs = len(resolved.legs)
+                job.put(Picture(_file(made.images[0], job.drawing, settings), seed))
 
-    def _settled(self, drawing: Drawing) -> Drawing:
-        """The drawing with the mode that "auto" comes to."""
-        if drawing.mode != "auto":
-            return drawing
-        mode = mode_for(self._pipe, drawing.width, drawing.height, method=drawing.method)
-        return replace(drawing, mode=mode)
-
-    def _one(self, drawing: Drawing, seed: int, watch: _Watch) -> Generation:
-        extra: dict[str, Any] = {}
-        make: Callable[..., Generation] = generate
-        if drawing.image is None:
-            extra = {"mode": drawing.mode, "on_preview": watch.on_preview}
-        else:
-            extra = {"image": drawing.image, "strength": drawing.strength}
-            make = edit
-        return make(
-            self._pipe,
-            drawing.prompt,
+    def _request(self, drawing: Drawing, seed: int) -> Request:
+        """What the engine is asked for one picture."""
+        return Request(
+            prompt=drawing.prompt,
+            negative=drawing.negative,
             width=drawing.width,
             height=drawing.height,
             seed=seed,
             steps=drawing.steps,
             guidance=drawing.guidance,
-            negative=drawing.negative,
+            strength=drawing.strength,
+            preset=drawing.preset,
             method=drawing.method,
-            on_step=watch.on_step,
-            on_latents=watch.on_latents,
-            **extra,
+            image=drawing.image,
+            from_picture="edit",
         )
 
 
-class _Watch:
+class _Looks:
     """Sends the early looks that are wanted, evenly over the steps, and stops a drawing that is cancelled."""
 
-    def __init__(self, pipe: Any, job: Job):
+    def __init__(self, pipe: Any, job: Job, legs: int):
         self._pipe, self._job = pipe, job
         self._done = self._total = self._sent = 0
-        # A relay's picture at native size is the best early look: the last one is kept for it.
-        self._of_latents = job.drawing.partials - (job.drawing.mode == "relay")
+        # The picture at native size is the best early look: the last one is kept for it.
+        self._of_latents = job.drawing.partials - (legs > 1)
+        self.watch = Watch(on_step=self.on_step, on_latents=self.on_latents, on_preview=self.on_preview)
 
     def on_step(self, done: int, total: int) -> None:
         self._job.check()

@@ -83,20 +83,20 @@ def _images(service: Service) -> APIRouter:
 
 def _models(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/models")
-    card = ModelCard(id=service.painter.name, created=service.started)
+    cards = {name: ModelCard(id=name, created=service.started) for name in service.names}
 
     @router.get("", responses=_errors(401))
     async def models() -> ModelList:
-        """The model that is served."""
-        return ModelList(data=[card])
+        """The model that is served, under each of its names."""
+        return ModelList(data=list(cards.values()))
 
     # A hub's name has a slash in it.
     @router.get("/{name:path}", responses=_errors(401, 404))
     async def model(name: Annotated[str, Path(max_length=500)]) -> ModelCard:
         """One model."""
-        if name != card.id:
+        if name not in cards:
             raise service.no_such_model(name)
-        return card
+        return cards[name]
 
     return router
 
@@ -143,7 +143,7 @@ def _operations(service: Service) -> APIRouter:
 async def _image(form: FormData, megabytes: float) -> bytes:
     """The one picture of a form, as `image` or as OpenAI's client names a list of one."""
     for other in ("mask", "mask[]", "markup"):
-        if other in form:
+        if not all(map(_is_empty, form.getlist(other))):
             raise ApiError(
                 400,
                 f"{other} is not supported; the whole picture is redrawn",
@@ -151,9 +151,12 @@ async def _image(form: FormData, megabytes: float) -> bytes:
                 param=other,
             )
     sent = [value for name in ("image", "image[]") for value in form.getlist(name)]
-    if len(sent) != 1 or not isinstance(sent[0], UploadFile):
-        found = f"{len(sent)} were sent" if sent else "none was"
+    if len(sent) != 1:
+        found = f"{len(sent)} were sent" if sent else "none was sent"
         raise ApiError(400, f"image: one file is needed; {found}", code="invalid_value", param="image")
+    if not isinstance(sent[0], UploadFile):
+        cause = "image: a file is needed, and text was sent; with curl, -F image=@picture.png sends one"
+        raise ApiError(400, cause, code="invalid_value", param="image")
     data = await sent[0].read()
     if len(data) > megabytes * 1e6:
         raise ApiError(
@@ -162,10 +165,15 @@ async def _image(form: FormData, megabytes: float) -> bytes:
     return data
 
 
+def _is_empty(value: UploadFile | str) -> bool:
+    return value == "" if isinstance(value, str) else not value.filename
+
+
 def _fields(form: FormData) -> EditRequest:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
-        if name in ("image", "image[]"):
+        # A form sends its fields whether they are filled in or not.
+        if name in ("image", "image[]") or (_is_empty(value) and name != "prompt"):
             continue
         if name in fields:
             raise ApiError(400, f"{name[:100]} is given twice", code="invalid_value", param=name[:100])

@@ -7,6 +7,8 @@ import ipaddress
 import logging
 import signal
 import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
@@ -35,6 +37,22 @@ def check_host(host: str, keys: Keys, insecure: bool) -> None:
         f"host {host!r} lets others than this machine in, and there are no keys: set REDILATE_API_KEYS or "
         "--api-key-file, or say --insecure"
     )
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Refuse what no browser would send as an origin, and so would never match.
+
+    Raises:
+        RedilateError: other than `*` or `scheme://host[:port]`.
+    """
+    for origin in origins:
+        parts = urlsplit(origin)
+        bare = parts.scheme and parts.netloc and origin == f"{parts.scheme}://{parts.netloc}".lower()
+        if origin != "*" and not bare:
+            raise RedilateError(
+                f"origin {origin!r} is not of the form scheme://host or scheme://host:port, in small letters and "
+                "without a path; https://example.com, for example, works, and * lets all in"
+            )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from redilate.generation.asked import ANY_SEED
+from redilate.generation.names import own_name
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -22,8 +26,16 @@ STEPS: dict[str, int] = {
 }
 
 
+# Pixels, as other servers say `size`.
+_SIDES = ("width", "height")
+
+
 class ImageRequest(BaseModel):
-    """What both ways of asking for pictures share. A field that is not here is refused, never passed over."""
+    """What both ways of asking for pictures share. A field that is not here is refused, never passed over.
+
+    The names that other servers have for these fields (`num_inference_steps`, `cfg_scale`, `width` and `height` …) are
+    understood.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +72,8 @@ class ImageRequest(BaseModel):
     style: Annotated[Literal["vivid", "natural"] | None, Field(description="Has no effect.")] = None
 
     seed: Annotated[
-        int | None, Field(ge=0, lt=2**53, description="The first picture's; without it, one is drawn by lot.")
+        int | None,
+        Field(ge=ANY_SEED, lt=2**53, description="The first picture's; without it, or -1: one drawn by lot."),
     ] = None
     steps: Annotated[int | None, Field(ge=1, description="Denoising steps.")] = None
     guidance: Annotated[
@@ -69,29 +82,61 @@ class ImageRequest(BaseModel):
     negative_prompt: Annotated[
         str | None, Field(max_length=32_000, description="What to keep away from.")
     ] = None
+    strength: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            allow_inf_nan=False,
+            description="The noise level at which a large picture is finished from, or a picture drawn from: low "
+            "keeps, high invents; 1 draws everything at full size. Without it, the model family's default.",
+        ),
+    ] = None
+    preset: Annotated[Literal["default", "published", "faithful"], Field(description="Which defaults.")] = (
+        "default"
+    )
     method: Annotated[
         Literal["redilate", "direct"], Field(description="Re-dilated, or as the model would on its own.")
     ] = "redilate"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_servers_names(cls, asked: Any) -> Any:
+        if not isinstance(asked, dict):
+            return asked
+        found: dict[Any, Any] = {}
+        for name, value in asked.items():
+            own = name
+            if isinstance(name, str) and name not in cls.model_fields:
+                plain = own_name(name)
+                own = {"negative": "negative_prompt"}.get(plain, plain)
+                own = own if own in (*cls.model_fields, *_SIDES) else name
+            if own in found:
+                raise _refusal(f"{name} is called {own} here, and {own} is given twice; leave one out")
+            found[own] = value
+        sides = [found.pop(side, None) for side in _SIDES]
+        if sides == [None, None]:
+            return found
+        if None in sides:
+            raise _refusal("width and height go together: give both, or size as WIDTHxHEIGHT")
+        if found.get("size") is not None:
+            raise _refusal("size says what width and height say; leave one of them out")
+        return found | {"size": f"{sides[0]}x{sides[1]}"}
+
+
+def _refusal(message: str) -> PydanticCustomError:
+    # As it stands: pydantic would put "Value error" before a ValueError's words. Braces are its own.
+    return PydanticCustomError("other_name", "{message}", {"message": message})
 
 
 class GenerationRequest(ImageRequest):
     """The body of POST /v1/images/generations."""
 
-    mode: Annotated[
-        Literal["auto", "single", "relay"],
-        Field(
-            description="In one stage, or native size first and then enlarged; auto: whichever measures best."
-        ),
-    ] = "auto"
-
 
 class EditRequest(ImageRequest):
     """The fields of POST /v1/images/edits beside `image`."""
 
-    strength: Annotated[
-        float,
-        Field(gt=0, le=1, allow_inf_nan=False, description="How far from the picture: 1 keeps nothing."),
-    ] = 0.6
+    input_fidelity: Annotated[Literal["high", "low"] | None, Field(description="Has no effect.")] = None
 
 
 class ImageData(BaseModel):
@@ -122,7 +167,7 @@ class ModelCard(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The one model that is served."""
+    """The one model that is served, under each of its names."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]

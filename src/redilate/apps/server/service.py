@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from redilate.errors import RedilateError
+from redilate.generation.asked import settled_seed
+from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
 
 from ..arguments import parse_size
 from .drawing import Drawing
@@ -30,11 +32,22 @@ class Service:
     """One server's parts.
 
     Attributes:
+        names: what the model may be called in a request: its own name, and others for clients that have one built in.
+        origins: of web pages that may use the server from a browser, such as `https://example.com`; `*`: of all.
         started: seconds since 1970.
     """
 
-    def __init__(self, painter: Painter, limits: Limits | None = None, keys: Keys | None = None):
+    def __init__(
+        self,
+        painter: Painter,
+        limits: Limits | None = None,
+        keys: Keys | None = None,
+        names: Sequence[str] = (),
+        origins: Sequence[str] = (),
+    ):
         self.painter = painter
+        self.names = tuple(dict.fromkeys((painter.name, *names)))
+        self.origins = tuple(origins)
         self.limits = limits or Limits()
         self.keys = keys or Keys()
         self.worker = Worker(painter.draw, self.limits.queue)
@@ -48,7 +61,7 @@ class Service:
         Raises:
             ApiError, RedilateError: beyond the limits, or something that this server has not.
         """
-        if asked.model not in (None, self.painter.name):
+        if asked.model is not None and asked.model not in self.names:
             raise self.no_such_model(asked.model)
         if asked.background == "transparent":
             raise _invalid("background", "pictures are opaque; leave it out")
@@ -69,23 +82,19 @@ class Service:
                 f"{width}x{height} is more than the {self.limits.megapixels:g} megapixels of one picture",
             )
         edit = isinstance(asked, EditRequest)
-        if edit and int(steps * asked.strength) < 1:
-            raise _invalid(
-                "strength", f"{asked.strength:g} of {steps} steps is not one; more of either is needed"
-            )
         drawing = Drawing(
             prompt=asked.prompt,
             negative=asked.negative_prompt or None,
             width=width,
             height=height,
-            seed=secrets.randbelow(2**32) if asked.seed is None else asked.seed,
+            seed=settled_seed(asked.seed, count),
             count=count,
             steps=steps,
-            guidance=self.painter.guidance if asked.guidance is None else asked.guidance,
+            guidance=asked.guidance,
             method=asked.method,
-            mode="single" if edit else asked.mode,
+            preset=asked.preset,
             image=None,
-            strength=asked.strength if edit else 1.0,
+            strength=EDIT_STRENGTH if edit and asked.strength is None else asked.strength,
             partials=(asked.partial_images or 0) if asked.stream else 0,
             output=_output(asked),
             quality=asked.output_compression,
@@ -97,7 +106,7 @@ class Service:
         """The answer to a model that is not served."""
         return ApiError(
             404,
-            f"there is no model {name!r} here; {self.painter.name!r} is served",
+            f"there is no model {name!r} here; {' or '.join(map(repr, self.names))} is served",
             code="model_not_found",
             param="model",
         )

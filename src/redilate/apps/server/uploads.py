@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
-from io import BytesIO
+import logging
 
 from PIL import Image, ImageOps
 
-from redilate.generation.photos import upright
+from redilate.errors import RedilateError
+from redilate.generation.photos import TooManyPixels, read_photo
 
 from ..metadata import FORMATS
 from .errors import ApiError
 
+log = logging.getLogger("redilate.server")
+
 
 def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
-    """A PNG, JPEG or WebP as RGB, turned upright as its EXIF says, and on white where it is transparent.
+    """A PNG, JPEG or WebP as `read_photo` reads it: sRGB, upright, on white where it is transparent.
 
     The size is taken from the header, so a small file of vast pixels is refused before one of them is unpacked.
 
@@ -27,31 +28,13 @@ def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
         ApiError: 400, or 413 for too many pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own bound of pixels is higher than ours
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > megapixels * 1e6:
-                    raise _too_large(f"the picture is {width}x{height}", megapixels)
-                return upright(image)
-    except Image.DecompressionBombError as error:
-        raise _too_large("the picture", megapixels) from error
-    # Whatever a damaged file makes Pillow's decoders stumble over.
-    except (
-        OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
-        ZeroDivisionError,
-    ) as error:  # fmt: skip
-        raise ApiError(
-            400, "image is not a PNG, JPEG or WebP that can be read", code="invalid_image_file", param="image"
-        ) from error
+        return read_photo(data, max_pixels=int(megapixels * 1e6), formats=FORMATS, on_note=log.info)
+    except TooManyPixels as error:
+        raise ApiError(413, f"image: {error}", code="image_too_large", param="image") from error
+    except RedilateError as error:
+        raise ApiError(400, f"image: {error}", code="invalid_image_file", param="image") from error
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
     """The picture at (width, height): scaled to cover it, and cut at the middle."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
-def _too_large(what: str, megapixels: float) -> ApiError:
-    return ApiError(
-        413, f"{what} has more than {megapixels:g} megapixels", code="image_too_large", param="image"
-    )

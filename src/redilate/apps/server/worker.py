@@ -30,12 +30,14 @@ class Job:
 
     Attributes:
         drawing: what to draw.
+        legs: in how many legs the last picture was drawn.
         events: what has come of it so far; `Done` or `Failed` is the last.
     """
 
     def __init__(self, drawing: Drawing):
         self.drawing = drawing
         self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.legs = 1
         self._loop = asyncio.get_running_loop()
         self._cancelled = threading.Event()
 

@@ -72,22 +72,11 @@ def read_upload(path: Path) -> Image:
     Raises:
         RedilateError: it is no PNG, JPEG or WebP that can be read, or has too many bytes or pixels.
     """
-    from PIL import Image
-
-    from redilate.generation.photos import upright
+    from redilate.generation.photos import read_photo
 
     if path.stat().st_size > MOST_BYTES:
         raise RedilateError(
             f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"
         )
-    try:
-        # The header alone tells the size: nothing is decoded before it is known to be small enough.
-        with Image.open(path, formats=FORMATS) as image:
-            size = image.size
-            if image.width * image.height <= MOST_PIXELS:
-                return upright(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RedilateError("the picture to start from is no PNG, JPEG or WebP that can be read") from error
-    raise RedilateError(
-        f"the picture to start from is {size[0]} × {size[1]}; up to {MOST_PIXELS // 10**6} million pixels work"
-    )
+    # As bytes: a message with the path would tell of this machine.
+    return read_photo(path.read_bytes(), max_pixels=MOST_PIXELS, formats=FORMATS)

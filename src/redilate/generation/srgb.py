@@ -1,0 +1,139 @@
+"""A picture's own colour space → sRGB, which is what models are trained on and what pictures are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms
+
+# x and y of white (D65), red, green and blue, as PNG's cHRM has them.
+SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+ADOBE_RGB = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+# An ICC profile's colour space → Pillow's mode.
+_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
+# Within this, colour space numbers are rounded ones of sRGB.
+_CLOSE = 0.01
+_ROWS_AT_ONCE = 2**20  # pixels that are computed in floating point at once
+# Von Kries's adaptation to another white in Bradford's cone space (ICC.1:2022, annex E).
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+
+Floats = NDArray[np.float64]
+
+
+def to_srgb(image: Image.Image, says: Image.Image, on_note: Callable[[str], None]) -> Image.Image:
+    """`image` in RGB, with the colours that it has in the colour space that `says` carries; unchanged if that is sRGB.
+
+    In the order of the PNG specification (third edition, section 4.3): an ICC profile (perceptual intent), sRGB, gamma
+    and chromaticities; then EXIF's mark of Adobe RGB (DCF 2.0), which cameras set without a profile.
+
+    Args:
+        image: "L", "RGB", "CMYK" or "LAB", 8 bits a channel.
+        says: the picture as it was opened.
+        on_note: called with a line where a profile cannot be used.
+    """
+    if says.info.get("icc_profile"):
+        try:
+            return _by_profile(image, says.info["icc_profile"])
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            on_note(
+                f"the picture's colour profile cannot be used, and its colours are taken for sRGB: {error}"
+            )
+            return image.convert("RGB")
+    if image.mode not in ("L", "RGB") or "srgb" in says.info:
+        return image.convert("RGB")
+    gamma, corners = says.info.get("gamma"), says.info.get("chromaticity")
+    if gamma or corners:
+        return _by_numbers(image, gamma or 1 / 2.2, corners if corners and len(corners) == 8 else SRGB)
+    if _is_adobe_rgb(says):
+        return _by_numbers(image, 1 / 2.2, ADOBE_RGB)
+    return image.convert("RGB")
+
+
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    exif = image.getexif()
+    # Pillow looks for the one tag inside the other, whether it is there or not.
+    if ExifTags.IFD.Interop not in exif.get_ifd(ExifTags.IFD.Exif):
+        return False
+    return exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex) == "R03"
+
+
+def _by_profile(image: Image.Image, icc: bytes) -> Image.Image:
+    profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+    core: Any = profile.profile  # whose type Pillow's annotations do not tell
+    space = str(core.xcolor_space)
+    mode = _MODES.get(space, "none")
+    if mode == "RGB" and image.mode == "L":
+        image = image.convert("RGB")
+    if mode != image.mode:
+        raise ValueError(f"it is for {space.strip()}, not {image.mode}")
+    transform = ImageCms.buildTransform(
+        profile,
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        ImageCms.Intent.PERCEPTUAL,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    if mode == "RGB" and _is_identity(transform):
+        return image
+    found = ImageCms.applyTransform(image, transform)
+    assert found is not None  # only None where it is done in place
+    return found
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether it changes colours by rounding alone: sRGB profiles come in many versions."""
+    levels = np.array(list(product(range(0, 256, 15), repeat=3)), dtype=np.uint8)[None]
+    lattice = Image.fromarray(levels)
+    changed = ImageCms.applyTransform(lattice, transform)
+    return int(np.abs(np.asarray(changed).astype(int) - levels).max()) <= 1
+
+
+def _by_numbers(image: Image.Image, gamma: float, corners: tuple[float, ...]) -> Image.Image:
+    """From values v that stand for the light v^(1/gamma) in the primaries `corners`."""
+    same_corners = image.mode == "L" or bool(np.allclose(corners, SRGB, atol=_CLOSE))
+    if same_corners and abs(gamma - 1 / 2.2) < _CLOSE:
+        return image.convert("RGB")
+    light = (np.arange(256) / 255) ** (1 / gamma)
+    if same_corners:
+        curve = _encoded(light).tolist()
+        return image.point(curve * len(image.getbands())).convert("RGB")
+    try:
+        matrix = np.linalg.inv(_to_xyz(SRGB)) @ _adapted(corners, SRGB) @ _to_xyz(corners)
+    except np.linalg.LinAlgError:  # primaries on one line, or no white, are no colour space
+        return image.convert("RGB")
+    pixels = np.array(image)
+    rows = max(1, _ROWS_AT_ONCE // image.width)
+    for start in range(0, image.height, rows):
+        pixels[start : start + rows] = _encoded(light[pixels[start : start + rows]] @ matrix.T)
+    return Image.fromarray(pixels)
+
+
+def _encoded(light: Floats) -> NDArray[np.uint8]:
+    """sRGB's 8-bit values of linear light in [0, 1]; what is outside is clipped (IEC 61966-2-1)."""
+    light = light.clip(0, 1)
+    values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return (values * 255).round().astype(np.uint8)
+
+
+def _xyz(x: float, y: float) -> Floats:
+    return np.array([x / y, 1, (1 - x - y) / y]) if y else np.zeros(3)
+
+
+def _to_xyz(corners: tuple[float, ...]) -> Floats:
+    """The matrix from linear RGB to XYZ (Lindbloom, RGB/XYZ matrices)."""
+    white, *primaries = (_xyz(*corners[i : i + 2]) for i in range(0, 8, 2))
+    basis = np.stack(primaries, axis=1)
+    return basis * np.linalg.solve(basis, white)
+
+
+def _adapted(corners: tuple[float, ...], to: tuple[float, ...]) -> Floats:
+    before, after = (_BRADFORD @ _xyz(*one[:2]) for one in (corners, to))
+    if not before.all():
+        raise np.linalg.LinAlgError("no white")
+    return np.linalg.inv(_BRADFORD) @ np.diag(after / before) @ _BRADFORD

@@ -1,0 +1,179 @@
+"""Prompts longer than the text encoder's window: encoded in pieces, or said what of them is cut.
+
+Why not compel or sd_embed: both read weights out of the prompt, so `+`, `(` and `:` in it would mean something else
+than they do to the pipeline; here a piece is encoded by the pipeline's own `encode_prompt`, with its LoRA scale, its
+skipped layers and its textual inversions.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..errors import RedilateError
+
+Text = str | list[str]
+
+# What `encode_prompt` returns: Stable Diffusion two of them, SDXL four, in this order.
+_EMBEDDINGS = (
+    "prompt_embeds",
+    "negative_prompt_embeds",
+    "pooled_prompt_embeds",
+    "negative_pooled_prompt_embeds",
+)
+# The window of pipelines that give their tokenizer a length of their own (DeepFloyd IF).
+_USUAL_WINDOW = 77
+
+
+def encode_prompts(
+    pipe: Any,
+    prompt: Text,
+    negative: Text | None = None,
+    *,
+    on_note: Callable[[str], None] = warnings.warn,
+    **encoding: Any,
+) -> dict[str, Any]:
+    """What to call `pipe` with for these prompts, in place of `prompt` and `negative_prompt`.
+
+    Prompts that the text encoder reads whole are handed on as they are. Of a longer one, pieces of whole words are each
+    encoded in a window of their own, and the embeddings put one after another, as A1111 and ComfyUI do; the shorter one
+    of prompt and negative prompt goes on with empty pieces. The pooled embedding is the first piece's.
+
+    Args:
+        pipe: a diffusers pipeline.
+        prompt, negative: one prompt, or a list; a negative prompt that is one holds for all.
+        on_note: called with a line about the words that are cut, where the pipeline cannot take embeddings in pieces.
+        encoding: further arguments of `encode_prompt`, such as `clip_skip` and `lora_scale`.
+
+    Returns:
+        `prompt` and `negative_prompt`; or `prompt_embeds` of shape (prompts, pieces × window, width),
+        `negative_prompt_embeds` and, of SDXL, the pooled ones.
+
+    Raises:
+        RedilateError: as many negative prompts as prompts, or one, are needed.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    negatives = [negative] if isinstance(negative, str) else negative
+    if negatives is not None and len(negatives) not in (1, len(prompts)):
+        raise RedilateError(
+            f"{len(negatives)} negative prompts for {len(prompts)} prompts; one, or as many, works"
+        )
+    asked = {"prompt": prompt, "negative_prompt": negative}
+    long = [text for text in (*prompts, *(negatives or [])) if _is_long(pipe, text)]
+    if not long:
+        return asked
+    if not _takes_pieces(pipe):
+        for text in long:
+            on_note(_cut(pipe, text))
+        return asked
+    pieces = [_pieces(pipe, text) for text in prompts]
+    against = None if negatives is None else [_pieces(pipe, text) for text in negatives]
+    if against is not None and len(against) == 1:
+        against *= len(pieces)
+    count = max(len(found) for found in (*pieces, *(against or [])))
+    encoded = [
+        pipe.encode_prompt(
+            prompt=_nth(pieces, index),
+            device=pipe._execution_device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+            negative_prompt=None if against is None else _nth(against, index),
+            **encoding,
+        )
+        for index in range(count)
+    ]
+    sequences = [torch.cat(part, dim=1) for part in zip(*(one[:2] for one in encoded), strict=True)]
+    return dict(zip(_EMBEDDINGS, (*sequences, *encoded[0][2:]), strict=False))
+
+
+def _nth(pieces: Sequence[list[str]], index: int) -> list[str]:
+    return [found[index] if index < len(found) else "" for found in pieces]
+
+
+def _tokenizers(pipe: Any) -> list[Any]:
+    """Those of the prompt, whichever a pipeline has."""
+    return [
+        part
+        for name, part in pipe.components.items()
+        if name.startswith("tokenizer") and hasattr(part, "tokenize")
+    ]
+
+
+def _room(pipe: Any, tokenizer: Any) -> int:
+    """How many tokens of a prompt a window holds, beside those that mark its start and its end."""
+    window = tokenizer.model_max_length
+    encode = getattr(pipe, "encode_prompt", None)
+    if not _is_clip(tokenizer):
+        parameters = {} if encode is None else inspect.signature(encode).parameters
+        says = parameters.get("max_sequence_length")
+        window = min(window, _USUAL_WINDOW if says is None else says.default)
+    return window - tokenizer.num_special_tokens_to_add()
+
+
+def _tokens(pipe: Any, tokenizer: Any, text: str) -> list[str]:
+    # A textual inversion's one word stands for several vectors.
+    convert = getattr(pipe, "maybe_convert_prompt", None)
+    return tokenizer.tokenize(text if convert is None else convert(text, tokenizer))
+
+
+def _fits(pipe: Any, text: str) -> bool:
+    return all(len(_tokens(pipe, one, text)) <= _room(pipe, one) for one in _tokenizers(pipe))
+
+
+def _is_long(pipe: Any, text: str) -> bool:
+    return not _fits(pipe, text)
+
+
+def _is_clip(tokenizer: Any) -> bool:
+    return type(tokenizer).__name__.startswith("CLIPTokenizer")
+
+
+def _takes_pieces(pipe: Any) -> bool:
+    """Whether `encode_prompt` is Stable Diffusion's or SDXL's, and the call takes what it gives."""
+    encode = getattr(pipe, "encode_prompt", None)
+    if encode is None or not all(map(_is_clip, _tokenizers(pipe))):
+        return False
+    parameters = list(inspect.signature(encode).parameters)
+    needed = {"device", "num_images_per_prompt", "do_classifier_free_guidance", "negative_prompt"}
+    takes = inspect.signature(type(pipe).__call__).parameters
+    return parameters[0] == "prompt" and needed <= set(parameters) and set(_EMBEDDINGS[:2]) <= set(takes)
+
+
+def _pieces(pipe: Any, text: str) -> list[str]:
+    """`text` in pieces of whole words that each fit a window; a word that alone does not is cut between letters."""
+    pieces, piece = [], ""
+    for word in text.split():
+        longer = f"{piece} {word}" if piece else word
+        if _fits(pipe, longer):
+            piece = longer
+            continue
+        if piece:
+            pieces.append(piece)
+        while not _fits(pipe, word):
+            most = _longest_start(pipe, word)
+            pieces.append(word[:most])
+            word = word[most:]
+        piece = word
+    return [*pieces, piece] if piece or not pieces else pieces
+
+
+def _longest_start(pipe: Any, text: str) -> int:
+    """How many letters of a text too long for it fit a window, by bisection; at least one."""
+    fits, fails = 1, len(text)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if _fits(pipe, text[:middle]):
+            fits = middle
+        else:
+            fails = middle
+    return fits
+
+
+def _cut(pipe: Any, text: str) -> str:
+    """A line about what of `text` the pipeline does not read."""
+    rest = text[_longest_start(pipe, text) :].strip()
+    return f"{type(pipe).__name__} reads only the start of a prompt as long as {text[:40]!r}…; it does not read: {rest}"
