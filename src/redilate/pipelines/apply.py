@@ -69,9 +69,13 @@ def apply(
     Returns:
         A handle with the plan in use, which is also a context manager. Applying again replaces what was there.
 
+    The plan is on the network: threads whose pipelines share one take turns, from `apply` to `remove`, or each has a
+    network of its own (`copy.deepcopy(pipe.unet)`). What they would otherwise make of each other's pictures is refused:
+    applying to a network that another living thread has re-dilated, and calling one that another thread is calling.
+
     Raises:
         RedilateError: if the pipeline has no U-Net, or one that cannot be re-dilated (see `support.redilatable`), or
-            the plan names modules that it does not have.
+            the plan names modules that it does not have, or another thread has re-dilated it.
     """
     unet = unet_of(pipe)
     known = redilatable(unet)
@@ -80,6 +84,9 @@ def apply(
         redilatable(unwrap(control))
     if plan is not None:
         check_names(unet, plan)
+    for patch in map(find_patch, (unet, *map(unwrap, controls))):
+        if patch is not None:
+            patch.check_thread()
     plans = _Plans(pipe, list(known), plan, native_size, preset)
     remove(pipe)
     surroundings = Surroundings(
@@ -145,7 +152,11 @@ class _Plans:
 
 
 def remove(pipe: Any) -> None:
-    """Take re-dilation off a pipeline or a U-Net: outputs and types are then bit for bit what they were."""
+    """Take re-dilation off a pipeline or a U-Net: outputs and types are then bit for bit what they were.
+
+    Raises:
+        RedilateError: while another thread's call of it is under way.
+    """
     for network in (unet_of(pipe), *map(unwrap, controlnets_of(pipe))):
         patch = find_patch(network)
         if patch is not None:

@@ -53,11 +53,16 @@ def autoencoding_in_strips(
         found = DiagonalGaussianDistribution(moments(vae, x, dtype=x.dtype, storage=storage, pool=enlarged))
         return AutoencoderKLOutput(latent_dist=found) if return_dict else (found,)
 
-    vae.__dict__.update(decode=decode_in_strips, encode=encode_in_strips)
+    ours = {"decode": decode_in_strips, "encode": encode_in_strips}
+    # A user's own stand there too: `vae.decode = torch.compile(vae.decode)` is how diffusers says to do it.
+    kept = {name: vae.__dict__[name] for name in ours if name in vae.__dict__}
+    vae.__dict__.update(ours)
     try:
         yield
     finally:
-        del vae.__dict__["decode"], vae.__dict__["encode"]
+        for name in ours:
+            vae.__dict__.pop(name, None)
+        vae.__dict__.update(kept)
 
 
 def _storage(vae: Any, rows: int, columns: int, device: torch.device) -> str | None:
