@@ -18,7 +18,8 @@ from torch import nn
 from ..core.footprint import peak_bytes
 from ..core.geometry import is_neutral
 from ..core.workspace import is_channels_last
-from ..decoding.decode import bytes_needed, working_type
+from ..decoding.autoencoder import working_type
+from ..decoding.decode import bytes_needed
 from ..errors import RedilateError
 from ..plans.plan import Plan, Windows
 from .apply import apply
