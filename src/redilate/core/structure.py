@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from operator import attrgetter
+
 from torch import nn
+
+_CHILDREN, _ATTRIBUTES = attrgetter("_modules"), attrgetter("__dict__")
 
 
 class Structure:
@@ -28,9 +33,9 @@ class Structure:
 
     def _look(self) -> tuple[list, ...]:
         return (
-            [child for module in self._modules for child in module._modules.values()],
+            list(chain.from_iterable(children.values() for children in map(_CHILDREN, self._modules))),
             # Caches such as DeepCache replace it.
-            [module.__dict__.get("forward") for module in self._modules],
+            [own["forward"] for own in map(_ATTRIBUTES, self._modules) if "forward" in own],
             # Not by `module.weight`, which a parametrisation would compute.
             [type(conv._parameters.get("weight")) for conv in self._convolutions],
             [
