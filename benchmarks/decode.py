@@ -66,7 +66,10 @@ def measure(
         )
     else:
         given = torch.randn(1, 4, height // 8, width // 8, generator=generator)
-        own, ours = (lambda: vae.decode(given).sample.clamp(-1, 1)), (lambda: redilate.decode(vae, given))
+        own, ours = (
+            (lambda: vae.decode(given).sample.clamp(-1, 1)),
+            (lambda: redilate.decode(vae, given, scaled=False)),
+        )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, wall = os.times(), time.monotonic()
     result = own() if way == "untiled" else ours()

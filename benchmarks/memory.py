@@ -51,7 +51,7 @@ def measure(part: str, side: int) -> dict[str, int]:
 
     def run(at: torch.Tensor) -> object:
         if part.endswith("strips"):
-            return redilate.decode(pipe.vae, at)
+            return redilate.decode(pipe, at, scaled=False)
         if part.endswith("decode"):
             return pipe.vae.decode(at)
         pixels = 8 * at.shape[-1]

@@ -27,6 +27,16 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "sd21": _SD
     | {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True},
     "sdxl": _SDXL,
+    "sdxl-refiner": _SDXL
+    | {
+        "block_out_channels": (384, 768, 1536, 1536),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": 4,
+        "attention_head_dim": (6, 12, 24, 24),
+        "cross_attention_dim": 1280,
+        "projection_class_embeddings_input_dim": 2560,
+    },
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,15 +47,21 @@ class Recorder:
         main: (batch, noise level) of each call that the pipeline made.
         extra: batch of each call that came on top, inside one of those.
         twin: the network as it stood at the first call.
+
+    Args:
+        level: timestep → noise level.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(
+        self, network: nn.Module, level: Callable[[float], float] = lambda timestep: timestep / 1000
+    ):
         self.main: list[tuple[int, float]] = []
         self.extra: list[int] = []
         self.twin: nn.Module | None = None
         self.inputs: tuple[tuple, dict] = ((), {})
         self.output: list[torch.Tensor] | None = None
         self._depth = 0
+        self._level = level
         self._hooks = [
             network.register_forward_pre_hook(self._before, with_kwargs=True),
             network.register_forward_hook(self._after),
@@ -70,7 +77,7 @@ class Recorder:
             self.extra.append(sample.shape[0])
         else:
             timestep = args[1] if len(args) > 1 else kwargs["timestep"]
-            self.main.append((sample.shape[0], float(timestep) / 1000))
+            self.main.append((sample.shape[0], self._level(float(timestep))))
         if self.twin is None:
             # Pipelines put attention processors in for the time of a call, so the copy is made inside it.
             self.twin = spread(network, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ from tests.models import tiny_sd15, tiny_sdxl
 WIDTH, HEIGHT = 384, 256
 
 
+def share_of_training(timestep: float) -> float:
+    """The noise level that a timestep stands for."""
+    return timestep / 1000
+
+
 @dataclass
 class Sample:
     """A pipeline, how it is called, and how its batch is laid out (None: no unconditional part)."""
@@ -27,6 +33,7 @@ class Sample:
     unconditional: int | None = 0
     whole: bool = False
     sized: bool = True  # whether the call takes width and height, or reads them off its picture
+    level: Callable[[float], float] = share_of_training  # timestep → noise level
 
     def draw(self, **changes: Any) -> torch.Tensor:
         """Latents of one call, always from the same seed."""

@@ -34,14 +34,22 @@ def test_a_pipeline_is_re_dilated_and_is_otherwise_what_it_was(sample):
     plain = sample.draw()
     assert plain.shape[-2:] == (HEIGHT // 8, WIDTH // 8)
     types = [type(module) for module in pipe.unet.modules()]
+    within = {module for several in convolutions(pipe.unet).values() for module in several}
+    assert all(type(module) is torch.nn.Conv2d for module in within)
 
     with redilate.apply(pipe, Plan(dilation=dict.fromkeys(convolutions(pipe.unet), (1.0, 1.0)))):
         assert torch.equal(sample.draw(), plain), "the neutral plan is the identity"
 
     plan = damped_plan(pipe.unet)
     with redilate.apply(pipe, plan):
-        watched, controls = Recorder(pipe.unet), [Recorder(net) for net in controlnets_of(pipe)]
+        watched, controls = Recorder(pipe.unet, sample.level), [Recorder(net) for net in controlnets_of(pipe)]
         ours = sample.draw()
+        changed = {
+            module
+            for module, kind in zip(pipe.unet.modules(), types, strict=True)
+            if type(module) is not kind
+        }
+        assert changed == within, "nothing else, such as a film's convolutions over time"
         for one in (watched, *controls):
             one.stop()
     assert ours.shape == plain.shape and ours.isfinite().all() and not torch.equal(ours, plain)
@@ -73,6 +81,7 @@ def check_first_output(sample, watched, plan):
     if sample.unconditional is not None:
         (mild,) = tensors(watched.recompute(plan.noise_damping.dilation))
         delta = (mild - strong).chunk(sample.chunks)[sample.unconditional].clone()
-        delta[:, 4:] = 0  # a learned variance stays the strong network's
-        strong = strong + delta.repeat(sample.chunks, 1, 1, 1)
+        if delta.dim() == 4:
+            delta[:, 4:] = 0  # a learned variance stays the strong network's
+        strong = strong + delta.repeat(sample.chunks, *[1] * (delta.dim() - 1))
     close(watched.output, strong)

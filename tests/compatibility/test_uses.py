@@ -163,6 +163,32 @@ def test_a_users_own_loop_says_how_its_batch_is_laid_out():
     assert torch.allclose(damped, strong + (mild - strong[1:]), atol=2e-5)
 
 
+class Loop:
+    """A loop of one's own in a class with the parts of a pipeline, that guides with ∅ last."""
+
+    def __init__(self, pipe):
+        self.unet, self.scheduler = pipe.unet, pipe.scheduler
+
+    def step(self, sample, timestep, text):
+        return self.unet(sample, timestep, text).sample
+
+
+@row("A loop of one's own", "`apply(pipe, layout=…)` says where ∅ stands")
+def test_a_loop_in_a_class_of_ones_own_is_asked_for_its_layout_too():
+    pipe = quiet(tiny_sd15())
+    plan, loop = damped_plan(pipe.unet), Loop(pipe)
+    text = torch.cat(pipe.encode_prompt("a red apple", "cpu", 1, True))
+    sample = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), redilate.apply(pipe, plan, layout=GuidanceLayout(chunks=2, unconditional=1)):
+        damped = pipe.unet(sample, 900, text).sample
+        assert torch.equal(loop.step(sample, 900, text), damped)
+        batches = []
+        watch = pipe.unet.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
+        draw(pipe, guidance_scale=1.0)  # diffusers' own speaks for itself
+        watch.remove()
+        assert batches == [1, 1]
+
+
 @row("`from_single_file` of a U-Net", "`UNet2DConditionModel.from_single_file`")
 def test_a_unet_from_a_single_file(pipe, tmp_path):
     from safetensors.torch import save_file

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.compatibility import kandinsky, sdxl
+from tests.compatibility import films, kandinsky, sdxl
 from tests.compatibility import stable_diffusion as sd
 from tests.compatibility.samples import Sample
 
@@ -55,4 +55,9 @@ SAMPLES: dict[str, tuple[str, Callable[[], Sample]]] = {
     "Kolors": ("KolorsPipeline", sdxl.kolors),
     "Kandinsky 2.2, decoder": ("KandinskyV22Pipeline", kandinsky.kandinsky),
     "Kandinsky 2.2, inpainting": ("KandinskyV22InpaintPipeline", kandinsky.kandinsky_inpainting),
+    "AnimateDiff (a film; its motion layers are left alone)": ("AnimateDiffPipeline", films.animation),
+    "Stable Video Diffusion (its Conv3d are left alone)": (
+        "StableVideoDiffusionPipeline",
+        films.film_of_a_picture,
+    ),
 }

@@ -109,8 +109,23 @@ def test_a_dispersed_kernel_follows_its_weight(conv, x):
         torch.testing.assert_close(
             second - conv.bias.view(1, -1, 1, 1), 2 * (first - conv.bias.view(1, -1, 1, 1))
         )
+        version = conv.weight._version
+        conv.weight.data += conv.weight.data  # as a LoRA is merged: no version counts it
+        assert conv.weight._version == version
+        torch.testing.assert_close(
+            conv(x) - conv.bias.view(1, -1, 1, 1), 4 * (first - conv.bias.view(1, -1, 1, 1))
+        )
         conv.weight = nn.Parameter(torch.zeros_like(conv.weight))
         torch.testing.assert_close(conv(x), conv.bias.view(1, -1, 1, 1).expand_as(second))
+
+
+def test_a_dispersed_kernel_is_not_kept_between_calls(conv, x):
+    exchange(conv, Dispersion(), "taps")
+    set_factor(conv, (2, 2))
+    before = set(conv.__dict__)
+    with torch.no_grad():
+        conv(x)
+    assert set(conv.__dict__) == before
 
 
 def test_gradients_reach_the_weight_through_dispersion(conv, x):

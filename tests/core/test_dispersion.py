@@ -76,6 +76,13 @@ def test_half_precision_weights_are_multiplied_in_single():
     assert torch.equal(disperse(weight, matrix, (5, 5)), disperse(weight.float(), matrix, (5, 5)).half())
 
 
+def test_autocast_takes_no_precision_from_the_kernels():
+    matrix, weight = dispersion_matrix(), torch.randn(4, 2, 3, 3)
+    plain = disperse(weight, matrix, (5, 5))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(disperse(weight, matrix, (5, 5)), plain)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"small": 2}, {"large": 4}, {"small": 5, "large": 3}, {"input_size": 2}, {"scale": 0}, {"eta": 0}],

@@ -1,10 +1,11 @@
 """`decode` and `encode` against the autoencoder's own, whole, at odd sizes, in every type; and what they leave."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, AutoencoderTiny
 from PIL import Image
 from torch.nn import functional
 
@@ -12,6 +13,7 @@ import redilate
 from redilate import RedilateError
 from redilate.decoding import decode as module
 from redilate.decoding.attention import attend
+from redilate.decoding.autoencoder import computing_device
 from redilate.decoding.strips import Kept
 from tests.models import tiny_sdxl
 
@@ -61,7 +63,9 @@ def test_decode_is_the_untiled_one_in_float64(layout, room):
         latents = torch.randn(shape[0], vae.config.latent_channels, *shape[1:], dtype=torch.float64)
         with torch.inference_mode():
             whole = vae.decode(latents).sample.clamp(-1, 1)
-        torch.testing.assert_close(redilate.decode(vae, latents, room=room), whole, rtol=0, atol=1e-11)
+        torch.testing.assert_close(
+            redilate.decode(vae, latents, scaled=False, room=room), whole, rtol=0, atol=1e-11
+        )
         assert (whole.abs() < 1).float().mean() > 0.5
 
 
@@ -72,7 +76,9 @@ def test_encode_is_the_untiled_one_in_float64_at_any_size(layout):
         image = torch.rand(2, 3, height, width, dtype=torch.float64) * 2 - 1
         with torch.inference_mode():
             whole = vae.encode(image).latent_dist
-        torch.testing.assert_close(redilate.encode(vae, image), whole.mode(), rtol=0, atol=1e-11)
+        torch.testing.assert_close(
+            redilate.encode(vae, image, scaled=False), whole.mode(), rtol=0, atol=1e-11
+        )
         both = module.moments(vae, image)
         torch.testing.assert_close(both, whole.parameters, rtol=0, atol=1e-11)
 
@@ -81,10 +87,10 @@ def test_float32_is_within_rounding_and_bfloat16_as_near_to_the_truth_as_the_unt
     vae, latents = autoencoder(), torch.randn(1, 4, 24, 24)
     with torch.inference_mode():
         truth = copy.deepcopy(vae).double().decode(latents.double()).sample.clamp(-1, 1)
-        assert (redilate.decode(vae, latents) - truth).abs().max() < 1e-5
+        assert (redilate.decode(vae, latents, scaled=False) - truth).abs().max() < 1e-5
         half = vae.bfloat16()
         whole = half.decode(latents.bfloat16()).sample.clamp(-1, 1)
-    ours = redilate.decode(half, latents)
+    ours = redilate.decode(half, latents, scaled=False)
     assert ours.dtype is torch.bfloat16
     assert (ours - truth).abs().mean() < 1.2 * (whole - truth).abs().mean()
 
@@ -92,7 +98,7 @@ def test_float32_is_within_rounding_and_bfloat16_as_near_to_the_truth_as_the_unt
 def test_a_float16_autoencoder_that_overflows_is_decoded_in_float32_and_not_changed():
     vae, latents = autoencoder(force_upcast=True).half(), torch.randn(1, 4, 8, 8)
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    ours = redilate.decode(vae, latents.half())
+    ours = redilate.decode(vae, latents.half(), scaled=False)
     with torch.inference_mode():
         whole = copy.deepcopy(vae).float().decode(latents.half().float()).sample.clamp(-1, 1)
     assert ours.dtype is torch.float32 and (ours - whole).abs().max() < 1e-5
@@ -113,7 +119,7 @@ def test_scaled_latents_go_out_and_back(config):
     latents = torch.randn(1, 4, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(module.rescale(vae, module.unscale(vae, latents)), latents)
     assert torch.equal(
-        redilate.decode(vae, latents, scaled=True), redilate.decode(vae, module.unscale(vae, latents))
+        redilate.decode(vae, latents), redilate.decode(vae, module.unscale(vae, latents), scaled=False)
     )
 
 
@@ -127,7 +133,7 @@ def test_scaled_latents_are_what_a_pipeline_returns():
             "a", num_inference_steps=1, generator=torch.Generator().manual_seed(1), output_type=kind
         ).images
 
-    ours = redilate.decode(pipe.vae, draw("latent"), scaled=True)
+    ours = redilate.decode(pipe, draw("latent"))
     torch.testing.assert_close(ours, draw("pt") * 2 - 1, rtol=0, atol=1e-5)
 
 
@@ -156,15 +162,88 @@ def test_weights_that_are_there_in_a_call_only_are_found():
     assert vae.decoder.conv_in.weight.device.type == "meta"
 
 
-def test_a_tiny_autoencoder_previews():
+def test_a_tiny_autoencoder_previews_and_encodes():
     torch.manual_seed(0)
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
-        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),
+        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1), scaling_factor=0.5, shift_factor=0.1,
     ).eval()  # fmt: skip
-    latents = torch.randn(1, 4, 8, 8)
+    latents, image = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 16, 16) * 2 - 1
     with torch.inference_mode():
-        assert torch.equal(redilate.decode(vae, latents), vae.decode(latents).sample.clamp(-1, 1))
+        plain, found = vae.decode(latents).sample.clamp(-1, 1), vae.encode(image).latents
+    assert torch.equal(redilate.decode(vae, latents, scaled=False), plain)
+    assert torch.equal(redilate.encode(vae, image, scaled=False), found)
+    torch.testing.assert_close(
+        redilate.decode(vae, redilate.encode(vae, image)), redilate.decode(vae, found, scaled=False)
+    )
+    with pytest.raises(RedilateError, match=r"a picture of shape \(1, 4, 8, 8\)"):
+        redilate.encode(vae, latents)
+
+
+def test_a_pipeline_or_its_autoencoder_is_taken_and_latents_go_out_and_back():
+    pipe = tiny_sdxl()
+    image = torch.rand(1, 3, 24, 40) * 2 - 1
+    latents = redilate.encode(pipe, image)
+    assert torch.equal(latents, redilate.encode(pipe.vae, image))
+    assert torch.equal(latents, module.rescale(pipe.vae, redilate.encode(pipe, image, scaled=False)))
+    assert torch.equal(redilate.decode(pipe, latents), redilate.decode(pipe.vae, latents))
+    pipe.vae = None
+    with pytest.raises(RedilateError, match="StableDiffusionXLPipeline has no vae"):
+        redilate.decode(pipe, latents)
+    with pytest.raises(RedilateError, match="StableDiffusionXLPipeline has no vae"):
+        redilate.encode(pipe, image)
+
+
+class Elsewhere(torch.nn.Module):
+    """An autoencoder's weights on a device that this machine may not have."""
+
+    def __init__(self, device, hook=None):
+        super().__init__()
+        self.device, self._hf_hook = torch.device(device), hook
+
+
+def test_work_is_done_where_the_autoencoder_computes_and_on_the_cpu_only_if_both_are_there():
+    here = torch.empty(1)
+    hook = SimpleNamespace(execution_device=1)
+    assert computing_device(Elsewhere("cuda:0"), here) == torch.device("cuda:0")
+    assert computing_device(Elsewhere("cpu"), torch.empty(1, device="meta")) == torch.device("meta")
+    assert computing_device(Elsewhere("cpu"), here) == torch.device("cpu")
+    assert computing_device(Elsewhere("cpu", hook), here) == torch.device("cuda", 1), "offload"
+    assert computing_device(Elsewhere("meta", hook), here) == torch.device("cuda", 1)
+
+
+def test_group_offload_says_where_it_computes():
+    from diffusers.hooks import apply_group_offloading
+
+    vae, latents = autoencoder(), torch.randn(1, 4, 9, 9)
+    whole = redilate.decode(vae, latents)
+    apply_group_offloading(vae, onload_device=torch.device("cuda"), offload_type="leaf_level")
+    assert computing_device(vae, latents) == torch.device("cuda")
+    vae = autoencoder()
+    apply_group_offloading(vae, onload_device=torch.device("cpu"), offload_type="leaf_level")
+    assert torch.equal(redilate.decode(vae, latents), whole)
+
+
+def test_activations_wait_on_the_host_where_a_gpu_has_too_little_free(monkeypatch):
+    vae, gpu, cpu = autoencoder(), torch.device("cuda"), torch.device("cpu")
+    needed = module.bytes_needed(vae, 9, 9, gpu)
+    for free, wanted in ((needed, None), (needed - 1, cpu)):
+        monkeypatch.setattr(module, "device_bytes", lambda _, free=free: (free, 10 * free))
+        assert module._storage(vae, (9, 9), gpu, None) == wanted
+        assert (
+            module._storage(vae, (9, 9), gpu, "cuda") == gpu
+            and module._storage(vae, (9, 9), cpu, None) is None
+        )
+
+
+def test_a_film_is_refused_by_name():
+    films = AutoencoderKLTemporalDecoder(block_out_channels=(32,), down_block_types=("DownEncoderBlock2D",))
+    with pytest.raises(
+        RedilateError, match=r"AutoencoderKLTemporalDecoder .*: it mixes frames; its own vae.decode"
+    ):
+        redilate.decode(films, torch.randn(1, 2, 4, 8, 8))
+    with pytest.raises(RedilateError, match=r"shape \(1, 4, 2, 8, 8\).*one frame at a time"):
+        redilate.decode(autoencoder(), torch.randn(1, 4, 2, 8, 8))
 
 
 def test_what_cannot_be_decoded_is_refused():

@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import diffusers
 import pytest
@@ -310,6 +311,84 @@ def test_a_lora_loaded_after_apply_is_re_dilated_too(pipe):
     with redilate.apply(pipe, everywhere(pipe)):
         assert torch.equal(draw(pipe, width=512), after)
     assert not any("Redilated" in type(module).__name__ for module in pipe.unet.modules())
+
+
+def test_a_lora_that_takes_anothers_place_is_re_dilated_too(pipe):
+    from peft import LoraConfig
+
+    def load(name):
+        torch.manual_seed(1)
+        config = LoraConfig(r=2, target_modules=["conv1"], init_lora_weights=False)
+        pipe.unet.add_adapter(config, adapter_name=name)
+
+    redilate.apply(pipe, everywhere(pipe))
+    drawn = []
+    for name in ("a", "b"):
+        load(name)
+        drawn.append(draw(pipe, width=512))
+        downs = [module for place, module in pipe.unet.named_modules() if place.endswith(f"lora_A.{name}")]
+        assert downs and all("_redilation" in conv.__dict__ for conv in downs)
+        pipe.unload_lora_weights()
+    assert torch.equal(*drawn), "of equal weights"
+
+
+def test_a_handle_that_was_replaced_leaves_the_next_one_alone(pipe):
+    before = traces(pipe)
+    with redilate.apply(pipe, everywhere(pipe)):
+        ours = draw(pipe, width=512)
+    outer = redilate.apply(pipe)
+    with redilate.apply(pipe, everywhere(pipe)):
+        outer.remove()
+        assert torch.equal(draw(pipe, width=512), ours)
+    assert traces(pipe) == before
+
+
+def in_a_thread(action):
+    """What `action` returned or raised in a thread of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(action).result()
+
+
+def test_a_network_that_a_living_thread_has_re_dilated_is_refused_to_another(pipe):
+    redilate.apply(pipe, everywhere(pipe))
+    ours, before = draw(pipe, width=512), traces(pipe)
+    with pytest.raises(RedilateError, match=r"another thread, 'MainThread', has re-dilated.*take turns"):
+        in_a_thread(lambda: redilate.apply(pipe))
+    assert traces(pipe) == before
+    assert torch.equal(in_a_thread(lambda: draw(pipe, width=512)), ours), "one after another they may call it"
+    redilate.remove(pipe)
+    in_a_thread(lambda: redilate.apply(pipe))
+    redilate.apply(pipe).remove()  # that thread is gone
+    assert find_patch(pipe.unet) is None
+
+
+@pytest.mark.parametrize("damped", [False, True], ids=["plain", "nd-cfg"])
+def test_two_threads_calls_at_once_are_refused_and_the_first_is_not_disturbed(pipe, damped):
+    redilate.apply(pipe, with_damping(pipe) if damped else everywhere(pipe))
+    whole, refused = draw(pipe, width=512), []
+
+    def intrude(*_):
+        for action in (lambda: draw(pipe, width=256, steps=1), lambda: redilate.remove(pipe)):
+            with pytest.raises(RedilateError, match=r"another thread's call .* is under way") as caught:
+                in_a_thread(action)
+            refused.append(caught.value)
+
+    hook = pipe.unet.mid_block.register_forward_pre_hook(intrude)
+    generator = torch.Generator().manual_seed(3)
+    latents = torch.randn(2, 4, 32, 64, generator=generator)
+    with torch.no_grad():
+        text = pipe.encode_prompt(
+            "a red apple", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True
+        )
+        added = {"text_embeds": torch.zeros(2, 8), "time_ids": torch.zeros(2, 6)}
+        given = {"encoder_hidden_states": torch.cat([text[1], text[0]])}
+        if pipe.unet.config.addition_embed_type:
+            given["added_cond_kwargs"] = added
+        disturbed = pipe.unet(latents, 900, **given).sample
+        hook.remove()
+        assert refused and torch.equal(pipe.unet(latents, 900, **given).sample, disturbed)
+    assert torch.equal(draw(pipe, width=512), whole)
+    redilate.remove(pipe)
 
 
 def test_save_pretrained_of_a_patched_pipeline_saves_the_original(pipe, tmp_path):

@@ -61,6 +61,32 @@ def test_windows_are_counted_as_the_copies_that_they_are(pipe):
     assert len(counting._phases(plan)) == 1
 
 
+def test_how_weights_are_stored_changes_nothing(tmp_path):
+    """A U-Net loaded with a quantisation, whose configuration then holds an object; and narrowly stored weights."""
+    diffusers = pytest.importorskip("diffusers")
+    quantization = pytest.importorskip("torchao.quantization")
+    pipe = tiny_sdxl()
+    plain = count(pipe, 256)
+    pipe.unet.save_pretrained(tmp_path)
+    how = diffusers.TorchAoConfig(quantization.Int8WeightOnlyConfig())
+    pipe.unet = type(pipe.unet).from_pretrained(tmp_path, quantization_config=how, torch_dtype=torch.float32)
+    assert pipe.unet.config["quantization_config"] is not None
+    assert count(pipe, 256) == plain
+    pipe = tiny_sdxl()
+    pipe.unet.register_to_config(quantization_config=diffusers.BitsAndBytesConfig(load_in_8bit=True))
+    pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    assert count(pipe, 256) == plain
+
+
+@pytest.mark.parametrize("kind", ["UNetMotionModel", "UNetSpatioTemporalConditionModel"])
+def test_of_a_video_network_nothing_is_known(pipe, kind):
+    import diffusers
+
+    with torch.device("meta"):
+        unet = getattr(diffusers, kind)()
+    assert count(unet, 256) is None
+
+
 def test_dispersed_kernels_are_kept_beside_the_features(pipe):
     names = list(convolutions(pipe.unet))
     plain = Plan(dilation=dict.fromkeys(names, (2.0, 2.0)))

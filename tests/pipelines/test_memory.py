@@ -167,6 +167,27 @@ def test_a_pipeline_autoencoding_in_strips_gives_the_same_picture_and_is_left_as
     assert "decode" not in pipe.vae.__dict__ and torch.equal(draw(pipe), plain)
 
 
+def test_a_users_own_decode_is_there_again_afterwards_and_strips_may_be_nested(pipe):
+    calls = []
+    own = pipe.vae.decode
+
+    def counted(*args, **kwargs):
+        calls.append(args[0].shape)
+        return own(*args, **kwargs)
+
+    pipe.vae.decode = counted  # as `torch.compile(pipe.vae.decode)` is put there
+    plain = draw(pipe)
+    with autoencoding_in_strips(pipe):
+        outer = pipe.vae.decode
+        with autoencoding_in_strips(pipe):
+            torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
+        assert pipe.vae.decode is outer
+        torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
+    assert pipe.vae.decode is counted and len(calls) == 1
+    assert torch.equal(draw(pipe), plain) and len(calls) == 2
+    del pipe.vae.decode
+
+
 def test_a_pipeline_encodes_in_strips_too_as_image_to_image_asks_for_it(pipe):
     image = torch.rand(2, 3, 264, 248) * 2 - 1
     with torch.no_grad():

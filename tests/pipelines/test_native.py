@@ -59,10 +59,11 @@ def test_sdxl_knows_buckets_and_a_small_model_of_its_layout_does_not():
 BUCKETS = [(1024, 1024), (768, 1344), (1344, 768), (896, 1152), (640, 1536), (512, 2048), (2048, 512)]
 
 
+@pytest.mark.parametrize("family", ["sdxl", "sdxl-refiner"])
 @pytest.mark.parametrize("size", BUCKETS)
-def test_sdxls_own_buckets_are_native(size):
+def test_sdxls_own_buckets_are_native(size, family):
     assert max(ratio_to_native(size, (1024, 1024), buckets=True)) < 1.02
-    assert plan_for(full_size_unet("sdxl"), height=size[0], width=size[1]).is_neutral
+    assert plan_for(full_size_unet(family), height=size[0], width=size[1]).is_neutral
 
 
 def test_a_bucket_of_the_targets_shape_is_the_measure():

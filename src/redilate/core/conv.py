@@ -17,7 +17,6 @@ from .dispersion import disperse, dispersion_matrix
 from .geometry import Dilation, Fractional, Pair, is_neutral, redilated_conv2d
 
 _STATE = "_redilation"
-_CACHE = "_dispersed"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,9 @@ class RedilatedConv2d(nn.Conv2d):
         padding = _numeric_padding(self)
         if state.enlarged is not None:
             scales, large, small = state.enlarged.scales, state.enlarged.size, weight.shape[2:]
-            weight = _dispersed_weight(self, weight, state.enlarged)
+            # Anew in each call, some hundredths of the convolution's own work: a kept kernel would outlive changes
+            # that leave no mark (`weight.data += …`, as merging a LoRA does) and take memory between calls.
+            weight = disperse(weight, state.enlarged.matrix, large)
             # The grown kernel needs the padding that keeps its centre where the small one's was.
             padding = (
                 padding[0] + (large[0] - small[0]) * self.dilation[0] // 2,
@@ -115,7 +116,6 @@ def _subclass(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
 def restore(conv: nn.Conv2d) -> None:
     """Give `conv` its own class back and leave no trace; does nothing to one that was never exchanged."""
     conv.__dict__.pop(_STATE, None)
-    conv.__dict__.pop(_CACHE, None)
     if isinstance(conv, RedilatedConv2d):
         original = type(conv).__bases__[-1]
         conv.__class__ = original
@@ -136,21 +136,6 @@ def _enlarge(small: Pair, scales: Pair, dispersion: Dispersion) -> _Enlarged:
     matrix = dispersion_matrix(small, large, scales, dispersion.input_size, dispersion.eta)
     with torch.inference_mode(False):  # kept for later calls, which may want gradients, and for every device
         return _Enlarged(scales, large, torch.tensor(matrix, device="cpu"))
-
-
-def _dispersed_weight(conv: nn.Conv2d, weight: Tensor, enlarged: _Enlarged) -> Tensor:
-    """The dispersed kernel, computed once for each version of the weight (an offloaded weight comes back anew)."""
-    # A graph keeps no cache of ours: it computes the kernel from the weight that it is given.
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and weight.requires_grad):
-        return disperse(weight, enlarged.matrix, enlarged.size)
-    version = -1 if weight.is_inference() else weight._version
-    state: Redilation = conv.__dict__[_STATE]
-    key = (enlarged.scales, state.dispersion, weight.data_ptr(), version, weight.dtype, weight.device)
-    cached = conv.__dict__.get(_CACHE)
-    if cached is None or cached[0] != key:
-        cached = (key, disperse(weight, enlarged.matrix, enlarged.size))
-        conv.__dict__[_CACHE] = cached
-    return cached[1]
 
 
 def _numeric_padding(conv: nn.Conv2d) -> Pair:

@@ -9,6 +9,7 @@ the first term at structure level (features enlarged d times), the second at pix
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 
 import numpy as np
@@ -71,8 +72,14 @@ def disperse(weight: Tensor, matrix: NDArray[np.float64] | Tensor, large: tuple[
     precise = torch.promote_types(weight.dtype, torch.float32)
     spread = torch.tensor(matrix, device="cpu") if isinstance(matrix, np.ndarray) else matrix
     spread = spread.to(device=weight.device, dtype=precise)
-    kernels = weight.reshape(out, channels, -1).to(precise) @ spread.T
+    # Nor in what autocast would make of a product of matrices.
+    with torch.autocast(weight.device.type, enabled=False) if _casts(weight.device) else nullcontext():
+        kernels = weight.reshape(out, channels, -1).to(precise) @ spread.T
     return kernels.reshape(out, channels, *large).to(weight.dtype)
+
+
+def _casts(device: torch.device) -> bool:
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def _responses(inputs: NDArray, kernel: tuple[int, int]) -> NDArray:

@@ -7,6 +7,7 @@ on the ∅ part and add Δ.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ..errors import RedilateError
 from . import attention
 from .calls import argument_of, condition_of, sample_of, with_sample
 from .conv import Dispersion, RedilatedConv2d, exchange, restore, set_factor
@@ -26,6 +28,7 @@ from .guidance import (
     damping_delta,
     take_unconditional,
 )
+from .structure import Structure
 from .windows import Layout, lay_out, shift_at
 
 _MARK = "_redilate_patch"
@@ -110,10 +113,13 @@ class Patch:
         self.mild = False
         self._root = root
         self._around = surroundings
-        self._seen: tuple[int, int, int] | None = None  # latent height and width, `_structure`
+        self._size: tuple[int, int] | None = None  # latent (height, width) that the plan is for
+        self._structure: Structure | None = None  # of the root, when the plan was put on it
         self._exchanged: dict[str, list[nn.Conv2d]] = {}
         self._windowed: dict[str, tuple[nn.Module, int]] = {}  # self-attention, level
         self._inside = False  # the mild evaluation calls the root again, hooks and all
+        self._installer = weakref.ref(threading.current_thread())
+        self._calling: dict[str, int] = {}  # "thread": the one whose call is under way
         self._pending: _Damping | None = None
         self._kept: KeptDelta | None = None
         self._compiled: Callable[..., Any] | None = None
@@ -131,15 +137,39 @@ class Patch:
         root.__dict__[_MARK] = self
 
     def remove(self) -> None:
-        """Restore every class and drop the hooks; safe to call twice."""
+        """Restore every class and drop the hooks; does nothing once it has been removed or replaced.
+
+        Raises:
+            RedilateError: while another thread's call is under way.
+        """
+        if self._root.__dict__.get(_MARK) is not self:
+            return  # another patch may be on the root by now
+        self._check_calls()
         for hook in self._hooks:
             hook.remove()
         if self._compiled is not None:
             self._root._compiled_call_impl, self._compiled = self._compiled, None
         self._release()
         self._pending = self._kept = None
-        if self._root.__dict__.get(_MARK) is self:
-            del self._root.__dict__[_MARK]
+        del self._root.__dict__[_MARK]
+
+    def check_thread(self) -> None:
+        """RedilateError if another thread put this patch on, and lives, or has a call under way."""
+        installer = self._installer()
+        if installer is not None and installer.is_alive() and installer is not threading.current_thread():
+            raise RedilateError(
+                f"another thread, {installer.name!r}, has re-dilated this {type(self._root).__name__}: threads whose "
+                "pipelines share a network take turns (remove() in one before apply() in the next), or each has a "
+                "network of its own"
+            )
+        self._check_calls()
+
+    def _check_calls(self) -> None:
+        if self._calling.get("thread", threading.get_ident()) != threading.get_ident():
+            raise RedilateError(
+                f"another thread's call of this re-dilated {type(self._root).__name__} is under way: threads whose "
+                "pipelines share a network take turns, or each has a network of its own"
+            )
 
     def plan_at(self, size: tuple[int, int]) -> Redilating:
         """The plan for latents of `size` (height, width), whatever is installed."""
@@ -159,16 +189,16 @@ class Patch:
             elif isinstance(module, attention.WindowedAttention):
                 attention.restore(module)
         self._exchanged, self._windowed = {}, {}
-        self._seen = None
+        self._structure = None
 
     def use(self, size: tuple[int, int]) -> Redilating:
         """Install the plan for latents of `size` (height, width) unless it is installed already."""
-        seen = (*size, _structure(self._root))
-        if self.plan is None or seen != self._seen:
+        known = self._structure is not None and size == self._size and self._structure.holds()
+        if self.plan is None or not known:
             self._release()
             self.plan = self._around.plan_for_size(size)
             self._install(self.plan)
-            self._seen = seen
+            self._size, self._structure = size, Structure(self._root)
         return self.plan
 
     def _install(self, plan: Redilating) -> None:
@@ -204,6 +234,9 @@ class Patch:
             attention.set_layout(module, layout)
 
     def _before(self, root: nn.Module, args: tuple, kwargs: dict) -> None:
+        # In one step, so that of two threads one alone comes first.
+        self._calling.setdefault("thread", threading.get_ident())
+        self._check_calls()
         if self._inside:
             return
         self._pending = None
@@ -230,15 +263,20 @@ class Patch:
         self._pending = _Damping(mild, layout, sample.shape[0], noise_level, args, kwargs)
 
     def _after(self, root: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
-        if self._inside or self._pending is None:
+        if self._inside or self._calling.get("thread") != threading.get_ident():
             return output
-        damping, self._pending = self._pending, None
-        if output is None:  # the network raised
-            self._kept = None
-            return None
-        strong = sample_of(output)
-        delta = damping.delta if damping.delta is not None else self._delta(root, damping, strong)
-        return with_sample(output, add_delta(strong, delta, damping.layout))
+        try:
+            damping, self._pending = self._pending, None
+            if damping is None:
+                return output
+            if output is None:  # the network raised
+                self._kept = None
+                return None
+            strong = sample_of(output)
+            delta = damping.delta if damping.delta is not None else self._delta(root, damping, strong)
+            return with_sample(output, add_delta(strong, delta, damping.layout))
+        finally:
+            self._calling.clear()
 
     def _delta(self, root: nn.Module, damping: _Damping, strong: Tensor) -> Tensor:
         """Evaluate the mild network; keep Δ where the plan lets later calls use it."""
@@ -264,13 +302,11 @@ class Patch:
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
         """What the hooks do, around a network that was compiled in place."""
         assert self._compiled is not None
-        if self._inside:
-            return self._compiled(*args, **kwargs)
-        self._before(self._root, args, kwargs)
         try:
+            self._before(self._root, args, kwargs)
             output = self._compiled(*args, **kwargs)
         except BaseException:
-            self._pending = self._kept = None
+            self._after(self._root, args, kwargs, None)
             raise
         return self._after(self._root, args, kwargs, output)
 
@@ -278,13 +314,3 @@ class Patch:
 def find_patch(root: nn.Module) -> Patch | None:
     """The patch at work on `root`, if there is one; also on a deep copy of a patched module."""
     return root.__dict__.get(_MARK)
-
-
-def _structure(root: nn.Module) -> int:
-    """Changes when a LoRA wraps convolutions, or something replaces a module's forward or quantises a convolution."""
-    return sum(1 + ("forward" in module.__dict__) + 3 * _is_quantised(module) for module in root.modules())
-
-
-def _is_quantised(module: nn.Module) -> bool:
-    # Not by `module.weight`, which a parametrisation would compute.
-    return isinstance(module, nn.Conv2d) and type(module._parameters.get("weight")) is not nn.Parameter

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.devices import device_bytes
 from ..errors import RedilateError
+from .autoencoder import autoencoder_of, computing_device, rescale, unscale, working_type
 from .layers import pointwise
 from .passes import Limits, Tick, least_room, run, size_after
 from .steps import Step, decoder_steps, encoder_steps
@@ -22,55 +24,62 @@ _STRIP_ON_CPU, _STRIP_ELSEWHERE = 16 * _MIB, 64 * _MIB
 
 @torch.inference_mode()
 def decode(
-    vae: Any,
+    pipe_or_vae: Any,
     latents: Tensor,
     *,
-    scaled: bool = False,
+    scaled: bool = True,
     dtype: torch.dtype | None = None,
     room: int | None = None,
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
-    """Decode latents exactly, in strips: what `vae.decode` gives, within rounding, in a fraction of its memory.
+    """Decode latents exactly, in strips: what the pipeline's own decode gives, within rounding, in little memory.
 
     Nothing is approximated, so there are no seams and no change of tone: GroupNorm takes its statistics from the
     whole picture, each strip has its true neighbours, and the mid block attends to all pixels. The autoencoder is not
     changed, and its own tiling and slicing settings are ignored.
 
     Args:
-        vae: a diffusers `AutoencoderKL`; or an `AutoencoderTiny`, which gives a preview in its own plain way.
-        latents: (B, C, h, w), on the device to compute on, as a pipeline hands them to `vae.decode`: divided by
-            `scaling_factor` and with `shift_factor` added, or out of `latents_mean` and `latents_std`.
-        scaled: True for latents as a pipeline returns them with `output_type="latent"`; that is then done here.
+        pipe_or_vae: a pipeline with a `vae`, or the autoencoder: a diffusers `AutoencoderKL`; or an `AutoencoderTiny`,
+            which gives a preview in its own plain way.
+        latents: (B, C, h, w), as a pipeline returns them with `output_type="latent"`. They are moved to where the
+            autoencoder computes.
+        scaled: False for latents as a pipeline hands them to `vae.decode`: divided by `scaling_factor` and with
+            `shift_factor` added, or out of `latents_mean` and `latents_std`.
         dtype: to compute in; None: the autoencoder's, but float32 for a float16 one that overflows (`force_upcast`).
         room: bytes of activations to keep rather than compute again; None: the least. The largest activation on the
             way (for SDXL's 2048², 8.6 GB in float32) saves all recomputation.
-        storage: where activations wait for the next pass, such as "cpu" for a picture too large for the GPU.
+        storage: where activations wait for the next pass; None: on the device, or the host where a GPU has too little
+            memory free.
         on_progress: called with (multiply-accumulates done, in all) as the work goes on.
 
     Returns:
-        (B, 3, H, W) in [−1, 1], of type `dtype`.
+        (B, 3, H, W) in [−1, 1], of type `dtype`, on the device that computed.
 
     Raises:
         RedilateError: for an autoencoder that cannot be run in strips, or latents that are not its.
     """
+    vae = autoencoder_of(pipe_or_vae)
     if type(vae).__name__ == "AutoencoderTiny":
         _check_channels(latents, vae.config.latent_channels, "latents")
-        return vae.decode((unscale(vae, latents) if scaled else latents).to(vae.dtype)).sample.clamp_(-1, 1)
+        latents = unscale(vae, latents) if scaled else latents
+        return vae.decode(_where_tiny_is(vae, latents)).sample.clamp_(-1, 1)
     steps = decoder_steps(vae)
     _check_channels(latents, vae.config.latent_channels, "latents")
+    latents = latents.to(computing_device(vae, latents), dtype or working_type(vae))
     latents = unscale(vae, latents) if scaled else latents
     last = (vae.decoder.conv_norm_out, vae.decoder.conv_out)
-    limits = _limits(latents, room, storage)
+    size = (latents.shape[2], latents.shape[3])
+    limits = Limits(_strip_bytes(latents.device), room, _storage(vae, size, latents.device, storage))
     return _run(vae, steps, last, latents, dtype, limits, on_progress).clamp_(-1, 1)
 
 
 @torch.inference_mode()
 def encode(
-    vae: Any,
+    pipe_or_vae: Any,
     image: Tensor,
     *,
-    scaled: bool = False,
+    scaled: bool = True,
     dtype: torch.dtype | None = None,
     room: int | None = None,
     storage: torch.device | str | None = None,
@@ -79,20 +88,25 @@ def encode(
     """Encode a picture exactly, in strips: the mode of `vae.encode(image).latent_dist`, within rounding.
 
     Args:
-        vae: a diffusers `AutoencoderKL`.
-        image: (B, 3, H, W) in [−1, 1], on the device to compute on.
-        scaled: True for latents as a U-Net takes them (times `scaling_factor` and so on), not as `vae.encode`
-            gives them.
+        pipe_or_vae: as for `decode`.
+        image: (B, 3, H, W) in [−1, 1]. It is moved to where the autoencoder computes.
+        scaled: False for latents as `vae.encode` gives them, not as a U-Net takes them and `decode` (times
+            `scaling_factor` and so on).
         dtype, room, storage, on_progress: as for `decode`.
 
     Returns:
-        (B, C, h, w), the mean of the posterior.
+        (B, C, h, w), the mean of the posterior, on the device that computed.
 
     Raises:
         RedilateError: as `decode`.
     """
-    both = moments(vae, image, dtype=dtype, room=room, storage=storage, on_progress=on_progress)
-    mean = both.chunk(2, 1)[0]
+    vae = autoencoder_of(pipe_or_vae)
+    if type(vae).__name__ == "AutoencoderTiny":
+        _check_channels(image, vae.config.in_channels, "a picture")
+        mean = vae.encode(_where_tiny_is(vae, image)).latents
+    else:
+        both = moments(vae, image, dtype=dtype, room=room, storage=storage, on_progress=on_progress)
+        mean = both.chunk(2, 1)[0]
     return rescale(vae, mean) if scaled else mean
 
 
@@ -114,8 +128,11 @@ def moments(
     """
     steps = encoder_steps(vae, pool)
     _check_channels(image, vae.config.in_channels, "a picture")
+    image = image.to(computing_device(vae, image))
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
-    out = _run(vae, steps, last, image, dtype, _limits(image, room, storage), on_progress)
+    size = size_after(steps, (image.shape[2], image.shape[3]))
+    limits = Limits(_strip_bytes(image.device), room, _storage(vae, size, image.device, storage))
+    out = _run(vae, steps, last, image, dtype, limits, on_progress)
     if vae.quant_conv is None:
         return out
     return next(pointwise([out], vae.quant_conv))
@@ -134,47 +151,29 @@ def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int
     return least_room(decoder_steps(vae), start) + 16 * _strip_bytes(device)
 
 
-def unscale(vae: Any, latents: Tensor) -> Tensor:
-    """Latents as a U-Net has them → as `vae.decode` takes them, as diffusers' pipelines do it."""
-    config = vae.config
-    mean, std = _statistics(config, latents)
-    if mean is not None and std is not None:
-        return latents * std / config.scaling_factor + mean
-    return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-
-
-def rescale(vae: Any, latents: Tensor) -> Tensor:
-    """The reverse of `unscale`."""
-    config = vae.config
-    mean, std = _statistics(config, latents)
-    if mean is not None and std is not None:
-        return (latents - mean) * config.scaling_factor / std
-    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
-
-
-def working_type(vae: Any) -> torch.dtype:
-    """The type to decode in: float32 for a float16 autoencoder that overflows in it, as SDXL's does; else its own."""
-    if vae.dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
-        return torch.float32
-    return vae.dtype
-
-
 def _check_channels(batch: Tensor, channels: int, what: str) -> None:
     if batch.dim() != 4 or batch.shape[1] != channels or 0 in batch.shape:
+        frames = "; of a film one frame at a time" if batch.dim() == 5 else ""
         raise RedilateError(
-            f"{what} of shape {tuple(batch.shape)} is not this autoencoder's; it takes (B, {channels}, height, width)"
+            f"{what} of shape {tuple(batch.shape)} is not this autoencoder's; it takes (B, {channels}, height, "
+            f"width){frames}"
         )
 
 
-def _statistics(config: Any, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is None or std is None:
-        return None, None
-    return torch.tensor(mean).view(1, -1, 1, 1).to(like), torch.tensor(std).view(1, -1, 1, 1).to(like)
+def _where_tiny_is(vae: Any, batch: Tensor) -> Tensor:
+    """A batch of the type of a tiny autoencoder and where it is, since that runs whole, with its weights in place."""
+    return batch.to(computing_device(vae), vae.dtype)
 
 
-def _limits(like: Tensor, room: int | None, storage: torch.device | str | None) -> Limits:
-    return Limits(_strip_bytes(like.device), room, None if storage is None else torch.device(storage))
+def _storage(
+    vae: Any, size: tuple[int, int], device: torch.device, asked: torch.device | str | None
+) -> torch.device | None:
+    """Where activations wait: as asked, or the host where a GPU cannot hold them for latents of `size`."""
+    if asked is not None:
+        return torch.device(asked)
+    if device.type != "cuda" or bytes_needed(vae, *size, device) <= device_bytes(device)[0]:
+        return None
+    return torch.device("cpu")
 
 
 def _strip_bytes(device: torch.device) -> int:

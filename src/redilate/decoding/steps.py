@@ -78,6 +78,11 @@ def encoder_steps(vae: Any, pool: int = 1) -> list[Step]:
 
 def _half(vae: Any, name: str) -> Any:
     half = getattr(vae, name, None)
+    if type(vae).__name__ == "AutoencoderKLTemporalDecoder":
+        raise RedilateError(
+            "AutoencoderKLTemporalDecoder cannot be run in strips: it mixes frames; its own vae.decode(latents, "
+            "num_frames=…) works, with latents divided by scaling_factor"
+        )
     if type(vae).__name__ != "AutoencoderKL" or half is None:
         raise RedilateError(f"{type(vae).__name__} cannot be run in strips; supported is {SUPPORTED}")
     if not isinstance(half.conv_norm_out, nn.GroupNorm):

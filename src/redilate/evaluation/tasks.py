@@ -111,9 +111,7 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
         prompt = study.prompts[seed % len(study.prompts)]
         case = []
         for name, size, method, variation, drawing in variants:
-            request = Request(
-                prompt, seed, *size, method, study.steps, guidance, weights, variation, drawing
-            )
+            request = Request(prompt, seed, *size, method, study.steps, guidance, weights, variation, drawing)
             folder = f"{NATIVE}-{width}x{height}" if name == NATIVE else f"{size[0]}x{size[1]}/{name}"
             case.append(Task(name, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))
         cases.append(case)

@@ -77,7 +77,11 @@ def enlarge(
     for name, own in _ALIASES.items():
         if name in arguments:
             asked[own] = arguments.pop(name)
-    photo = _of_latents(pipe, image) if isinstance(image, Tensor) else read_photo(image, on_note=on_note or warnings.warn)
+    photo = (
+        _of_latents(pipe, image)
+        if isinstance(image, Tensor)
+        else read_photo(image, on_note=on_note or warnings.warn)
+    )
     target = _target(photo, scale, width, height)
     unit = latent_scale(pipe)
     work = tuple(-(-side // unit) * unit for side in target)

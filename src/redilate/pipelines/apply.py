@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from torch import nn
 
 from ..core.guidance import GuidanceLayout
 from ..core.patch import Patch, Surroundings, find_patch
+from ..core.schedule import Shape
 from ..errors import RedilateError
+from ..plans.changes import Changes
 from ..plans.defaults import Preset
-from ..plans.plan import Plan
+from ..plans.plan import NoiseDamping, Plan
 from .attention import windowable
-from .families import Size, controlnets_of, prediction_channels, unet_of, unwrap
+from .families import Size, controlnets_of, latent_scale, prediction_channels, unet_of, unwrap
 from .guidance import guidance_of
 from .noise import noise_level_of
 from .plans import Plans
@@ -48,6 +51,11 @@ def apply(
     *,
     native_size: int | Size | None = None,
     preset: Preset = "default",
+    until: float | None = None,
+    schedule: Shape | None = None,
+    noise_damping: NoiseDamping | bool | None = None,
+    dispersed: bool | None = None,
+    windows: float | None = None,
     layout: GuidanceLayout | None = None,
 ) -> Handle:
     """Re-dilate a pipeline's U-Net, and its ControlNets with it, until `remove`.
@@ -59,15 +67,23 @@ def apply(
         native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
         preset: which defaults hold where `plan` is None.
+        until, schedule, noise_damping, dispersed: in place of the plan's own, see `Plan`. `noise_damping=True` takes the
+            mid block and the first up block at 2 as the mild network, as published for SDXL; `dispersed=True`
+            disperses every dilated kernel.
+        windows: the noise level in [0, 1] below which self-attention looks through windows, see `plans.windows`.
         layout: how the conditions stand in a batch, for a loop of your own that needs ND-CFG; a diffusers pipeline is
             asked at each call.
 
     Returns:
         A handle with the plan in use, which is also a context manager. Applying again replaces what was there.
 
+    The plan is on the network: threads whose pipelines share one take turns, from `apply` to `remove`, or each has a
+    network of its own (`copy.deepcopy(pipe.unet)`). What they would otherwise make of each other's pictures is refused:
+    applying to a network that another living thread has re-dilated, and calling one that another thread is calling.
+
     Raises:
         RedilateError: if the pipeline has no U-Net, or one that cannot be re-dilated (see `support.redilatable`), or
-            the plan names modules that it does not have.
+            the plan names modules that it does not have, or another thread has re-dilated it.
     """
     unet = unet_of(pipe)
     redilatable(unet)
@@ -76,7 +92,12 @@ def apply(
         redilatable(unwrap(control))
     if plan is not None:
         check_names(unet, plan)
-    for_latents = Plans(pipe, native_size, preset).for_latents if plan is None else lambda _: plan
+    for patch in map(find_patch, (unet, *map(unwrap, controls))):
+        if patch is not None:
+            patch.check_thread()
+    changes = Changes(until, schedule, noise_damping, dispersed)
+    for_latents = _plans_by_size(pipe, plan, native_size, preset, changes, windows)
+    fixed = None if plan is None or windows is not None else changes.of(plan)
     remove(pipe)
     surroundings = Surroundings(
         convolutions=redilatable,
@@ -92,12 +113,39 @@ def apply(
     aside = Surroundings(redilatable, for_latents, noise_level_of(pipe), partial=True)
     patches += [Patch(unwrap(net), aside, None if unwrap(net) is net else net) for net in controls]
     for patch in patches:
-        patch.plan = plan
+        patch.plan = fixed
     return Handle(patches)
 
 
+def _plans_by_size(
+    pipe: Any,
+    plan: Plan | None,
+    native_size: int | Size | None,
+    preset: Preset,
+    changes: Changes,
+    windows: float | None,
+) -> Callable[[Size], Plan]:
+    """Latent (height, width) → the plan in use, without a reference to the pipeline, which may be gone by then."""
+    if plan is not None and windows is None:
+        changed = changes.of(plan)
+        return lambda _: changed
+    plans, scale = Plans(pipe, native_size, preset), latent_scale(pipe)
+
+    def for_latents(size: Size) -> Plan:
+        found = changes.of(plans.for_latents(size) if plan is None else plan)
+        if windows is None:
+            return found
+        return plans.with_windows(found, (size[0] * scale, size[1] * scale), windows)
+
+    return for_latents
+
+
 def remove(pipe: Any) -> None:
-    """Take re-dilation off a pipeline or a U-Net: outputs and types are then bit for bit what they were."""
+    """Take re-dilation off a pipeline or a U-Net: outputs and types are then bit for bit what they were.
+
+    Raises:
+        RedilateError: while another thread's call of it is under way.
+    """
     for network in (unet_of(pipe), *map(unwrap, controlnets_of(pipe))):
         patch = find_patch(network)
         if patch is not None:

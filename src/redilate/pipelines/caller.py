@@ -14,10 +14,17 @@ _FLAG = "do_classifier_free_guidance"
 
 
 class Call(NamedTuple):
-    """A pipeline's call under way: the pipeline, and whether the batch holds an unconditional part."""
+    """A pipeline's call under way.
+
+    Attributes:
+        pipeline: one of diffusers', or an object of another class that has a `unet` and a `scheduler` as they do.
+        guided: whether the batch holds an unconditional part.
+        stock: whether the pipeline is one of diffusers', which says so itself.
+    """
 
     pipeline: Any
     guided: bool
+    stock: bool
 
 
 def call_under_way() -> Call | None:
@@ -30,7 +37,8 @@ def call_under_way() -> Call | None:
             if _is_pipeline(found):
                 # Older pipelines keep the flag in a variable of `__call__` rather than in a property.
                 flag = getattr(found, _FLAG, None)
-                return Call(found, bool(frame.f_locals.get(_FLAG, False) if flag is None else flag))
+                guided = bool(frame.f_locals.get(_FLAG, False) if flag is None else flag)
+                return Call(found, guided, _is_stock(found))
         frame = frame.f_back
     return None
 
@@ -38,3 +46,9 @@ def call_under_way() -> Call | None:
 def _is_pipeline(candidate: Any) -> bool:
     # Both are class attributes or instance attributes of a pipeline; a torch module has at most one of them.
     return getattr(candidate, "unet", None) is not None and hasattr(candidate, "scheduler")
+
+
+def _is_stock(pipeline: Any) -> bool:
+    from diffusers import DiffusionPipeline, ModularPipeline
+
+    return isinstance(pipeline, DiffusionPipeline | ModularPipeline)

@@ -18,7 +18,8 @@ from torch import nn
 from ..core.footprint import peak_bytes
 from ..core.geometry import is_neutral
 from ..core.workspace import is_channels_last
-from ..decoding.decode import bytes_needed, working_type
+from ..decoding.autoencoder import working_type
+from ..decoding.decode import bytes_needed
 from ..errors import RedilateError
 from ..plans.plan import Plan, Windows
 from .apply import apply
@@ -53,7 +54,7 @@ def unet_bytes(
         Bytes; None for a network whose inputs are not known.
     """
     unet = unwrap(unet_of(pipe))
-    structure = *_structure(unet), next(unet.parameters()).dtype, device.type
+    structure = *_structure(unet), _computing_type(unet), device.type
     needs = [_unet_bytes(*structure, batch, rows, columns, phase) for phase in _phases(plan, noise)]
     return max((size for size in needs if size is not None), default=None)
 
@@ -111,9 +112,20 @@ def _phases(plan: Plan | None, noise: float = 1.0) -> set[str | None]:
     return found or {None}
 
 
+def _computing_type(unet: Any) -> torch.dtype:
+    """The type of a U-Net's activations, which quantised or narrowly stored weights do not have."""
+    found = getattr(unet, "dtype", torch.float32)
+    return found if found.is_floating_point else torch.float32
+
+
 def _structure(network: Any) -> tuple[type, str, bool]:
     """A network's class, configuration and whether its kernels are channels last: what its activations depend on."""
-    public = {key: value for key, value in network.config.items() if not key.startswith("_")}
+    # How its weights are stored is none of that, nor can it be written as JSON.
+    public = {
+        key: value
+        for key, value in network.config.items()
+        if not key.startswith("_") and key != "quantization_config"
+    }
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     last = any(is_channels_last(conv.weight) for conv in convolutions)
     return type(network), json.dumps(public, sort_keys=True), last
@@ -152,9 +164,11 @@ def _unet_bytes(
     plan: str | None,
 ) -> int | None:
     """`plan`: one of `_phases`."""
+    if kind.__name__ != "UNet2DConditionModel":
+        return None
     unet = _rebuilt(kind, config, last, dtype)
     conditions = _conditions(unet.config, batch, dtype)
-    if conditions is None or kind.__name__ != "UNet2DConditionModel":
+    if conditions is None:
         return None
     with ExitStack() as stack:
         stack.enter_context(_ONE_AT_A_TIME)  # the network is kept, and the plan is on it for a while

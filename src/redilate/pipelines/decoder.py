@@ -10,13 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..decoding.decode import OnProgress, bytes_needed, decode, moments
+from ..decoding.decode import OnProgress, decode, moments
 from ..decoding.steps import decoder_steps, encoder_steps
-from .families import latent_scale
-from .memory import device_bytes
 
 
 @contextmanager
@@ -43,25 +40,20 @@ def autoencoding_in_strips(
     encoder_steps(vae)
 
     def decode_in_strips(z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
-        storage = _storage(vae, z.shape[2], z.shape[3], z.device)
-        sample = decode(vae, z, dtype=z.dtype, storage=storage, on_progress=on_progress)
+        sample = decode(vae, z, scaled=False, dtype=z.dtype, on_progress=on_progress)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def encode_in_strips(x: Tensor, return_dict: bool = True) -> Any:
-        scale = latent_scale(pipe)
-        storage = _storage(vae, x.shape[2] // scale, x.shape[3] // scale, x.device)
-        found = DiagonalGaussianDistribution(moments(vae, x, dtype=x.dtype, storage=storage, pool=enlarged))
+        found = DiagonalGaussianDistribution(moments(vae, x, dtype=x.dtype, pool=enlarged))
         return AutoencoderKLOutput(latent_dist=found) if return_dict else (found,)
 
-    vae.__dict__.update(decode=decode_in_strips, encode=encode_in_strips)
+    ours = {"decode": decode_in_strips, "encode": encode_in_strips}
+    # A user's own stand there too: `vae.decode = torch.compile(vae.decode)` is how diffusers says to do it.
+    kept = {name: vae.__dict__[name] for name in ours if name in vae.__dict__}
+    vae.__dict__.update(ours)
     try:
         yield
     finally:
-        del vae.__dict__["decode"], vae.__dict__["encode"]
-
-
-def _storage(vae: Any, rows: int, columns: int, device: torch.device) -> str | None:
-    """ "cpu" where the device cannot hold what the passes keep for latents of that size, in either direction."""
-    if device.type != "cuda":
-        return None
-    return "cpu" if bytes_needed(vae, rows, columns, device) > device_bytes(device)[0] else None
+        for name in ours:
+            vae.__dict__.pop(name, None)
+        vae.__dict__.update(kept)

@@ -16,12 +16,13 @@ def guidance_of(layout: GuidanceLayout | None = None) -> Callable[[], GuidanceLa
     """→ the layout of the call under way; None without guidance. Batch size alone could not tell.
 
     Args:
-        layout: what to say where no pipeline is calling: a loop of the user's own.
+        layout: what to say where no pipeline of diffusers' is calling: a loop of the user's own, also one in a class
+            that has a `unet` and a `scheduler`.
     """
 
     def current() -> GuidanceLayout | None:
         call = call_under_way()
-        if call is None:
+        if call is None or (layout is not None and not call.stock):
             return layout
         return layout_of(call.pipeline) if call.guided else None
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.devices import device_bytes
 from ..errors import RedilateError
 from ..plans.plan import Plan
 from .counting import decode_bytes, strips_bytes, unet_bytes
@@ -164,20 +165,6 @@ def fits(
     """Whether the device can hold what `check_memory` would refuse otherwise; the same arguments."""
     device, batch = execution_device(pipe), _batch(guided, sequential)
     return _most(pipe, width, height, batch, plan_at, noise, device) <= _free(pipe, device)
-
-
-def device_bytes(device: torch.device) -> tuple[int, int]:
-    """(free, total) bytes of a device's memory; what torch has taken and does not use counts as free."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
-    if device.type == "mps":
-        total = torch.mps.recommended_max_memory()
-        return total - torch.mps.driver_allocated_memory(), total
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return memory.available, memory.total
 
 
 def execution_device(pipe: Any) -> torch.device:

@@ -21,6 +21,7 @@ _BY_NAME: tuple[tuple[str, Size], ...] = (
 )
 # SDXL was trained on buckets of about 1024² pixels with sides from 512 to 2048.
 _WIDEST_BUCKET = 4.0
+_SDXL_TEXT_WIDTHS = (2048, 1280)
 
 
 def native_size(pipe_or_unet: Any, override: int | Size | None = None) -> Size:
@@ -79,11 +80,14 @@ def ratio_to_native(target: Size, native: Size, buckets: bool) -> tuple[float, f
 
 
 def knows_buckets(unet: nn.Module) -> bool:
-    """Whether a model was trained on many shapes: SDXL, its pruned kin and Kolors, known by conditioning and text."""
+    """Whether a model was trained on many shapes: SDXL, its pruned kin and Kolors, known by conditioning and text.
+
+    The text is two encoders' side by side, and for SDXL's refiner that of the larger one alone.
+    """
     config: Any = unet.config
     return (
         getattr(config, "addition_embed_type", None) == "text_time"
-        and getattr(config, "cross_attention_dim", None) == 2048
+        and getattr(config, "cross_attention_dim", None) in _SDXL_TEXT_WIDTHS
     )
 
 

@@ -6,9 +6,11 @@ steps. Here the scheduler itself is asked which timesteps it would go through.
 
 from __future__ import annotations
 
+import bisect
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ import torch
 from ..errors import RedilateError
 
 _TIMESTEPS = 1000
+# Schedules of few steps more than are wanted have none left for some schedulers (PNDM), where longer ones have.
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -51,28 +55,57 @@ def find_start(
         RedilateError: if the scheduler cannot take so many steps, or cannot be asked.
     """
     trial = copy.deepcopy(scheduler)
-    order = getattr(trial, "order", 1)
-    best: Start | None = None
-    for scheduled in range(steps + 1, _TIMESTEPS + 1):
+
+    @cache
+    def start_of(scheduled: int) -> Start | None:
+        """Of a call of so many steps; None where the scheduler cannot take them, or none would be left."""
         try:
             trial.set_timesteps(scheduled, device=device)
         except ValueError:
-            break  # LCM and its kin know a largest number of steps
-        left = trial.timesteps[(scheduled - steps) * order :]
+            return None  # LCM and its kin know a largest number of steps
+        left = trial.timesteps[(scheduled - steps) * getattr(trial, "order", 1) :]
         if len(left) == 0:
-            continue
-        found = noise_level(left[0])
-        if best is None or abs(found - level) < abs(best.level - level):
-            # diffusers takes int(scheduled × strength): half a step above the whole number is safe from rounding.
-            best = Start(scheduled, (steps + 0.5) / scheduled, tuple(left.tolist()), found)
-        if found <= level:
-            break  # more steps in all only start lower
+            return None
+        # diffusers takes int(scheduled × strength): half a step above the whole number is safe from rounding.
+        return Start(scheduled, (steps + 0.5) / scheduled, tuple(left.tolist()), noise_level(left[0]))
+
+    def is_low_enough(scheduled: int) -> bool:
+        found = start_of(scheduled)
+        return found.level <= level if found is not None else scheduled > steps + _FEW
+
+    guess = 2 * steps
+    for _ in range(3):
+        tried = start_of(min(max(guess, steps + 1), _TIMESTEPS))
+        guess = guess if tried is None else round(tried.scheduled * tried.level / level)
+    first = _first(is_low_enough, steps + 1, _TIMESTEPS + 1, guess)
+    near = map(start_of, range(max(steps + 1, first - _FEW), min(first, _TIMESTEPS) + 1))
+    best = min(
+        (start for start in near if start is not None),
+        key=lambda start: abs(start.level - level),
+        default=None,
+    )
     if best is None:
         raise RedilateError(
             f"{type(scheduler).__name__} cannot start on the way for {steps} steps; another number of them, "
             "or a scheduler such as euler, works"
         )
     return best
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int, guess: int) -> int:
+    """The first number of range(low, high) for which `holds`, which stays so above it; `high` if there is none.
+
+    Looks near `guess` first, since a scheduler takes the longer to answer the more steps there are.
+    """
+    below, above, stride = low - 1, high, 1
+    at = min(max(guess, low), high - 1)
+    while below < at < above:
+        if holds(at):
+            above, at = at, at - stride
+        else:
+            below, at = at, at + stride
+        stride *= 2
+    return bisect.bisect_left(range(high), True, below + 1, above, key=holds)
 
 
 def level_at_size(scheduler: Any, level: float, scale: float) -> float:

@@ -29,7 +29,8 @@ from ..options import (
     Model,
     Negative,
     Scheduler,
-    Steps, Strength,
+    Steps,
+    Strength,
     silence_libraries,
 )
 from ..workers import cores, worker_devices, worker_pipe
