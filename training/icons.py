@@ -16,7 +16,7 @@ PACKAGES = {
     "fluent-emoji-flat": "@iconify-json/fluent-emoji-flat@1.2.6",  # MIT
     "noto": "@iconify-json/noto@1.2.9",  # Apache-2.0
 }
-# What the U-Net draws, and what the autoencoder learns from: the second set has the shapes of the first, in flat colours.
+# What the U-Net draws, and what the autoencoder learns from: fluent-emoji-flat has the shapes of fluent-emoji.
 DIFFUSION_SET, AUTOENCODER_SETS = "fluent-emoji", ("fluent-emoji-flat", "noto")
 
 # Near-duplicates and signs that would teach the autoencoder nothing more.

@@ -56,7 +56,10 @@ def test_a_larger_size_is_the_stock_pipeline_re_dilated(pipe: Any):
     with redilate.apply(pipe, plan):
         expected = stock(pipe, large, ours)
     assert ours.images[0].tobytes() == expected.tobytes() != stock(pipe, large, ours).tobytes()
-    assert ours.settings["strength"] == 0.5 and Plan.model_validate(ours.settings["legs"][-1]["plan"]) == ours.plan
+    assert (
+        ours.settings["strength"] == 0.5
+        and Plan.model_validate(ours.settings["legs"][-1]["plan"]) == ours.plan
+    )
     assert find_patch(pipe.unet) is None
 
 

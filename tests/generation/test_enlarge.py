@@ -119,7 +119,9 @@ def test_it_is_the_second_pass_around_ones_own_call(pipe):
     """Latents in place of a picture, and the pipeline's own words for its arguments."""
     latents = pipe("apple", num_inference_steps=2, output_type="latent").images
     picture = pipe.image_processor.postprocess(redilate.decode(pipe, latents))[0]
-    own = redilate.enlarge(pipe, latents, width=384, prompt="apple", num_inference_steps=4, guidance_scale=3.0)
+    own = redilate.enlarge(
+        pipe, latents, width=384, prompt="apple", num_inference_steps=4, guidance_scale=3.0
+    )
     same = redilate.enlarge(pipe, picture, width=384, prompt="apple", steps=4, guidance=3.0)
     assert own.images[0].tobytes() == same.images[0].tobytes()
     assert own.drawing.legs[-1].dilated > 0

@@ -67,8 +67,8 @@ def apply(
         native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
         preset: which defaults hold where `plan` is None.
-        until, schedule, noise_damping, dispersed: in place of the plan's own, see `Plan`. `noise_damping=True` takes the
-            mid block and the first up block at 2 as the mild network, as published for SDXL; `dispersed=True`
+        until, schedule, noise_damping, dispersed: in place of the plan's own, see `Plan`. `noise_damping=True` takes
+            the mid block and the first up block at 2 as the mild network, as published for SDXL; `dispersed=True`
             disperses every dilated kernel.
         windows: the noise level in [0, 1] below which self-attention looks through windows, see `plans.windows`.
         layout: how the conditions stand in a batch, for a loop of your own that needs ND-CFG; a diffusers pipeline is
