@@ -34,7 +34,7 @@ from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import Patch, Surroundings
 from redilate.pipelines.noise import noise_level_of
-from redilate.plans.planner import default_plan
+from redilate.plans.defaults import all_levels
 from redilate.plans.published import Family, published_plan
 from redilate.plans.structure import block_of, convolutions
 from redilate.rivals.registry import find
@@ -44,8 +44,17 @@ UNTIL, REUSE = 0.3, 0.1
 PROMPT = "a red apple"
 PUBLISHED = "published form"
 NCHW = "direct, NCHW"
-BY_NAME = ("direct", "relay", "hidiffusion")  # with settings of their own
-ROWS = ("direct", NCHW, "redilate", "nd-cfg, every step", "nd-cfg, Δ kept", PUBLISHED, "relay", "hidiffusion")
+BY_NAME = ("direct", "redilate", "hidiffusion")  # with settings of their own
+ROWS = (
+    "direct",
+    NCHW,
+    "strength 1",
+    "nd-cfg, every step",
+    "nd-cfg, Δ kept",
+    PUBLISHED,
+    "redilate",
+    "hidiffusion",
+)
 
 
 def plan_of(row: str, model: str, unet: Any, ratio: tuple[float, float]) -> Plan:
@@ -53,8 +62,8 @@ def plan_of(row: str, model: str, unet: Any, ratio: tuple[float, float]) -> Plan
     names = list(convolutions(unet))
     if row == PUBLISHED and model != "bundled":
         return published_plan(names, cast(Family, model), ratio)
-    default = default_plan(names, ratio)
-    if row == "redilate":
+    default = all_levels(names, ratio)
+    if row == "strength 1":
         return default
     mild = {name: ratio for name in names if block_of(name) in ("mid_block", "up_blocks.0")}
     damping = NoiseDamping(dilation=mild, until=UNTIL, reuse=REUSE if row.endswith("kept") else 0.0)
@@ -92,8 +101,8 @@ def draw(row: str, model: str, pipe: Any, width: int, height: int, steps: int) -
     plan = plan_of(row, model, pipe.unet, (max(1.0, height / native), max(1.0, width / native)))
     if row == PUBLISHED:
         with four_evaluations(pipe, plan):
-            return redilate.generate(pipe, PROMPT, mode="single", **asked)
-    return redilate.generate(pipe, PROMPT, mode="single", plan=plan, **asked)
+            return redilate.generate(pipe, PROMPT, strength=1, **asked)
+    return redilate.generate(pipe, PROMPT, strength=1, plan=plan, **asked)
 
 
 def pipeline_of(model: str, device: str) -> Any:

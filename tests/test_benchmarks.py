@@ -40,24 +40,6 @@ def test_a_benchmark_starts_and_has_the_options_that_are_written_of_it(name, mon
                 assert re.search(rf"{option}(?![\w-])", shown), f"{file}: {name} has no {option}"
 
 
-@pytest.mark.parametrize(
-    ("base", "same"),
-    [
-        ({}, {"noise-0.1", "unguided", "tie-1"}),
-        (
-            {"noise": 0.3, "share": 0.34, "guidance": None, "tie": 0.0},
-            {"noise-0.3", "steps-0.34", "guided", "tie-0"},
-        ),
-    ],
-)
-def test_a_table_of_relays_leaves_out_what_is_the_same_as_its_base(base, same):
-    from benchmarks.relay import VARIANTS, distinct, relay_of
-
-    kept = distinct({"base": base} | {name: base | change for name, change in VARIANTS.items()}, relay_of)
-    assert set(VARIANTS) - set(kept) == same
-    assert all(relay_of(settings) != relay_of(base) for name, settings in kept.items() if name != "base")
-
-
 def test_the_published_form_evaluates_four_samples_a_step_for_the_picture_that_three_give():
     import redilate
     from benchmarks.speed import four_evaluations, plan_of
@@ -73,7 +55,7 @@ def test_the_published_form_evaluates_four_samples_a_step_for_the_picture_that_t
 
     def draw(**how):
         samples.clear()
-        made = redilate.generate(pipe, "fox", width=160, height=160, steps=5, mode="single", **how).images[0]
+        made = redilate.generate(pipe, "fox", width=160, height=160, steps=5, strength=1, **how).images[0]
         return made, [
             sum(n for n, level in samples if (level >= plan.until) == damped) for damped in (True, False)
         ]

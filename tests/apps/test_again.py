@@ -10,11 +10,8 @@ import pytest
 from PIL import Image
 
 import redilate
-from redilate import Relay, Stage
 from redilate.apps.cli import main
 from redilate.apps.metadata import embedding, read_settings
-from redilate.apps.provenance import provenance
-from tests.marks import needs_real_esrgan
 
 FEW = ["--steps", "2", "--guidance", "3", "--size", "384x256"]
 Run = Callable[..., tuple[int, str]]
@@ -62,17 +59,7 @@ def test_one_of_several_by_a_plan_and_a_scheduler_is_made_again_bit_for_bit(run:
     Path("plan.json").unlink()
     assert run("--from", "apple-2.png", "-o", "again.png")[0] == 0
     assert pixels("again.png") == pixels("apple-2.png") != pixels("apple-1.png")
-    assert read_settings("again.png")["plan"]["note"] == "mine"
-
-
-@needs_real_esrgan
-def test_an_upscaler_leaves_the_plan_of_a_single_stage_to_be_made_anew(run: Run):
-    pipe = redilate.load()
-    redilate.plan_for(pipe, width=384, height=256).model_copy(update={"note": "mine"}).write("plan.json")
-    assert run("a red apple", *FEW, "--plan", "plan.json", "-o", "apple.png")[0] == 0
-    assert run("--from", "apple.png", "--upscaler", "realesrgan-x4plus-anime", "-o", "again.png")[0] == 0
-    settings = read_settings("again.png")
-    assert (settings["mode"], settings["relay"]["stages"][0]["plan"]) == ("relay", "default")
+    assert read_settings("again.png")["legs"][-1]["plan"]["note"] == "mine"
 
 
 def test_sequential_guidance_is_recorded_and_made_again(run: Run):
@@ -82,18 +69,30 @@ def test_sequential_guidance_is_recorded_and_made_again(run: Run):
     assert pixels("again.png") == pixels("apple.png")
 
 
-def test_a_relay_with_noise_levels_and_a_plan_of_its_own_is_made_again(run: Run):
-    pipe = redilate.load(device="cpu")
-    plan = redilate.plan_for(pipe, width=384, height=256).model_copy(update={"until": 0.8, "note": "mine"})
-    made = redilate.generate(
-        pipe, "a red apple", width=384, height=256, steps=4, guidance=3, mode="relay", plan=plan,
-        relay=Relay(stages=(Stage(noise=0.4, share=0.5, tie=0.5),)),
-    )  # fmt: skip
-    told = made.settings | provenance(pipe, None)
-    made.images[0].save("apple.png", **embedding("PNG", told))
+def test_a_second_pass_and_a_strength_of_its_own_are_made_again(run: Run):
+    asked = ["--strength", 0.6, "--hires-prompt", "a green apple", "--hires-steps", 3, "--hires-guidance", 4]
+    assert run("a red apple", *FEW, *asked, "-o", "apple.png")[0] == 0
     assert run("--from", "apple.png", "-o", "again.png")[0] == 0
     assert pixels("again.png") == pixels("apple.png")
-    assert read_settings("again.png")["relay"] == told["relay"]
+    told = read_settings("again.png")
+    assert told == read_settings("apple.png")
+    assert (
+        told["hires"] == {"prompt": "a green apple", "guidance": 4.0, "steps": 3} and told["strength"] == 0.6
+    )
+
+
+def test_a_relay_of_version_0_1_is_said_to_be_no_more(run: Run):
+    run("a red apple", *FEW, "-o", "apple.png")
+    settings = read_settings("apple.png")
+    for name in ("legs", "strength", "preset", "family"):
+        del settings[name]
+    settings |= {"mode": "relay", "relay": {"stages": [{"noise": 0.1}]}, "plan": None}
+    settings["versions"] = settings["versions"] | {"redilate": "0.1.0"}
+    with Image.open("apple.png") as image:
+        image.save("old.png", **embedding("PNG", settings))
+    code, err = run("--from", "old.png", "-o", "again.png")
+    assert code == 0 and "version 0.1's relay, which is no more" in err
+    assert read_settings("again.png")["preset"] == "faithful"
 
 
 def test_a_picture_in_a_lossy_format_is_made_again_too(run: Run):
@@ -113,8 +112,8 @@ def test_what_is_given_replaces_what_the_picture_says_and_is_named(run: Run):
     assert read_settings("other.png") == read_settings("plain.png")
 
 
-def test_a_relay_in_webp_is_made_again(run: Run):
-    assert run("a red apple", *FEW, "--mode", "relay", "-o", "apple.webp")[0] == 0
+def test_a_webp_is_made_again(run: Run):
+    assert run("a red apple", *FEW, "-o", "apple.webp")[0] == 0
     assert run("--from", "apple.webp", "-o", "again.webp")[0] == 0
     assert Path("again.webp").read_bytes() == Path("apple.webp").read_bytes()
 
@@ -151,8 +150,9 @@ def test_other_versions_weights_and_devices_are_told_before_drawing(run: Run):
 
 
 def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
-    run("x", *FEW, "--mode", "single", "-o", "apple.png")
-    settings_changed("apple.png", "odd.png", plan={"dilation": {"no.such.conv": [2, 2]}})
+    run("x", *FEW, "-o", "apple.png")
+    legs = [{"plan": {"dilation": {"no.such.conv": [2, 2]}}}]
+    settings_changed("apple.png", "odd.png", legs=legs)
     code, err = run("--from", "odd.png", "-o", "again.png")
     assert (code, err.count("\n"), "no.such.conv" in err) == (2, 1, True)
 

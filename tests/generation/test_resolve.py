@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from diffusers import (
@@ -144,7 +145,7 @@ def test_a_legs_steps_are_spread_evenly_in_noise_level(scheduler):
     leg = asked(pipe, 512, 512, strength=0.5).legs[-1]
     timesteps = list(leg.schedule.timesteps)
     assert timesteps[0] == pytest.approx(500, abs=1) and len(timesteps) == leg.steps == 12
-    gaps = [a - b for a, b in zip(timesteps, timesteps[1:], strict=False)]
+    gaps = [a - b for a, b in pairwise(timesteps)]
     assert max(gaps) - min(gaps) <= 1.5
 
 

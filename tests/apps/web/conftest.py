@@ -18,7 +18,7 @@ def address() -> Iterator[str]:
     """Where the page is, served with the bundled model."""
     pipe = redilate.load()
     pipe.set_progress_bar_config(disable=True)
-    with serving(pipe, "bundled", port=0, guidance=3.0, examples=["a red apple"], measure=False) as address:
+    with serving(pipe, "bundled", port=0, examples=["a red apple"], measure=False) as address:
         yield address
 
 

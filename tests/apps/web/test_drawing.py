@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from redilate import RedilateError
 from redilate.apps.web.drawing import Ask, Drawn, Step, draw
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.worker import Stopped, Worker
-from redilate.generation.modes import mode_for
 from tests.models import tiny_sdxl
 
 SIZES = Sizes(native=(256, 256), step=8, even=32)
@@ -54,7 +52,6 @@ def test_a_form_becomes_what_the_engine_takes():
         ({"guidance": float("inf")}, "guidance is inf"),
         ({"strength": 0}, "strength is 0"),
         ({"way": "magic"}, "unknown method 'magic'; redilate, direct works"),
-        ({"mode": "magic"}, "unknown mode 'magic'"),
     ],
 )
 def test_a_form_that_cannot_be_drawn_is_refused_with_the_field(changed: dict, message: str):
@@ -65,17 +62,25 @@ def test_a_form_that_cannot_be_drawn_is_refused_with_the_field(changed: dict, me
 def test_the_other_picture_differs_in_its_method_alone():
     for width in (256, 1024):
         ask = Ask.checked(SIZES, **FORM | {"width": width})
-        other = ask.other(SIZES)
-        assert (other.way, other.mode) == ("direct", "single") and other.other(SIZES) == ask
+        other = ask.other()
+        assert other.way == "direct" and other.one_leg and other.other() == ask
 
 
 @pytest.mark.parametrize("way", ["redilate", "direct"])
 def test_a_picture_is_the_one_that_generate_makes(pipe, worker: Worker, way):
-    ask = Ask.checked(SIZES, **FORM | {"way": way, "mode": "single"})
+    ask = Ask.checked(SIZES, **FORM | {"way": way})
     job = worker.submit(lambda job: draw(pipe, ask, job))
     drawn: Drawn = job.future.result(60)
     expected = redilate.generate(
-        pipe, "a red apple", width=512, height=256, seed=3, steps=2, guidance=3, method=way, mode="single"
+        pipe,
+        "a red apple",
+        width=512,
+        height=256,
+        seed=3,
+        steps=2,
+        guidance=3,
+        method=way,
+        strength=None if way == "direct" else 1.0,
     )
     assert np.array_equal(drawn.image, expected.images[0])
     assert drawn.settings == expected.settings
@@ -83,7 +88,7 @@ def test_a_picture_is_the_one_that_generate_makes(pipe, worker: Worker, way):
 
 
 def test_a_stopped_picture_ends_at_its_next_step_and_leaves_the_pipeline_clean(pipe, worker: Worker):
-    ask = Ask.checked(SIZES, **FORM | {"steps": 50, "mode": "single"})
+    ask = Ask.checked(SIZES, **FORM | {"steps": 50})
     job = worker.submit(lambda job: draw(pipe, ask, job))
     assert job.next_report(60) == Step(1, 50)
     job.stop()
@@ -106,17 +111,8 @@ def test_a_picture_to_start_from_is_followed_as_far_as_the_strength_says(pipe, w
     assert drawn.image.size == (512, 256) and drawn.settings["strength"] == 0.5
 
 
-def test_auto_is_the_engines_own_choice(pipe):
-    sizes = Sizes.of(pipe)
-    for changes in ({}, {"width": 1024}, {"width": 1024, "way": "direct"}):
-        form = FORM | changes
-        wanted = mode_for(pipe, form["width"], form["height"], method=form.get("way", "redilate"))
-        assert Ask.checked(sizes, **form).mode == wanted
-    assert Ask.checked(replace(sizes, relays=False), **FORM | {"width": 1024}).mode == "single"
-
-
-def test_a_picture_to_start_from_is_drawn_in_a_single_stage():
-    image = Image.new("RGB", (8, 8))
-    assert Ask.checked(SIZES, **FORM | {"image": image}).mode == "single"
-    with pytest.raises(RedilateError, match="single stage"):
-        Ask.checked(SIZES, **FORM | {"mode": "relay", "image": image})
+def test_the_slider_is_the_engines_own_strength(pipe, worker: Worker):
+    ask = Ask.checked(SIZES, **FORM | {"height": 512, "strength": 0.5})
+    job = worker.submit(lambda job: draw(pipe, ask, job))
+    drawn: Drawn = job.future.result(120)
+    assert drawn.settings["strength"] == 0.5 and len(drawn.settings["legs"]) == 2 and not ask.one_leg

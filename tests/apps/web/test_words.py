@@ -7,6 +7,7 @@ from redilate.apps.web.drawing import Ask
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.speed import Speed
 
+SETTINGS = {"method": "redilate", "strength": 0.45, "legs": [{"dilated": 0}, {"dilated": 9}]}
 SIZES = Sizes(native=(256, 256), step=8, even=32)
 
 
@@ -20,7 +21,7 @@ def test_durations_are_as_exact_as_an_estimate_deserves(seconds: float, text: st
 
 def test_whatever_a_person_typed_is_escaped():
     ask = Ask("<script>", 256, 256, 0, 1, 3.0)
-    for html in (words.details(ask, 1), words.refusal("<script>"), words.note("<script>")):
+    for html in (words.details(ask, SETTINGS, 1), words.refusal("<script>"), words.note("<script>")):
         assert "<script>" not in html and "&lt;script&gt;" in html
 
 
@@ -44,3 +45,10 @@ def test_a_bar_shows_the_share_and_what_is_left():
     assert 'aria-valuenow="25"' in html and "Step 5 of 20 · 30 s left" in html
     assert "1 picture is drawn before yours" in words.waiting(1)
     assert "2 pictures are drawn before yours" in words.waiting(2)
+
+
+def test_a_picture_is_called_re_dilated_only_where_it_was():
+    assert words.how(SETTINGS) == "re-dilated, strength 0.45"
+    below = SETTINGS | {"strength": 0.2, "legs": [{"dilated": 0}, {"dilated": 0}]}
+    assert words.how(below) == "as trained, strength 0.2"
+    assert words.how(SETTINGS | {"method": "direct"}) == "direct"

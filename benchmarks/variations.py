@@ -1,8 +1,10 @@
-"""The plans that the ablation in docs/results.md compares, as files for `redilate evaluate --plan NAME=FILE`.
+"""What the ablations in docs/results.md compare, as files for `redilate evaluate --variation NAME=FILE`.
 
-    python -m benchmarks.plans --size 512x512 --out outputs/plans
+    python -m benchmarks.variations --size 512x512 --out outputs/variations
 
-Each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its name says.
+`legs-…` differ from the default in what their names say: strength, dilation, guidance, tie. The others are plans at
+strength 1, and each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its
+name says.
 ND-CFG works its Δ out at every evaluation but in `…-kept-0.1` and `…-kept-0.2`, which keep it for so much of the noise
 level.
 """
@@ -17,7 +19,8 @@ from typing import Annotated
 import typer
 
 import redilate
-from redilate import NoiseDamping, Plan
+from redilate import Hires, NoiseDamping, Plan
+from redilate.generation.request import Variation
 from redilate.plans.structure import block_of, convolutions, count_levels, level_of
 
 
@@ -62,6 +65,18 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
     }
 
 
+def legs() -> dict[str, Variation]:
+    """Name → what a drawing in legs does differently from the default."""
+    found = {}
+    for strength in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
+        found[f"legs-{strength}"] = Variation(strength=strength)
+        found[f"legs-{strength}-plain"] = Variation(strength=strength, plan="none")
+    found["legs-unguided"] = Variation(hires=Hires(guidance=1.0))
+    found["legs-untied"] = Variation(hires=Hires(tie=0.0))
+    found["legs-tied-to-the-end"] = Variation(hires=Hires(tie_until=2.0))
+    return found
+
+
 def whole(rounding: Callable[[float], int], ratio: tuple[float, float]) -> tuple[float, float]:
     """Both sides of `ratio`, rounded."""
     return float(rounding(ratio[0])), float(rounding(ratio[1]))
@@ -69,18 +84,20 @@ def whole(rounding: Callable[[float], int], ratio: tuple[float, float]) -> tuple
 
 def main(
     size: Annotated[str, typer.Option(metavar="WxH", help="The size in pixels that the plans are for.")],
-    out: Annotated[Path, typer.Option(help="The folder that the plans are written to.")],
+    out: Annotated[Path, typer.Option(help="The folder that they are written to.")],
     model: Annotated[
         str | None, typer.Option(help="Folder or hub name; without it, the bundled model.")
     ] = None,
 ) -> None:
-    """Write one JSON file for each variant."""
+    """Write one JSON file for each variation."""
     pipe = redilate.load(model, device="cpu")
     width, height = (int(side) for side in size.lower().split("x"))
     native = pipe.unet.config.sample_size * pipe.vae_scale_factor
     out.mkdir(parents=True, exist_ok=True)
-    for name, plan in variants(list(convolutions(pipe.unet)), (height / native, width / native)).items():
-        plan.write(out / f"{name}.json")
+    plans = variants(list(convolutions(pipe.unet)), (height / native, width / native))
+    whole_size = {name: Variation(strength=1, plan=plan) for name, plan in plans.items()}
+    for name, variation in (whole_size | legs()).items():
+        variation.write(out / f"{name}.json")
         print(out / f"{name}.json")
 
 
