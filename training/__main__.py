@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-import random
 from pathlib import Path
 
 import torch
@@ -64,26 +63,32 @@ def main() -> None:
     }
     print("autoencoder, held-out renders:", figures, flush=True)
     pipe = bundle.assemble(vae, tokenizer, model.eval())
-    shown = random.Random(0).sample(concepts, 64)
+    # Every concept in turn, each time with seeds of its own.
+    shown = (concepts * (arguments.samples // len(concepts) + 1))[: arguments.samples]
     samples = bundle.samples(pipe, shown)
-    bundle.sheet(samples, shown).save(work / "samples.png")
-    recognised = bundle.recognised(samples, shown, [icon for icon in concepts if icon not in shown])
+    two = slice(0, 2 * len(concepts))
+    bundle.sheet(samples[two], shown[two]).save(work / "samples.png")
+    recognised = bundle.recognised(samples, shown, concepts)
     print(f"nearest to their own icon: {recognised} of {len(shown)} samples", flush=True)
+    plain, denoised = bundle.low_noise(pipe, concepts)
+    print(f"true renders: {plain:.2f} dB encoded and decoded, {denoised:.2f} dB from level 0.25", flush=True)
     hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else _processor()
     runs = bundle.runs_before(arguments.start)
     autoencoder_too = (
         "" if arguments.start else f"{arguments.autoencoder_steps} steps for the autoencoder and "
     )
+    steps = unet.steps_done(work)
     runs.append(
-        f"{autoencoder_too}{arguments.unet_steps} for the U-Net and text encoder, "
-        f"on {len(concepts)} concepts and {hardware}"
+        f"{autoencoder_too}{steps} for the U-Net and text encoder, on {len(concepts)} concepts and {hardware}"
     )
     facts = figures | {
         "concepts": str(len(concepts)),
         "samples": str(len(shown)),
         "recognised": str(recognised),
+        "plain": f"{plain:.2f}",
+        "denoised": f"{denoised:.2f}",
     }
-    bundle.save(pipe, arguments.out, runs, facts)
+    bundle.save(pipe, arguments.out, runs, facts, concepts)
     print(f"the model is in {arguments.out}, samples in {work / 'samples.png'}")
 
 

@@ -185,6 +185,11 @@ def train(
     return model
 
 
+def steps_done(folder: Path) -> int:
+    """How many steps the checkpoint in `folder` has behind it."""
+    return int(torch.load(folder / "unet.pt", map_location="cpu", weights_only=True)["steps"])
+
+
 class _Clock:
     """Seconds of training, over all of its runs."""
 

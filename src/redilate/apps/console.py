@@ -41,10 +41,15 @@ def say_warning(message: str) -> None:
     say_error(f"warning: {message}")
 
 
+def say_note(line: str) -> None:
+    """Write one line to stderr that somebody should know."""
+    print(f"redilate: {' '.join(line.split())}", file=sys.stderr)
+
+
 def say_notes(drawing: Drawing) -> None:
     """Write what somebody should know of a drawing to stderr, a line each."""
     for note in drawing.notes:
-        print(f"redilate: {' '.join(note.split())}", file=sys.stderr)
+        say_note(note)
 
 
 @contextmanager

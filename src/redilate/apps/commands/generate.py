@@ -17,7 +17,8 @@ from redilate.rivals.registry import METHODS, find
 
 from .. import files
 from ..arguments import parse_size
-from ..console import one_line_endings, progress, say_notes, say_warning
+from ..console import one_line_endings, progress, say_note, say_notes, say_warning
+from ..known_words import advice
 from ..metadata import check_prompts
 from ..offload import offloading
 from ..options import (
@@ -193,6 +194,8 @@ def generate(
             second = None
             if hires_model is not None:
                 second = load_pipeline(hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json)
+            if asked.model is None and (line := advice(asked.prompt)) is not None:
+                say_note(line)
             made_by = provenance(pipe, asked.model)
             if recorded is not None:
                 _warn(source, recorded, made_by)

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from redilate.errors import RedilateError
+
 from ..console import one_line_endings
+from ..known_words import known_words
 from ..options import Json
 
 if TYPE_CHECKING:
+    from redilate.plans.plan import Plan
+
     from ..recorded import Recorded
 
 
 def show(
     picture: Annotated[
-        Path, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP that `redilate` made.")
-    ],
+        Path | None, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP that `redilate` made.")
+    ] = None,
+    model: Annotated[
+        bool, typer.Option("--model", help="In place of a picture: the words that the bundled model knows.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how PICTURE was made."""
+    """Show how PICTURE was made, or with --model what the bundled model draws."""
     with one_line_endings():
+        if (picture is None) != model:
+            raise RedilateError("say what to show: a PICTURE, or --model for the bundled model's words")
+        if picture is None:
+            print(json.dumps(known_words()) if as_json else _words())
+            return
         from ..recorded import Recorded
 
         recorded = Recorded.read(picture)
@@ -46,13 +59,35 @@ def described(recorded: Recorded) -> str:
         "guidance": f"{recorded.guidance:g}",
         "strength": recorded.strength,
         "scheduler": recorded.scheduler,
-        "method": recorded.method if recorded.mode == "single" else f"{recorded.method}, {recorded.mode}",
+        "preset": None if recorded.preset == "default" else recorded.preset,
+        "method": recorded.method if recorded.mode is None else f"{recorded.method}, {recorded.mode}",
+        "hires": recorded.hires.as_json() or None,
         "model": model,
         "computed": computed or None,
         "versions": versions,
-        "plan": recorded.plan,
+        "legs": "\n".join(_leg(leg) for leg in recorded.settings.get("legs", ())) or None,
+        "plan": recorded.plan if recorded.plan is not None else _last_plan(recorded),
     }
     return "\n".join(f"{name:<10}{_safe(str(value))}" for name, value in rows.items() if value is not None)
+
+
+def _leg(leg: dict[str, Any]) -> str:
+    """One leg as it was recorded; what a damaged file lacks is left out."""
+    dilated = leg.get("dilated")
+    network = f"{dilated} convolutions re-dilated until {leg.get('until')}" if dilated else "as trained"
+    return (
+        f"{leg.get('width')}x{leg.get('height')}, {leg.get('steps')} steps from {leg.get('from')}, {network}"
+    )
+
+
+def _last_plan(recorded: Recorded) -> Plan | None:
+    plan = recorded.last_plan
+    return None if plan == "none" else plan
+
+
+def _words() -> str:
+    """A thing in each line, with its other names."""
+    return "\n".join(", ".join([name, *others]) for name, others in known_words().items())
 
 
 def _safe(text: str) -> str:
