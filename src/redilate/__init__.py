@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .pipelines.loading import load
     from .plans.plan import NoiseDamping, Plan, Windows
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Dispersion",

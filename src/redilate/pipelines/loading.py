@@ -32,7 +32,7 @@ def load(
 
     Args:
         name_or_path: a folder in diffusers' layout, a single `.safetensors` checkpoint, a hub name, or None for the
-            small model that comes with Redilate (256×256, flat emoji).
+            small model that comes with Redilate (256×256, shaded emoji).
         dtype: of the weights; None: float16 on an accelerator, float32 on a CPU.
         device: where to; None: "cuda" or "mps" where there is one, else "cpu".
         config: for a single file, the folder of a model of its kind in diffusers' layout, whose configurations and
