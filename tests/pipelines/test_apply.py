@@ -423,3 +423,20 @@ def test_a_transformer_is_refused_by_name():
 
     with pytest.raises(RedilateError, match=r"FluxPipeline has no diffusion U-Net"):
         redilate.apply(FluxPipeline())
+
+
+def test_single_options_stand_in_place_of_the_plans_own(pipe):
+    default = redilate.plan_for(pipe, width=512, height=512, strength=1)
+    with redilate.apply(pipe, until=0.9, schedule="smooth", dispersed=True, noise_damping=True) as handle:
+        assert redilate.is_applied(pipe)
+        draw(pipe, width=512, height=512)
+        changed = handle.plan
+    assert not redilate.is_applied(pipe)
+    assert (changed.until, changed.schedule) == (0.9, "smooth") and changed.noise_damping is not None
+    assert changed.dispersed == set(default.dilation) == set(changed.dilation)
+    with redilate.apply(pipe, default, until=0.1, windows=0.5) as handle:
+        draw(pipe, width=512, height=512)
+        assert handle.plan.until == 0.1 and handle.plan.windows.below == 0.5
+    with pytest.raises(redilate.RedilateError, match="until"):
+        redilate.apply(pipe, default, until=3.0)
+    assert not redilate.is_applied(pipe)

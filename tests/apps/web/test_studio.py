@@ -85,3 +85,12 @@ def test_old_pictures_are_forgotten(studio: Studio, monkeypatch: pytest.MonkeyPa
     made = [list(studio.run(session, Ask("a red apple", 64, 64, seed, 1, 3.0)))[-1] for seed in range(3)]
     assert session.pictures == made[:0:-1]
     assert [picture.path.exists() for picture in made] == [False, True, True]
+
+
+def test_a_second_press_takes_nothing_while_a_picture_is_under_way(studio: Studio):
+    session = studio.session("a")
+    assert session.begin() and session.busy
+    assert not session.begin(), "two quick presses draw once"
+    session.end()
+    assert not session.busy and session.begin()
+    session.end()

@@ -15,7 +15,7 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import files
-from ..console import one_line_endings, progress, say_notes
+from ..console import one_line_endings, progress, say_note, say_notes
 from ..offload import offloading
 from ..options import (
     Device,
@@ -53,7 +53,9 @@ def enlarge(
             help="Where the result goes: .png, .jpg or .webp; without it, PICTURE-enlarged.png.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the noise that is added.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=-1, max=2**63 - 1, help="Of the noise that is added; -1: any.")
+    ] = 0,
     model: Model = None,
     strength: Strength = None,
     preset: UsedPreset = "default",
@@ -87,7 +89,9 @@ def enlarge(
 
             if upscaler is not None:
                 shipped_model(upscaler)
-            photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
+            photo = read_photo(
+                picture, on_note=say_note
+            )  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             with progress(Console(stderr=True, quiet=as_json)) as bars:
                 draw = partial(
@@ -106,6 +110,7 @@ def enlarge(
                     preset=preset,
                     hires=Hires(enlarge=upscaler, colour=colour),
                     on_drawing=say_notes,
+                    on_note=say_note,
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )
@@ -113,7 +118,10 @@ def enlarge(
         settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)
         if as_json:
-            told = {"images": [{"path": str(output), "seed": seed}], "seconds": round(made.seconds, 3)}
+            told = {
+                "images": [{"path": str(output), "seed": made.seeds[0]}],
+                "seconds": round(made.seconds, 3),
+            }
             print(json.dumps(told | {"settings": settings}))
         else:
             print(output)

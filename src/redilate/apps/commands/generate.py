@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from ..recorded import Recorded
 
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
-          "hires_model", "upscaler")  # fmt: skip
+          "hires_model", "upscaler", "control")  # fmt: skip
 
 
 def generate(
@@ -76,7 +77,10 @@ def generate(
     ] = None,
     strength: Strength = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="The first picture's seed; each further one adds 1.")
+        int,
+        typer.Option(
+            min=-1, max=2**63 - 1, help="The first picture's seed; each further one adds 1. -1: any."
+        ),
     ] = 0,
     model: Model = None,
     preset: UsedPreset = "default",
@@ -128,6 +132,17 @@ def generate(
             metavar="PATH_OR_HUB_ID", help="Another pipeline for it.", rich_help_panel="Second pass"
         ),
     ] = None,
+    controlnet: Annotated[
+        str | None, typer.Option(metavar="PATH_OR_HUB_ID", help="A ControlNet, which follows --control.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The picture that the ControlNet follows; `enlarged`: a tile ControlNet is fed the enlarged picture "
+            "of each large leg.",
+        ),
+    ] = None,
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -142,15 +157,26 @@ def generate(
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
+            from redilate.generation.asked import settled_seed
+            from redilate.generation.photos import read_photo
             from redilate.generation.request import Hires
             from redilate.generation.super_resolution import shipped_model
+            from redilate.pipelines.control import with_controlnet
 
             from ..again import Asked, again
             from ..provenance import provenance
 
             if upscaler is not None:
                 shipped_model(upscaler)
+            if (controlnet is None) != (control is None):
+                raise RedilateError(
+                    "--controlnet and --control go together: the network, and what it follows"
+                )
+            followed = None
+            if control is not None and control != "enlarged":
+                followed = read_photo(Path(control), on_note=say_note)
             hires = Hires(
+                control="enlarged" if control == "enlarged" else None,
                 prompt=hires_prompt,
                 negative=hires_negative,
                 guidance=hires_guidance,
@@ -194,8 +220,15 @@ def generate(
             second = None
             if hires_model is not None:
                 second = load_pipeline(hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json)
+            extra: dict[str, Any] = {}
+            if controlnet is not None and control == "enlarged":
+                second = with_controlnet(second or pipe, controlnet, image_to_image=True)
+            elif controlnet is not None:
+                pipe = with_controlnet(pipe, controlnet)
+                extra = {"image": followed}
             if asked.model is None and (line := advice(asked.prompt)) is not None:
                 say_note(line)
+            asked = replace(asked, seed=settled_seed(asked.seed, count))
             made_by = provenance(pipe, asked.model)
             if recorded is not None:
                 _warn(source, recorded, made_by)
@@ -216,6 +249,7 @@ def generate(
                         **_own(
                             asked,
                             asked.hires.model_copy(update={"pipe": second}),
+                            extra,
                             on_drawing=say_notes if index == 0 else None,
                             on_preview=partial(save_picture, previews[index]) if previews else None,
                             on_decode=bars.on_decode,
@@ -266,6 +300,7 @@ def _size(asked: Asked, pipe: Any) -> dict[str, int]:
 def _own(
     asked: Asked,
     hires: Hires,
+    extra: dict[str, Any],
     *,
     on_drawing: Callable[[Drawing], None] | None,
     on_preview: Callable[[Image], None] | None,
@@ -279,6 +314,8 @@ def _own(
         "preset": asked.preset,
         "plan": asked.plan,
         "hires": hires,
+        "extra": extra,
+        "on_note": say_note,
         "sequential": asked.sequential,
         "windows": asked.windows,
         "on_drawing": on_drawing,
