@@ -32,7 +32,7 @@ import typer
 import redilate
 from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
-from redilate.core.patch import Patch, Surroundings
+from redilate.core.patch import Patch, PatchContext
 from redilate.pipelines.noise import noise_level_of
 from redilate.plans.defaults import all_levels
 from redilate.plans.published import Family, published_plan
@@ -80,7 +80,7 @@ def four_evaluations(pipe: Any, plan: Plan) -> Iterator[None]:
     `redilate.apply` would ask the pipeline for its layout and evaluate ∅ alone: the same pictures for less.
     """
     both = GuidanceLayout(chunks=2, unconditional=0, whole=True)
-    around = Surroundings(convolutions, lambda _size: plan, noise_level_of(pipe), guidance=lambda: both)
+    around = PatchContext(convolutions, lambda _size: plan, noise_level_of(pipe), guidance=lambda: both)
     patch = Patch(pipe.unet, around)
     patch.plan = plan
     try:

@@ -56,7 +56,7 @@ def _no_attentions(root: nn.Module) -> Mapping[str, tuple[nn.Module, int]]:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PatchContext:
     """All that a patch has to be told, because torch alone cannot know it.
 
     Attributes:
@@ -104,35 +104,35 @@ class Patch:
 
     Args:
         root: the network whose convolutions are re-dilated.
-        surroundings: what it runs in.
-        entrance: the module that the pipeline calls, if that is a wrapper around `root` (torch.compile's).
+        context: what it runs in.
+        called: the module that the pipeline calls, if that is a wrapper around `root` (torch.compile's).
     """
 
-    def __init__(self, root: nn.Module, surroundings: Surroundings, entrance: nn.Module | None = None):
+    def __init__(self, root: nn.Module, context: PatchContext, called: nn.Module | None = None):
         self.plan: Redilating | None = None
         self.mild = False
         self._root = root
-        self._around = surroundings
+        self._context = context
         self._size: tuple[int, int] | None = None  # latent (height, width) that the plan is for
         self._structure: Structure | None = None  # of the root, when the plan was put on it
         self._exchanged: dict[str, list[nn.Conv2d]] = {}
         self._windowed: dict[str, tuple[nn.Module, int]] = {}  # self-attention, level
-        self._inside = False  # the mild evaluation calls the root again, hooks and all
+        self._in_mild_call = False  # the mild evaluation calls the root again, hooks and all
         self._installer = weakref.ref(threading.current_thread())
         self._calling: dict[str, int] = {}  # "thread": the one whose call is under way
         self._pending: _Damping | None = None
         self._kept: KeptDelta | None = None
         self._compiled: Callable[..., Any] | None = None
         self._hooks = []
-        if entrance is None and root._compiled_call_impl is not None:
+        if called is None and root._compiled_call_impl is not None:
             # Hooks on a module compiled in place would be traced into its graph; the decisions belong outside.
             self._compiled, root._compiled_call_impl = root._compiled_call_impl, self._call_compiled
         else:
-            entrance = root if entrance is None else entrance
+            called = root if called is None else called
             self._hooks = [
-                entrance.register_forward_pre_hook(self._before, with_kwargs=True),
+                called.register_forward_pre_hook(self._before, with_kwargs=True),
                 # Called after an exception too, so that no call's tensors are kept.
-                entrance.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+                called.register_forward_hook(self._after, with_kwargs=True, always_call=True),
             ]
         root.__dict__[_MARK] = self
 
@@ -173,12 +173,13 @@ class Patch:
 
     def plan_at(self, size: tuple[int, int]) -> Redilating:
         """The plan for latents of `size` (height, width), whatever is installed."""
-        return self._around.plan_for_size(size)
+        return self._context.plan_for_size(size)
 
     def is_damped(self, timestep: Any) -> bool:
         """Whether the plan in use has ND-CFG at `timestep`; before the first call there is no plan to have it."""
         return (
-            self.plan is not None and self.plan.mild_dilations(self._around.noise_level(timestep)) is not None
+            self.plan is not None
+            and self.plan.mild_dilations(self._context.noise_level(timestep)) is not None
         )
 
     def _release(self) -> None:
@@ -196,23 +197,23 @@ class Patch:
         known = self._structure is not None and size == self._size and self._structure.holds()
         if self.plan is None or not known:
             self._release()
-            self.plan = self._around.plan_for_size(size)
+            self.plan = self._context.plan_for_size(size)
             self._install(self.plan)
             self._size, self._structure = size, Structure(self._root)
         return self.plan
 
     def _install(self, plan: Redilating) -> None:
-        convolutions = self._around.convolutions(self._root)
+        convolutions = self._context.convolutions(self._root)
         for name in sorted(plan.dilations(1.0).keys() | (plan.mild_dilations(1.0) or {}).keys()):
-            if self._around.partial and name not in convolutions:
+            if self._context.partial and name not in convolutions:
                 continue
             for conv in convolutions[name]:
                 exchange(conv, plan.dispersions.get(name), plan.fractional_of(name))
             self._exchanged[name] = convolutions[name]
         if windows := plan.window_sizes(0.0):
-            found = self._around.attentions(self._root)
+            found = self._context.attentions(self._root)
             self._windowed = {
-                name: found[name] for name in windows if name in found or not self._around.partial
+                name: found[name] for name in windows if name in found or not self._context.partial
             }
         for module, _ in self._windowed.values():
             attention.exchange(module)
@@ -237,19 +238,19 @@ class Patch:
         # In one step, so that of two threads one alone comes first.
         self._calling.setdefault("thread", threading.get_ident())
         self._check_calls()
-        if self._inside:
+        if self._in_mild_call:
             return
         self._pending = None
         sample = argument_of(args, kwargs, 0, "sample")
         plan = self.use((sample.shape[-2], sample.shape[-1]))
-        noise_level = self._around.noise_level(argument_of(args, kwargs, 1, "timestep"))
+        noise_level = self._context.noise_level(argument_of(args, kwargs, 1, "timestep"))
         self._set_windows(plan.window_sizes(noise_level), noise_level, sample)
         mild = plan.mild_dilations(noise_level)
         if self.mild and mild is not None:
             self._set(mild)
             return
         self._set(plan.dilations(noise_level))
-        layout = self._around.guidance() if mild is not None else None
+        layout = self._context.guidance() if mild is not None else None
         if mild is None or layout is None or sample.shape[0] % layout.chunks:
             self._kept = None
             return
@@ -263,7 +264,7 @@ class Patch:
         self._pending = _Damping(mild, layout, sample.shape[0], noise_level, args, kwargs)
 
     def _after(self, root: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
-        if self._inside or self._calling.get("thread") != threading.get_ident():
+        if self._in_mild_call or self._calling.get("thread") != threading.get_ident():
             return output
         try:
             damping, self._pending = self._pending, None
@@ -284,14 +285,14 @@ class Patch:
         if not layout.whole:
             inputs = take_unconditional(inputs, damping.batch, layout)
         self._set(damping.dilations)
-        self._inside = True
+        self._in_mild_call = True
         try:
             mild = sample_of(root(*inputs[0], **inputs[1]))
         finally:
-            self._inside = False
+            self._in_mild_call = False
         if layout.whole:
             mild = take_unconditional(mild, damping.batch, layout)
-        delta = damping_delta(strong, mild, layout, self._around.channels)
+        delta = damping_delta(strong, mild, layout, self._context.channels)
         condition = condition_of(damping.args, damping.kwargs)
         if self.plan is not None and self.plan.damping_reuse > 0 and condition is not None:
             sample = argument_of(damping.args, damping.kwargs, 0, "sample")

@@ -14,10 +14,10 @@ from PIL import Image
 from ..errors import RedilateError
 from ..generation.settings import versions
 from ..pipelines.families import latent_scale
+from .cache import kept
 from .drawing import OnProgress, Workers, draw
 from .extra import check_installed
 from .features import features, side_by_side
-from .keep import kept
 from .measures import Measurement, Seen, enlarged, is_broken_up, look, with_cost
 from .page import write_page
 from .pictures import Picture, find

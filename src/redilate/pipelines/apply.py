@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch import nn
 
 from ..core.guidance import GuidanceLayout
-from ..core.patch import Patch, Surroundings, find_patch
+from ..core.patch import Patch, PatchContext, find_patch
 from ..core.schedule import Shape
 from ..errors import RedilateError
 from ..plans.changes import Changes
@@ -99,7 +99,7 @@ def apply(
     for_latents = _plans_by_size(pipe, plan, native_size, preset, changes, windows)
     fixed = None if plan is None or windows is not None else changes.of(plan)
     remove(pipe)
-    surroundings = Surroundings(
+    context = PatchContext(
         convolutions=redilatable,
         plan_for_size=for_latents,
         noise_level=noise_level_of(pipe),
@@ -107,11 +107,11 @@ def apply(
         channels=prediction_channels(pipe, unet),
         attentions=windowable,
     )
-    entrance = pipe if isinstance(pipe, nn.Module) else pipe.unet
-    patches = [Patch(unet, surroundings, None if entrance is unet else entrance)]
+    called = pipe if isinstance(pipe, nn.Module) else pipe.unet
+    patches = [Patch(unet, context, None if called is unet else called)]
     # A ControlNet is a copy of the encoder, with its names: it follows the U-Net's plan.
-    aside = Surroundings(redilatable, for_latents, noise_level_of(pipe), partial=True)
-    patches += [Patch(unwrap(net), aside, None if unwrap(net) is net else net) for net in controls]
+    encoder_context = PatchContext(redilatable, for_latents, noise_level_of(pipe), partial=True)
+    patches += [Patch(unwrap(net), encoder_context, None if unwrap(net) is net else net) for net in controls]
     for patch in patches:
         patch.plan = fixed
     return Handle(patches)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.guidance import GuidanceLayout
-from .caller import call_under_way
+from .call_stack import call_under_way
 
 # These put edits of their own into the batch, or call the network with parts of it: no fixed place for ∅.
 _NO_FIXED_LAYOUT = ("LEdits", "Semantic", "SAG", "AttendAndExcite", "Pix2PixZero")

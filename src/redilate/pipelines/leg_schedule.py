@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RedilateError
-from .starts import find_start
+from .start_search import find_start
 
 # Spacings that crowd the steps at low noise: a leg of Karras spacing from 0.25 would take the timesteps 249, 30, 0.
 _CROWDED = (

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.schedule import level_of_sigma
-from .caller import call_under_way
+from .call_stack import call_under_way
 
 # 0.25 · log σ above which σ would be no number of a computer's; the noise is all there is far below it.
 _HIGHEST = 100.0

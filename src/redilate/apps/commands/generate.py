@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from redilate.generation.drawing import Drawing
     from redilate.generation.request import Hires
 
-    from ..again import Asked
     from ..recorded import Recorded
+    from ..redraw import Asked
 
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
           "hires_model", "upscaler", "control")  # fmt: skip
@@ -163,8 +163,8 @@ def generate(
             from redilate.generation.super_resolution import shipped_model
             from redilate.pipelines.control import with_controlnet
 
-            from ..again import Asked, again
             from ..provenance import provenance
+            from ..redraw import Asked, again
 
             if upscaler is not None:
                 shipped_model(upscaler)

@@ -11,11 +11,11 @@ import gradio as gr
 
 from redilate.errors import RedilateError
 
-from . import words
+from . import messages
 from .drawing import MOST_SEED, Ask
 from .form import Form, Stage
 from .pictures import Picture, read_upload
-from .studio import Session, Studio, Under, Waiting
+from .sessions import Session, Studio, Under, Waiting
 from .worker import Stopped
 
 Updates = dict[Any, Any]
@@ -37,7 +37,7 @@ class Actions:
             ask = self._ask(values)
             yield from self._run(session, ask)
         except RedilateError as error:
-            yield {self._stage.status: words.refusal(str(error))}
+            yield {self._stage.status: messages.refusal(str(error))}
         finally:
             session.end()
 
@@ -95,8 +95,8 @@ class Actions:
         try:
             ask = self._ask(values, prompt="any", negative="", seed=0, image=None)
         except RedilateError as error:
-            return words.refusal(str(error))
-        return words.cost(ask, self._studio.sizes, self._studio.speed)
+            return messages.refusal(str(error))
+        return messages.cost(ask, self._studio.sizes, self._studio.speed)
 
     def preset(self, scale: str | None, shape: str | None) -> Any:
         """The sides and their ratio, of a preset."""
@@ -160,25 +160,25 @@ class Actions:
             for news in self._studio.run(session, ask):
                 match news:
                     case Waiting(ahead):
-                        yield {stage.status: words.waiting(ahead)}
+                        yield {stage.status: messages.waiting(ahead)}
                     case Under(done, total, left):
-                        yield {stage.status: words.under(done, total, left)}
+                        yield {stage.status: messages.under(done, total, left)}
                     case Picture():
                         yield self._picture(session) | {stage.status: ""}
                     case early:
                         yield {
                             stage.empty: gr.update(visible=False),
                             stage.slider: gr.update(visible=False),
-                            stage.sides: gr.update(value=words.early(), visible=True),
+                            stage.sides: gr.update(value=messages.early(), visible=True),
                             stage.details: gr.update(visible=False),
                             stage.picture: gr.update(value=str(early), visible=True),
                         }
         except Stopped:
-            yield self._after(session, words.stopped())
+            yield self._after(session, messages.stopped())
         except RedilateError as error:
-            yield self._after(session, words.refusal(str(error)))
+            yield self._after(session, messages.refusal(str(error)))
         except (RuntimeError, MemoryError, OSError) as error:
-            yield self._after(session, words.refusal(_failure(error)))
+            yield self._after(session, messages.refusal(_failure(error)))
         yield self._busy(False)
 
     def _busy(self, busy: bool) -> Updates:
@@ -208,7 +208,7 @@ class Actions:
             stage.slider: gr.update(visible=False),
             stage.sides: gr.update(visible=False),
             stage.details: gr.update(
-                value=words.details(shown.ask, shown.settings, shown.seconds), visible=True
+                value=messages.details(shown.ask, shown.settings, shown.seconds), visible=True
             ),
             stage.tools: gr.update(visible=True),
             stage.download: gr.update(value=str(shown.path)),
@@ -227,7 +227,7 @@ class Actions:
         return self._picture(session) | {
             stage.picture: gr.update(visible=False),
             stage.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
-            stage.sides: gr.update(value=words.sides(left.settings, right.settings), visible=True),
+            stage.sides: gr.update(value=messages.sides(left.settings, right.settings), visible=True),
         }
 
 

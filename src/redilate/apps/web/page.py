@@ -9,12 +9,12 @@ import gradio as gr
 
 from redilate.plans.defaults import FamilyDefaults
 
-from . import words
+from . import messages
 from .actions import Actions
 from .drawing import MOST_STEPS
 from .form import Form, Stage
+from .sessions import Studio
 from .sizes import SCALES, SHAPES
-from .studio import Studio
 from .upload import upload
 
 # How many pictures may be under way or waiting in Gradio's own threads: more than the studio's line ever takes.
@@ -25,12 +25,12 @@ def page(studio: Studio, device: str, examples: Sequence[str] = ()) -> gr.Blocks
     """The page for a studio.
 
     Args:
-        device: where it draws, in words.
+        device: where it draws, in messages.
         examples: prompts to try.
     """
     # Nothing is counted and nothing is sent anywhere.
     with gr.Blocks(title="Redilate", analytics_enabled=False, fill_width=True) as blocks:
-        _html(words.header(studio.model, studio.sizes, device))
+        _html(messages.header(studio.model, studio.sizes, device))
         # A grid of our own (page.css): on a phone the picture stands between what one needs and what one may want.
         with gr.Row(elem_classes="rd-layout"):
             with gr.Column(elem_classes="rd-main", min_width=0):
@@ -129,7 +129,7 @@ def _more(defaults: FamilyDefaults) -> dict[str, Any]:
 
 def _stage() -> Stage:
     status = _html(elem_id="status")
-    empty = _html(words.empty())
+    empty = _html(messages.empty())
     picture = gr.Image(
         visible=False,
         interactive=False,

@@ -13,10 +13,10 @@ import gradio as gr
 
 from redilate.errors import RedilateError
 
-from .look import CSS, theme
 from .page import page
 from .pictures import MOST_BYTES
-from .studio import Studio
+from .sessions import Studio
+from .theme import CSS, theme
 
 _SECONDS_KEPT = 24 * 3600
 

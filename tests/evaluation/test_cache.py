@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from redilate.evaluation import keep
-from redilate.evaluation.keep import kept
+from redilate.evaluation import cache
+from redilate.evaluation.cache import kept
 from redilate.evaluation.measures import Seen
 
 
@@ -31,7 +31,7 @@ def test_another_picture_another_version_and_half_a_file_are_measured_again(pict
     kept(store, [picture], lambda: _seen(1))
     picture.write_bytes(b"other pixels")
     assert kept(store, [picture], lambda: _seen(2)).values == {"objects": 2}
-    monkeypatch.setattr(keep, "VERSION", 999)
+    monkeypatch.setattr(cache, "VERSION", 999)
     assert kept(store, [picture], lambda: _seen(3)).values == {"objects": 3}
     store.write_bytes(store.read_bytes()[:100])
     assert kept(store, [picture], lambda: _seen(4)).values == {"objects": 4}

@@ -7,7 +7,7 @@ import torch
 from redilate.errors import RedilateError
 from redilate.pipelines.image_to_image import image_to_image
 from redilate.pipelines.noise import noise_level_of
-from redilate.pipelines.starts import find_start, level_at_size
+from redilate.pipelines.start_search import find_start, level_at_size
 from tests.models import tiny_sdxl
 
 SCHEDULERS = [

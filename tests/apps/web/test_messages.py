@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from redilate.apps.web import words
+from redilate.apps.web import messages
 from redilate.apps.web.drawing import Ask
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.speed import Speed
@@ -16,12 +16,12 @@ SIZES = Sizes(native=(256, 256), step=8, even=32)
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (99.4, "99 s"), (100, "2 min"), (4800, "1 h 20 min")],
 )
 def test_durations_are_as_exact_as_an_estimate_deserves(seconds: float, text: str):
-    assert words.duration(seconds) == text
+    assert messages.duration(seconds) == text
 
 
 def test_whatever_a_person_typed_is_escaped():
     ask = Ask("<script>", 256, 256, 0, 1, 3.0)
-    for html in (words.details(ask, SETTINGS, 1), words.refusal("<script>"), words.note("<script>")):
+    for html in (messages.details(ask, SETTINGS, 1), messages.refusal("<script>"), messages.note("<script>")):
         assert "<script>" not in html and "&lt;script&gt;" in html
 
 
@@ -33,22 +33,22 @@ def test_whatever_a_person_typed_is_escaped():
 def test_the_cost_says_how_large_and_how_long(width: int, height: int, relation: str):
     speed = Speed()
     ask = Ask("a", width, height, 0, 10, 3.0)
-    assert relation in words.cost(ask, SIZES, speed)
-    assert "the first picture tells" in words.cost(ask, SIZES, speed)
+    assert relation in messages.cost(ask, SIZES, speed)
+    assert "the first picture tells" in messages.cost(ask, SIZES, speed)
     speed.add(ask.kind, 256, 256, steps=10, seconds=5)
-    expected = words.duration(5 * width * height / 256**2)
-    assert f"about {expected}, from the picture drawn here" in words.cost(ask, SIZES, speed)
+    expected = messages.duration(5 * width * height / 256**2)
+    assert f"about {expected}, from the picture drawn here" in messages.cost(ask, SIZES, speed)
 
 
 def test_a_bar_shows_the_share_and_what_is_left():
-    html = words.under(5, 20, 30)
+    html = messages.under(5, 20, 30)
     assert 'aria-valuenow="25"' in html and "Step 5 of 20 · 30 s left" in html
-    assert "1 picture is drawn before yours" in words.waiting(1)
-    assert "2 pictures are drawn before yours" in words.waiting(2)
+    assert "1 picture is drawn before yours" in messages.waiting(1)
+    assert "2 pictures are drawn before yours" in messages.waiting(2)
 
 
 def test_a_picture_is_called_re_dilated_only_where_it_was():
-    assert words.how(SETTINGS) == "re-dilated, strength 0.45"
+    assert messages.how(SETTINGS) == "re-dilated, strength 0.45"
     below = SETTINGS | {"strength": 0.2, "legs": [{"dilated": 0}, {"dilated": 0}]}
-    assert words.how(below) == "as trained, strength 0.2"
-    assert words.how(SETTINGS | {"method": "direct"}) == "direct"
+    assert messages.how(below) == "as trained, strength 0.2"
+    assert messages.how(SETTINGS | {"method": "direct"}) == "direct"
