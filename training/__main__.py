@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
     parser.add_argument("--unet-steps", type=int, default=30000)
+    parser.add_argument("--samples", type=int, default=256, help="drawn at the end, to be recognised")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="end the U-Net's training after so many"
     )

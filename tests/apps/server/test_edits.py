@@ -120,7 +120,6 @@ def test_a_form_without_one_picture_or_with_wrong_fields_is_refused(served: Serv
     assert send(served, [("image[]", good), ("image[]", good)]) == (400, "invalid_value", "image")
     assert send(served, {"image": good, "mask": good}) == (400, "invalid_value", "mask")
     assert send(served, {"image": good}, strength="0") == (400, "invalid_value", "strength")
-    assert send(served, {"image": good}, strength="0.1") == (400, "invalid_value", "strength")
     assert send(served, {"image": good}, mode="relay") == (400, "unknown_parameter", "mode")
     assert send(served, {"image": good}, n="many") == (400, "invalid_value", "n")
     assert send(served, {"a": good, "b": good, "image": good})[0] == 400
