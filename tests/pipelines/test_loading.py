@@ -8,7 +8,6 @@ from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 
 import redilate
 from redilate import RedilateError
-from redilate.core.workspace import is_channels_last
 from redilate.pipelines.loading import BUNDLED
 
 
@@ -45,7 +44,7 @@ def test_the_bundled_weights_are_safetensors_of_30_megabytes_at_most():
 def test_on_a_cpu_the_u_net_s_kernels_are_channels_last(bundled):
     kernels = [module.weight for module in bundled.unet.modules() if isinstance(module, torch.nn.Conv2d)]
     spatial = [kernel for kernel in kernels if max(kernel.shape[2:]) > 1]
-    assert spatial and all(is_channels_last(kernel) for kernel in spatial)
+    assert spatial and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in spatial)
 
 
 def test_a_precision_can_be_asked_for():

@@ -29,11 +29,13 @@ _EMBEDDINGS = (
 _USUAL_WINDOW = 77
 
 
+@torch.no_grad()
 def encode_prompts(
     pipe: Any,
     prompt: Text,
     negative: Text | None = None,
     *,
+    always: bool = False,
     on_note: Callable[[str], None] = warnings.warn,
     **encoding: Any,
 ) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def encode_prompts(
     Args:
         pipe: a diffusers pipeline.
         prompt, negative: one prompt, or a list; a negative prompt that is one holds for all.
+        always: embed what the text encoder reads whole, too, where the pipeline takes embeddings: for several calls.
         on_note: called with a line about the words that are cut, where the pipeline cannot take embeddings in pieces.
         encoding: further arguments of `encode_prompt`, such as `clip_skip` and `lora_scale`.
 
@@ -64,9 +67,10 @@ def encode_prompts(
         )
     asked = {"prompt": prompt, "negative_prompt": negative}
     long = [text for text in (*prompts, *(negatives or [])) if _is_long(pipe, text)]
-    if not long:
+    takes = _takes_pieces(pipe)
+    if not long and not (always and takes):
         return asked
-    if not _takes_pieces(pipe):
+    if not takes:
         for text in long:
             on_note(_cut(pipe, text))
         return asked
@@ -145,6 +149,8 @@ def _takes_pieces(pipe: Any) -> bool:
 
 def _pieces(pipe: Any, text: str) -> list[str]:
     """`text` in pieces of whole words that each fit a window; a word that alone does not is cut between letters."""
+    if _fits(pipe, text):
+        return [text]  # as it is, spaces and all
     pieces, piece = [], ""
     for word in text.split():
         longer = f"{piece} {word}" if piece else word

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,8 +14,7 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import files
-from ..console import one_line_endings, progress, say_notes
-from ..offload import offloading
+from ..console import one_line_endings, progress, say_notes, say_warning
 from ..options import (
     Device,
     Dtype,
@@ -90,8 +88,7 @@ def enlarge(
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
             pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
             with progress(Console(stderr=True, quiet=as_json)) as bars:
-                draw = partial(
-                    redilate.enlarge,
+                made = redilate.enlarge(
                     pipe,
                     photo,
                     scale=scale,
@@ -108,8 +105,8 @@ def enlarge(
                     on_drawing=say_notes,
                     on_step=bars,
                     on_decode=bars.on_decode,
+                    on_note=say_warning,
                 )
-                made = offloading(pipe, draw)
         settings = made.settings | provenance(pipe, model)
         save_picture(output, made.images[0], settings)
         if as_json:

@@ -19,7 +19,6 @@ from .. import files
 from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_notes, say_warning
 from ..metadata import check_prompts
-from ..offload import offloading
 from ..options import (
     SIZE,
     Device,
@@ -218,7 +217,7 @@ def generate(
                             on_decode=bars.on_decode,
                         ),
                     )
-                    one = offloading(pipe, draw)
+                    one = draw()
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
@@ -281,6 +280,7 @@ def _own(
         "on_drawing": on_drawing,
         "on_preview": on_preview,
         "on_decode": on_decode,
+        "on_note": say_warning,
     }
 
 
