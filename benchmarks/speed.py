@@ -28,13 +28,13 @@ from typing import Annotated, Any, cast
 
 import torch
 import typer
-from redilate.plans.planner import default_plan
 
 import redilate
 from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import Patch, Surroundings
 from redilate.pipelines.noise import noise_level_of
+from redilate.plans.planner import default_plan
 from redilate.plans.published import Family, published_plan
 from redilate.plans.structure import block_of, convolutions
 from redilate.rivals.registry import find

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
-from redilate.plans.planner import UNTIL, default_plan
 from torch import nn
 
 from redilate.core.conv import exchange, restore, set_factor
 from redilate.errors import RedilateError
 from redilate.plans.plan import Plan
+from redilate.plans.planner import UNTIL, default_plan
 
 from .layout import convolutions
 from .native import native_side, noise_level, ratio

@@ -6,13 +6,13 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from PIL import Image
-from redilate.generation.stages import Relay, Stage
 
 from redilate.errors import RedilateError
 from redilate.evaluation import drawing
 from redilate.evaluation.pictures import find, fingerprint
 from redilate.evaluation.run import run_study
 from redilate.evaluation.tasks import Study, plan_tasks
+from redilate.generation.stages import Relay, Stage
 from redilate.plans.plan import Plan
 from tests.evaluation.drawings import discs, noisy
 from tests.models import tiny_sdxl

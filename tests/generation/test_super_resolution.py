@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from redilate.generation.relay import Runner
 
 from redilate import RedilateError, Relay, Stage
+from redilate.generation.relay import Runner
 from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan
 from tests.marks import needs_real_esrgan
 from tests.models import tiny_sdxl

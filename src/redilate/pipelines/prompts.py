@@ -74,8 +74,8 @@ def encode_prompts(
         for text in long:
             on_note(_cut(pipe, text))
         return asked
-    pieces = [_pieces(pipe, text) for text in prompts]
-    against = None if negatives is None else [_pieces(pipe, text) for text in negatives]
+    pieces = [_read(pipe, text) for text in prompts]
+    against = None if negatives is None else [_read(pipe, text) for text in negatives]
     if against is not None and len(against) == 1:
         against *= len(pieces)
     count = max(len(found) for found in (*pieces, *(against or [])))
@@ -147,10 +147,13 @@ def _takes_pieces(pipe: Any) -> bool:
     return parameters[0] == "prompt" and needed <= set(parameters) and set(_EMBEDDINGS[:2]) <= set(takes)
 
 
+def _read(pipe: Any, text: str) -> list[str]:
+    """What is encoded of `text`, window by window: one that fits as it is, spaces and all."""
+    return [text] if _fits(pipe, text) else _pieces(pipe, text)
+
+
 def _pieces(pipe: Any, text: str) -> list[str]:
     """`text` in pieces of whole words that each fit a window; a word that alone does not is cut between letters."""
-    if _fits(pipe, text):
-        return [text]  # as it is, spaces and all
     pieces, piece = [], ""
     for word in text.split():
         longer = f"{piece} {word}" if piece else word

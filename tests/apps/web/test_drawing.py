@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from redilate.generation.modes import mode_for
 
 import redilate
 from redilate import RedilateError
 from redilate.apps.web.drawing import Ask, Drawn, Step, draw
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.worker import Stopped, Worker
+from redilate.generation.modes import mode_for
 from tests.models import tiny_sdxl
 
 SIZES = Sizes(native=(256, 256), step=8, even=32)

@@ -20,12 +20,15 @@ from ..options import (
     Dtype,
     Guidance,
     Json,
+    Lora,
     Model,
     Negative,
+    OffloadTo,
     Scheduler,
     Strength,
     Upscale,
     UsedPreset,
+    Vae,
     load_pipeline,
 )
 from ..provenance import provenance
@@ -69,6 +72,9 @@ def enlarge(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
     as_json: Json = False,
 ) -> None:
     """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
@@ -86,7 +92,16 @@ def enlarge(
             if upscaler is not None:
                 shipped_model(upscaler)
             photo = read_photo(picture)  # what cannot be read is refused before the model is loaded
-            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
+            pipe = load_pipeline(
+                model,
+                device=device,
+                dtype=dtype,
+                scheduler=scheduler,
+                quiet=as_json,
+                vae=vae,
+                lora=lora,
+                offload=offload,
+            )
             with progress(Console(stderr=True, quiet=as_json)) as bars:
                 made = redilate.enlarge(
                     pipe,
@@ -107,7 +122,7 @@ def enlarge(
                     on_decode=bars.on_decode,
                     on_note=say_warning,
                 )
-        settings = made.settings | provenance(pipe, model)
+        settings = made.settings | provenance(pipe, model, vae=vae, lora=lora or ())
         save_picture(output, made.images[0], settings)
         if as_json:
             told = {"images": [{"path": str(output), "seed": seed}], "seconds": round(made.seconds, 3)}

@@ -25,13 +25,16 @@ from ..options import (
     Dtype,
     Guidance,
     Json,
+    Lora,
     Model,
     Negative,
+    OffloadTo,
     Scheduler,
     Steps,
     Strength,
     Upscale,
     UsedPreset,
+    Vae,
     Windows,
     load_pipeline,
 )
@@ -129,6 +132,9 @@ def generate(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
     as_json: Json = False,
 ) -> None:
     """Draw PROMPT at any size; the picture carries the settings that made it."""
@@ -187,12 +193,21 @@ def generate(
             _check_method(asked, preview)
             check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
-                asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
+                asked.model,
+                device=asked.device,
+                dtype=asked.dtype,
+                scheduler=asked.scheduler,
+                quiet=as_json,
+                vae=vae,
+                lora=lora,
+                offload=offload,
             )
             second = None
             if hires_model is not None:
-                second = load_pipeline(hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json)
-            made_by = provenance(pipe, asked.model)
+                second = load_pipeline(
+                    hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json, offload=offload
+                )
+            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or ())
             if recorded is not None:
                 _warn(source, recorded, made_by)
             made = []
