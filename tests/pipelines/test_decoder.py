@@ -95,10 +95,10 @@ def test_strips_are_taken_by_what_is_free_at_that_moment(pipe, ways, monkeypatch
 
     needed = whole_decode_bytes(pipe.vae, 32, 48)
     with sparing(pipe, []):
-        on_a_gpu(monkeypatch, 2 * needed)
+        on_a_gpu(monkeypatch, needed / decoder._SHARE + 2)
         draw(pipe)
         assert not ways[0]
-        on_a_gpu(monkeypatch, 2 * needed - 2)
+        on_a_gpu(monkeypatch, needed / decoder._SHARE - 2)
         draw(pipe)
         assert len(ways[0]) == 1
         pipe.vae.enable_tiling()
@@ -218,3 +218,12 @@ def test_an_autoencoder_that_knows_no_strips_is_decoded_in_its_own_way(pipe, mon
     failing_whole(pipe, monkeypatch)
     with sparing(pipe, []), pytest.raises(RedilateError, match="to decode the picture; a smaller size"):
         draw(pipe)
+
+
+def test_an_autoencoder_that_was_upcast_for_a_decode_that_failed_is_in_its_own_type_again(pipe, monkeypatch):
+    kind = pipe.vae.dtype
+    failing_whole(pipe, monkeypatch, RuntimeError("shapes"))
+    with pytest.raises(RuntimeError, match="shapes"), sparing(pipe, []):
+        pipe.vae.to(torch.float64)
+        pipe.vae.decode(torch.randn(1, 4, 8, 8))
+    assert pipe.vae.dtype == kind

@@ -22,7 +22,7 @@ from ..decoding.steps import decoder_steps, encoder_steps
 from ..errors import RedilateError
 
 # In strips from the start where the whole is likely to take more than this share of what is free.
-_SHARE = 0.5
+_SHARE = 0.7
 # On a CPU strips are faster, too, from about here on: they stay in its cache, and C's heap takes blocks of more than
 # 32 MiB from the kernel each time anew, page by page (docs/performance.md).
 _WHOLE_ON_CPU = 256 * 2**20
@@ -62,6 +62,7 @@ def sparing_autoencoder(
     names = ("decode", "encode")
     # A user's own stand there too: `vae.decode = torch.compile(vae.decode)` is how diffusers says to do it.
     kept = {name: vae.__dict__[name] for name in names if name in vae.__dict__}
+    kind = getattr(vae, "dtype", None)
     vae.__dict__.update({name: getattr(ours, name) for name in names if hasattr(vae, name)})
     try:
         yield
@@ -69,6 +70,8 @@ def sparing_autoencoder(
         for name in names:
             vae.__dict__.pop(name, None)
         vae.__dict__.update(kept)
+        if kind is not None and vae.dtype != kind:  # a pipeline that an exception left has upcast it
+            vae.to(kind)
 
 
 class _Calls:
