@@ -223,7 +223,7 @@ def test_an_autoencoder_that_knows_no_strips_is_decoded_in_its_own_way(pipe, mon
 def test_an_autoencoder_that_was_upcast_for_a_decode_that_failed_is_in_its_own_type_again(pipe, monkeypatch):
     kind = pipe.vae.dtype
     failing_whole(pipe, monkeypatch, RuntimeError("shapes"))
+    pipe_in_float64 = lambda: pipe.vae.to(torch.float64).decode(torch.randn(1, 4, 8, 8))  # noqa: E731
     with pytest.raises(RuntimeError, match="shapes"), sparing(pipe, []):
-        pipe.vae.to(torch.float64)
-        pipe.vae.decode(torch.randn(1, 4, 8, 8))
+        pipe_in_float64()
     assert pipe.vae.dtype == kind
