@@ -25,7 +25,7 @@ from diffusers import UNet2DConditionModel
 
 import redilate
 from redilate.core.guidance import GuidanceLayout
-from redilate.pipelines.counting import unet_bytes
+from redilate.pipelines.memory import unet_bytes
 from tests.full_size import CONFIGURATIONS
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -116,8 +116,7 @@ def main(
     kind = TYPES[dtype]
     pipe = pipeline_of(model, device, kind)
     given = inputs(model, samples, (height, width), device, kind)
-    estimate = unet_bytes(pipe, samples, height // 8, width // 8, torch.device(device))
-    assert estimate is not None
+    estimate = samples * (unet_bytes(pipe.unet, height // 8, width // 8, torch.device(device)) or 0)
     evaluate(pipe.unet, inputs(model, samples, (64, 64), device, kind), device)  # what is set up once
     seconds: dict[str, list[float]] = {way: [] for way in ways.split(",")}
     for _ in range(rounds):

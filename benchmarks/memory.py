@@ -45,7 +45,7 @@ def measure(part: str, side: int) -> dict[str, int]:
         pipe.unet = UNet2DConditionModel(**MIDDLING).eval()
     if part == "sd15-unet":
         pipe.unet = UNet2DConditionModel(**CONFIGURATIONS["sd15"] | {"cross_attention_dim": 8}).eval()
-    estimate = memory_for(pipe, side, side, plan=plan)
+    estimate = memory_for(pipe, side, side)
     pipe.set_progress_bar_config(disable=True)
     latents = torch.randn(1, 4, side // 8, side // 8)
 

@@ -69,3 +69,33 @@ def test_the_published_form_evaluates_four_samples_a_step_for_the_picture_that_t
     assert difference.max() <= 1
     direct, _ = draw(method="direct")
     assert np.abs(np.asarray(three, dtype=int) - np.asarray(direct, dtype=int)).max() > 1
+
+
+def test_the_card_s_one_run_writes_figures_and_a_page_here_too(tmp_path, monkeypatch):
+    import json
+
+    import torch
+
+    import redilate
+    from benchmarks import gpu
+
+    own = redilate.generate
+
+    def generate(pipe, prompt, **asked):
+        if asked.get("strength") == 1.0 and asked.get("width") == 264:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return own(pipe, prompt, **asked)
+
+    monkeypatch.setattr(redilate, "generate", generate)
+    monkeypatch.setattr(gpu, "LEVELS", ((8, 16),))
+    gpu.main(layout="tiny", sizes="256,264", steps=1, device="cpu", dtype="float32", divide=2, out=tmp_path)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    drawn = {(row["size"], row["what"]): row for row in found["pictures"]}
+    assert drawn[256, "direct"]["ratio"] == 1 and drawn[256, "default"]["ratio"] > 0
+    failed = drawn[264, "full size from the first step"]
+    assert failed["seconds"] is None and failed["notes"] == ["CUDA out of memory."]
+    assert drawn[264, "decode, in strips"]["seconds"] > 0
+    (page,) = tmp_path.glob("*.md")
+    text = page.read_text()
+    assert "| 264 | full size from the first step | – | – | – | CUDA out of memory. |" in text
+    assert "| 8 | 8 | float32 | NHWC |" in text and "### On" in text

@@ -242,3 +242,22 @@ def test_impossible_factors_are_refused(factor):
 def test_dilations_go_to_the_nearest_half_and_from_between_two_to_the_whole_one(dilation, half):
     assert nearest_half(dilation) == half
     assert nearest_half(dilation + 1e-12) == nearest_half(dilation - 1e-12) == half
+
+
+@pytest.mark.parametrize(("device", "form", "calls"), [
+    ("cpu", "taps", 12), ("meta", "taps", 4), ("cpu", "channels", 2), ("meta", "channels", 2),
+])  # fmt: skip
+def test_input_channels_are_cut_and_slices_read_in_place_on_a_cpu_alone(monkeypatch, device, form, calls):
+    """Other devices want one large convolution, and slices laid out as the whole."""
+    from redilate.core import geometry
+
+    seen, own = [], geometry.F.conv2d
+    monkeypatch.setattr(geometry.F, "conv2d", lambda input, *rest: seen.append(input) or own(input, *rest))
+    features = torch.randn(2, 24, 16, 16, device=device).to(memory_format=torch.channels_last)
+    weight = torch.randn(8, 24, 3, 3, device=device)
+    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    redilated_conv2d(features, weight, None, factor=(1.5, 1.5), fractional=form, **settings)
+    assert len(seen) == calls
+    if form == "channels":
+        dense = all(one.is_contiguous(memory_format=torch.channels_last) for one in seen)
+        assert dense is (device != "cpu")

@@ -6,7 +6,7 @@ import torch
 import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
-from redilate.pipelines import memory
+from redilate.pipelines import decoder
 from redilate.plans.structure import convolutions
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -112,8 +112,8 @@ def test_a_plan_that_follows_from_the_size_is_reported_of_a_pipeline_that_was_ap
     assert made.plan == redilate.plan_for(pipe, width=512, height=256, strength=1)
 
 
-def test_a_decode_in_strips_is_reported_of_each_leg(pipe, monkeypatch):
-    monkeypatch.setattr(memory, "STRIPS_ABOVE_ON_CPU", 0)
+def test_decodes_and_encodes_in_strips_are_reported_of_each_leg(pipe, monkeypatch):
+    monkeypatch.setattr(decoder, "_WHOLE_ON_CPU", 0)
     ended, drawn = [], []
 
     def on_decode(done, total):
@@ -128,5 +128,5 @@ def test_a_decode_in_strips_is_reported_of_each_leg(pipe, monkeypatch):
             )
             drawn.append(made.images[0].tobytes())
     assert drawn[0] == drawn[1] and drawn[2] == drawn[3]
-    one, native, large = ended  # one leg's; two legs', of 256 × 256 and of 384 × 384
-    assert one == large > native
+    one, native, encoded, large = ended  # one leg's; two legs', of 256 × 256 and of 384 × 384
+    assert one == large > native and encoded > 0

@@ -63,3 +63,11 @@ def model_name(model: str | None) -> str:
     if model is None:
         return "bundled"
     return Path(model).resolve().name if Path(model).exists() else model
+
+
+def lora_name(lora: str) -> str:
+    """The same for a LoRA, with its weight if one is said."""
+    from redilate.pipelines.addons import split_weight
+
+    name, weight = split_weight(lora)
+    return model_name(name) + (lora.removeprefix(name) if weight != 1 else "")

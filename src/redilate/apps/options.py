@@ -14,7 +14,7 @@ from rich.console import Console
 from redilate.generation.upscalers import Upscaler
 
 from .arguments import check_device, torch_dtype
-from .console import silence_libraries
+from .console import say_warning, silence_libraries
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -75,6 +75,25 @@ Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     typer.Option(help="The weights' precision; without it, what the device runs best."),
 ]
+Vae = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH_OR_HUB_ID",
+        help="Another autoencoder; fp16-fix: SDXL's that is safe in float16, for half of the decode's memory.",
+    ),
+]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE_OR_ID[:WEIGHT]", help="A LoRA, with its weight if not 1; as often as wanted."),
+]
+OffloadTo = Annotated[
+    Literal["none", "model", "sequential"] | None,
+    typer.Option(
+        "--offload",
+        help="Networks (model) or layers (sequential) wait in the host's memory until they are needed; without it, "
+        "networks do where they do not all fit the GPU.",
+    ),
+]
 
 
 def load_pipeline(
@@ -84,20 +103,34 @@ def load_pipeline(
     dtype: str | None = None,
     scheduler: str | None = None,
     quiet: bool = False,
+    vae: str | None = None,
+    lora: list[str] | None = None,
+    offload: Literal["none", "model", "sequential"] | None = None,
 ) -> DiffusionPipeline:
     """The pipeline, with the scheduler asked for; whatever can be refused without its weights is refused first."""
     silence_libraries()
-    from redilate.pipelines.loading import check_model, load
+    from redilate.pipelines.addons import check_addons
+    from redilate.pipelines.loading import load
+    from redilate.pipelines.names import check_model
     from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
 
     check_model(model)
     check_device(device)
+    check_addons(vae, lora or ())
     if scheduler is not None:
         check_scheduler_name(scheduler)
     # A hub's downloads show bars of their own, which a spinner would tear.
     local = model is None or Path(model).exists()
     with Console(stderr=True, quiet=quiet or not local).status("loading the model"):
-        pipe = load(model, device=device, dtype=torch_dtype(dtype))
+        pipe = load(
+            model,
+            device=device,
+            dtype=torch_dtype(dtype),
+            vae=vae,
+            lora=lora or (),
+            offload=offload,
+            on_note=say_warning,
+        )
     if scheduler is not None:
         use_scheduler(pipe, scheduler)
     pipe.set_progress_bar_config(disable=True)

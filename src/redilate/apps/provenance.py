@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from .arguments import model_name
+from .arguments import lora_name, model_name
 
 if TYPE_CHECKING:
+    import torch
+
     from .recorded import Recorded
 
 # Values looked at in each tensor: a fingerprint of gigabytes must cost nothing.
 _SAMPLES = 16
 
 
-def provenance(pipe: Any, model: str | None) -> dict[str, str]:
+def provenance(
+    pipe: Any, model: str | None, *, vae: str | None = None, lora: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a picture's settings say of a loaded pipeline, beside the generation's own.
 
     Returns:
-        `model` (its name), `fingerprint`, `device` and `dtype`.
+        `model` (its name), `fingerprint`, `device` and `dtype`; `vae` and `lora`, by their names, where they are not
+        the model's own.
     """
+    from redilate.pipelines.sparing import execution_device
+
     return {
         "model": model_name(model),
+        **({} if vae is None else {"vae": model_name(vae)}),
+        **({"lora": [lora_name(one) for one in lora]} if lora else {}),
         "fingerprint": fingerprint(pipe),
-        "device": pipe.device.type,
+        "device": execution_device(pipe).type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
     }
 
@@ -36,19 +45,34 @@ def fingerprint(pipe: Any) -> str:
     """
     import torch
 
-    digest = blake2b(digest_size=6)
+    told: list[tuple[str, int]] = []  # what a tensor is called, and how many of the values are its
+    values: dict[torch.device, list[torch.Tensor]] = {}
+    order: list[tuple[torch.device, int]] = []
     for part, module in sorted(pipe.components.items()):
         if not isinstance(module, torch.nn.Module):
             continue
         for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode())
-            if tensor.is_meta:  # sequential offload keeps the values elsewhere
-                continue
-            values = tensor.detach().flatten()
-            values = values[:: max(1, values.numel() // _SAMPLES)][:_SAMPLES]
-            # In half precision a float32 file is the same model, loaded as float32 or as float16.
-            digest.update(values.to("cpu", torch.float16).numpy().tobytes())
+            few = [] if tensor.is_meta else [_few(tensor)]  # sequential offload keeps the values elsewhere
+            values.setdefault(tensor.device, []).extend(few)
+            told.append((f"{part}.{name}{tuple(tensor.shape)}", sum(one.numel() for one in few)))
+            order.append((tensor.device, len(few)))
+    # One copy from each device, and not one, with a wait, for each of some thousand tensors.
+    read = {device: torch.cat(found).cpu().numpy() for device, found in values.items() if found}
+    digest, at = blake2b(digest_size=6), dict.fromkeys(read, 0)
+    for (name, count), (device, has) in zip(told, order, strict=True):
+        digest.update(name.encode())
+        if has:
+            digest.update(read[device][at[device] : at[device] + count].tobytes())
+            at[device] += count
     return digest.hexdigest()
+
+
+def _few(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    flat = tensor.detach().flatten()
+    # In half precision a float32 file is the same model, loaded as float32 or as float16.
+    return flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES].to(torch.float16)
 
 
 def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mapping[str, str]) -> list[str]:

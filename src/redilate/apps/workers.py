@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from .options import load_pipeline
 
@@ -22,6 +22,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_pipe(model: str | None, dtype: str | None, scheduler: str | None, device: str | None) -> Any:
+def worker_pipe(
+    model: str | None,
+    dtype: str | None,
+    scheduler: str | None,
+    device: str | None,
+    *,
+    vae: str | None = None,
+    lora: list[str] | None = None,
+    offload: Literal["none", "model", "sequential"] | None = None,
+) -> Any:
     """A worker's own pipeline; at a module's top level, so that it pickles."""
-    return load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=True)
+    return load_pipeline(
+        model,
+        device=device,
+        dtype=dtype,
+        scheduler=scheduler,
+        quiet=True,
+        vae=vae,
+        lora=lora,
+        offload=offload,
+    )

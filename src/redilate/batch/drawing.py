@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from .tasks import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+log = logging.getLogger("redilate.batch")
 
 # A picture and its settings (plain JSON data) → the bytes of a file that has both.
 Encode = Callable[["Image", Mapping[str, Any]], bytes]
@@ -35,7 +38,7 @@ def draw(
     Raises:
         RedilateError: an unknown method, or a task that the pipeline cannot do.
     """
-    from ..rivals.registry import find
+    from ..rivals.registry import OWN, find
 
     made = find(method)(
         pipe,
@@ -48,6 +51,7 @@ def draw(
         negative=task.negative,
         **({} if task.strength is None else {"strength": task.strength}),
         on_step=on_step,
+        **({"on_note": log.warning} if method in OWN else {}),
     )
     settings = made.settings | {"model": model, "task": {"id": task.id, "digest": task.digest}}
     return Drawn(encode(made.images[0], settings), made.seconds)

@@ -1,8 +1,13 @@
-"""What a device has of memory."""
+"""What a device has of memory, and what it says when it has too little."""
 
 from __future__ import annotations
 
+import gc
+
 import torch
+
+# Beside torch.OutOfMemoryError: a CPU's allocator, Metal's, cuBLAS' and cuDNN's workspaces.
+_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def device_bytes(device: torch.device) -> tuple[int, int]:
@@ -17,3 +22,25 @@ def device_bytes(device: torch.device) -> tuple[int, int]:
 
     memory = psutil.virtual_memory()
     return memory.available, memory.total
+
+
+def has_own_memory(device: torch.device) -> bool:
+    """Whether a device's memory is another than the host's, so that the host's is more."""
+    return device.type not in ("cpu", "mps", "meta")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that a device, or the host, had too little memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def release(device: torch.device) -> None:
+    """Give back what torch holds of a device's memory and does not use, before something is tried again."""
+    gc.collect()  # a traceback's frames hold tensors in cycles
+    module = getattr(torch, device.type, None)
+    if has_own_memory(device) or device.type == "mps":
+        empty = getattr(module, "empty_cache", None)
+        if empty is not None and module.is_available():  # type: ignore[union-attr]
+            empty()

@@ -124,11 +124,26 @@ def _between_channels(
     for first, last in pairwise(sorted({0, *until, channels})):
         height, width = (whole + (first >= end) for (whole, _), end in zip(below, until, strict=True))
         part = convolve(
-            input[:, first:last], weight[:, first:last], (height, width), bias if total is None else None
+            _share(input, first, last),
+            _share(weight, first, last),
+            (height, width),
+            bias if total is None else None,
         )
         total = part if total is None else total.add_(part)
     assert total is not None
     return total
+
+
+def _share(tensor: Tensor, first: int, last: int) -> Tensor:
+    """Some channels of features or kernels; on a GPU laid out as the whole, so that the kernel chosen is the whole's.
+
+    cuDNN would copy a slice itself, and out of channels last into an order of its own choice.
+    """
+    part = tensor[:, first:last]
+    if tensor.device.type == "cpu":  # oneDNN reads a slice where it is
+        return part
+    last_is = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return part.contiguous(memory_format=torch.channels_last if last_is else torch.contiguous_format)
 
 
 def _is_halved(spread: float, kernel: int) -> bool:
@@ -154,8 +169,10 @@ def _between_halves(
         for parts, size in zip(axes, input.shape[2:], strict=True)
     )
     total: Tensor | None = None
-    # As many channels at once as the output has: the means are no larger than that, and stay in a CPU's cache.
-    together = weight.shape[0] if groups == 1 else input.shape[1]
+    # On a CPU as many channels at once as the output has: the means are no larger than that, and stay in its cache. A
+    # GPU wants one large convolution.
+    cut = groups == 1 and input.device.type == "cpu"
+    together = weight.shape[0] if cut else input.shape[1]
     for channels, kernels in zip(input.split(together, 1), weight.split(together, 1), strict=True):
         padded = _padded(channels, (left, right, top, bottom), padding_mode)
         for rows in axes[0]:

@@ -14,6 +14,8 @@ from .strips import Kept, recut
 
 # Where no fused kernel fits, torch writes the scores out: queries × keys, at most so many at a time.
 _SCORES = 2**29
+# A fused one never does; a GPU is busy with so many queries.
+_FUSED_QUERIES = 2**16
 
 
 def attend(kept: Kept, attention: Any, width: int, pixels: int, pool: int = 1) -> Iterator[Tensor]:
@@ -45,7 +47,7 @@ def attend(kept: Kept, attention: Any, width: int, pixels: int, pool: int = 1) -
     ]
     keys, values = (heads(torch.cat(parts, 1)) for parts in zip(*pairs, strict=True))
     del pairs
-    rows = max(1, _SCORES // (pixels * attention.heads * width))
+    rows = max(1, _queries_at_once(keys, values, pixels * attention.heads) // width)
     for strip in recut(kept.drain(), rows):
         normal = next(normalised([strip]))
         queries = heads(projected(normal, attention.to_q))
@@ -56,6 +58,18 @@ def attend(kept: Kept, attention: Any, width: int, pixels: int, pool: int = 1) -
         if attention.residual_connection:
             out = out + strip
         yield out / attention.rescale_output_factor
+
+
+def _queries_at_once(keys: Tensor, values: Tensor, scores: int) -> int:
+    """How many queries to take together, of which each has `scores` over all heads."""
+    if keys.device.type == "cuda":
+        from torch.backends import cuda
+
+        # As many queries as keys: what a kernel can do depends on types and widths.
+        given = cuda.SDPAParams(keys, keys, values, None, 0.0, False, False)
+        if cuda.can_use_flash_attention(given) or cuda.can_use_efficient_attention(given):
+            return _FUSED_QUERIES
+    return _SCORES // scores
 
 
 def _pooled(strips: Iterable[Tensor], pool: int) -> Iterable[Tensor]:

@@ -12,7 +12,7 @@ from ..core.devices import device_bytes
 from ..errors import RedilateError
 from .autoencoder import autoencoder_of, computing_device, rescale, unscale, working_type
 from .layers import pointwise
-from .passes import Limits, Tick, least_room, run, size_after
+from .passes import Limits, Tick, least_room, run, size_after, whole_bytes
 from .steps import Step, decoder_steps, encoder_steps
 
 OnProgress = Callable[[int, int], None]
@@ -70,6 +70,7 @@ def decode(
     latents = unscale(vae, latents) if scaled else latents
     last = (vae.decoder.conv_norm_out, vae.decoder.conv_out)
     size = (latents.shape[2], latents.shape[3])
+    make_way(vae)
     limits = Limits(_strip_bytes(latents.device), room, _storage(vae, size, latents.device, storage))
     return _run(vae, steps, last, latents, dtype, limits, on_progress).clamp_(-1, 1)
 
@@ -131,11 +132,35 @@ def moments(
     image = image.to(computing_device(vae, image))
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
     size = size_after(steps, (image.shape[2], image.shape[3]))
+    make_way(vae)
     limits = Limits(_strip_bytes(image.device), room, _storage(vae, size, image.device, storage))
     out = _run(vae, steps, last, image, dtype, limits, on_progress)
     if vae.quant_conv is None:
         return out
     return next(pointwise([out], vae.quant_conv))
+
+
+def make_way(vae: Any) -> None:
+    """Under model offload, let the network before leave the device, as the autoencoder's own `decode` does."""
+    hook = getattr(vae, "_hf_hook", None)
+    if hook is not None and hasattr(hook, "pre_forward"):
+        hook.pre_forward(vae)
+
+
+def whole_decode_bytes(vae: Any, height: int, width: int) -> int:
+    """About how many bytes the autoencoder's own decode of latents of height × width holds, without the weights.
+
+    Raises:
+        RedilateError: as `decode`.
+    """
+    shape = (1, vae.config.latent_channels, height, width)
+    return whole_bytes(decoder_steps(vae), torch.empty(shape, dtype=working_type(vae), device="meta"))
+
+
+def whole_encode_bytes(vae: Any, height: int, width: int) -> int:
+    """The same for its own encode of a picture of height × width pixels."""
+    shape = (1, vae.config.in_channels, height, width)
+    return whole_bytes(encoder_steps(vae), torch.empty(shape, dtype=working_type(vae), device="meta"))
 
 
 def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int:
@@ -189,11 +214,6 @@ def _run(
     limits: Limits,
     on_progress: OnProgress | None,
 ) -> Tensor:
-    hook = getattr(
-        vae, "_hf_hook", None
-    )  # model offload: the network before makes room, as `vae.decode` has it
-    if hook is not None and hasattr(hook, "pre_forward"):
-        hook.pre_forward(vae)
     batch = batch.to(dtype or working_type(vae))
     tick = _progress(steps, last, batch, limits, on_progress)
     out: Tensor | None = None

@@ -97,6 +97,29 @@ def least_room(steps: list[Step], start: Tensor) -> int:
     return largest
 
 
+def whole_bytes(steps: list[Step], start: Tensor) -> int:
+    """About how many bytes the half holds at its peak where it is run whole, without its weights.
+
+    Twice what its largest convolution takes and gives: the kernel's own copies, or what normalisation and activation
+    hold beside it, are about as much again (docs/performance.md).
+    """
+    largest, size = 0, (start.shape[2], start.shape[3])
+    for step in steps:
+        cells, size = size[0] * size[1], size_after([step], size)
+        after = size[0] * size[1]
+        if isinstance(step, Attention):
+            continue
+        if isinstance(step, Convolution):
+            # An upsampler's takes the doubled pixels.
+            taken = max(cells, after) * step.conv.in_channels
+            largest = max(largest, taken + after * step.conv.out_channels)
+            continue
+        convolutions = (step.up, step.block.conv1, step.block.conv2)
+        channels = (conv.in_channels + conv.out_channels for conv in convolutions if conv is not None)
+        largest = max(largest, after * max(channels))
+    return 2 * largest * start.element_size()
+
+
 class _Passes:
     def __init__(self, limits: Limits, room: int, tick: Tick):
         self._limits = limits

@@ -76,7 +76,7 @@ class Kept:
     def append(self, strip: Tensor) -> None:
         """Keep one more strip, below the others."""
         self._home = strip.device
-        self._strips.append(strip if self._device is None else strip.to(self._device))
+        self._strips.append(strip if self._device is None else _to(strip, self._device))
 
     def popleft(self) -> Tensor:
         """The topmost strip, which is kept no longer."""
@@ -92,7 +92,22 @@ class Kept:
             yield self.popleft()
 
     def _back(self, strip: Tensor) -> Tensor:
-        return strip if self._device is None else strip.to(self._home)
+        # From pinned memory no one waits: what reads it on the device comes after it in the device's own order.
+        return strip if self._device is None else strip.to(self._home, non_blocking=strip.is_pinned())
+
+
+def _to(strip: Tensor, device: torch.device) -> Tensor:
+    """A strip where it is to wait; from a GPU to the host in pinned memory, which the copy fills while work goes on.
+
+    A GPU's own order keeps it right: the strip's memory is taken again, and the copy read, by later work alone.
+    """
+    if strip.device.type != "cuda" or device.type != "cpu":
+        return strip.to(device)
+    try:
+        pinned = torch.empty_like(strip, device=device, pin_memory=True)
+    except RuntimeError:  # the host can pin no more: an ordinary copy, which waits
+        return strip.to(device)
+    return pinned.copy_(strip, non_blocking=True)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def generate(
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
         on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8).
         on_preview: called with each picture at the native size, before its first large leg.
-        on_decode: called with (work done, in all) while a picture is decoded in strips.
+        on_decode: called with (work done, in all) while a picture is encoded or decoded in strips.
         on_note: called with a line that somebody should know, such as which words of a prompt are cut; None: a
             warning.
 

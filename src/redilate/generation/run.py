@@ -6,7 +6,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +14,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core.guidance import copy_containers
 from ..core.patch import find_patch
 from ..decoding.decode import OnProgress
 from ..errors import RedilateError
 from ..pipelines.apply import apply
+from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
 from ..pipelines.image_to_image import image_to_image, inpainting
 from ..pipelines.leg_schedule import leg_scheduler
 from ..pipelines.prompts import encode_prompts
 from ..pipelines.safety import blacked_out
 from ..pipelines.schedulers import use_scheduler
-from ..pipelines.sparing import sparing
+from ..pipelines.sparing import Sparing, offload
 from ..plans.plan import Plan
 from .drawing import Drawing, Leg
 from .enlarged import enlarged_latents
@@ -79,8 +81,9 @@ class Watch:
         on_step: with (steps done, steps in all) over all pictures, after each denoising step.
         on_latents: with the latents of each step, (1, channels, height / 8, width / 8), after `on_step`.
         on_preview: with each picture at its first leg's size, before its first large leg.
-        on_decode: with (work done, in all) while a picture is decoded in strips.
-        on_note: with a line that somebody should know, such as which words of a prompt are cut; None: a warning.
+        on_decode: with (work done, in all) while a picture is encoded or decoded in strips.
+        on_note: with a line that somebody should know, such as which words of a prompt are cut, or that memory ran out
+            and a thriftier way is taken; None: a warning.
     """
 
     on_drawing: OnDrawing | None = None
@@ -94,10 +97,15 @@ class Watch:
 def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
     """Make the pictures of a drawing.
 
+    Where the device runs out of memory, the same is tried again in a thriftier way, from what is done: a decode from
+    its latents, a denoising from its leg's start. Each such step down is said through `Watch.on_note`.
+
     Args:
-        pipe: the pipeline that it was resolved for; left as it was, also after an exception.
+        pipe: the pipeline that it was resolved for; left as it was, also after an exception. Only where nothing else
+            fits its networks are moved to the host's memory to wait there until each is needed, and stay so.
 
     Raises:
+        RedilateError: the device has too little memory for the thriftiest way, too.
         SafetyStopped: the safety checker took a picture back; no large leg is drawn on it.
     """
     runner = _Runner(pipe, drawing, watch or Watch())
@@ -105,9 +113,9 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
         runner.watch.on_drawing(drawing)
     started = time.monotonic()
     images = [runner.picture(index) for index in range(len(drawing.seeds))]
-    return Generation(
-        images, list(drawing.seeds), drawing, time.monotonic() - started, settings_of(pipe, drawing)
-    )
+    seconds = time.monotonic() - started
+    settings = settings_of(pipe, drawing, sequential=runner.sparing.sequential)
+    return Generation(images, list(drawing.seeds), drawing, seconds, settings)
 
 
 @dataclass
@@ -117,10 +125,13 @@ class _Runner:
     pipe: Any
     drawing: Drawing
     watch: Watch
+    sparing: Sparing = field(init=False)
     _second: Any = field(init=False, default=None)
+    _encoded: dict[tuple, dict[str, Any]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         request = self.drawing.request
+        self.sparing = Sparing(request.sequential, self._note)
         if any(leg.schedule is not None for leg in self.drawing.legs):
             source = request.hires.pipe or self.pipe
             other = inpainting(source) if request.mask is not None else image_to_image(source)
@@ -150,17 +161,22 @@ class _Runner:
     def _first(self, leg: Leg, index: int, done: int) -> Image.Image:
         """Text to image, by the pipeline as it is."""
         drawing, request = self.drawing, self.drawing.request
+        arguments = self._extra(index)
         with self._within(self.pipe, leg):
-            result = self.pipe(
-                **self._texts(self.pipe, drawing.prompts[index], request.negative),
-                width=leg.width,
-                height=leg.height,
-                num_inference_steps=leg.steps,
-                guidance_scale=leg.guidance,
-                generator=torch.Generator("cpu").manual_seed(drawing.seeds[index]),
-                **self._callback(self.pipe, leg, done, request.extra.get("callback_on_step_end")),
-                **self._extra(index),
-            )
+
+            def call() -> Any:
+                return self.pipe(
+                    **self._texts(self.pipe, drawing.prompts[index], request.negative, arguments),
+                    width=leg.width,
+                    height=leg.height,
+                    num_inference_steps=leg.steps,
+                    guidance_scale=leg.guidance,
+                    generator=torch.Generator("cpu").manual_seed(drawing.seeds[index]),
+                    **self._callback(self.pipe, leg, done, request.extra.get("callback_on_step_end")),
+                    **copy_containers(arguments),
+                )
+
+            result = self.sparing.denoise(self.pipe, (leg.height, leg.width), leg.guidance > 1, call)
         image = _checked(result)
         if len(drawing.legs) > 1 and self.watch.on_preview is not None:
             self.watch.on_preview(image)
@@ -186,39 +202,52 @@ class _Runner:
             if hires.control is not None and isinstance(picture, Image.Image):
                 arguments["control_image"] = picture.resize((leg.width, leg.height), Image.Resampling.LANCZOS)
             if request.mask is not None:
-                image: Any = request.image and request.image.resize((leg.width, leg.height))
+                start: Any = request.image and request.image.resize((leg.width, leg.height))
                 arguments["mask_image"] = request.mask.resize((leg.width, leg.height))
-                hold = None
             else:
-                image = enlarged_latents(pipe, picture, (leg.height, leg.width), leg.enlarge or "lanczos")
-                hold = hold_to(image, seed, leg)
+                start = enlarged_latents(pipe, picture, (leg.height, leg.width), leg.enlarge or "lanczos")
             if hires.lora_scale is not None and "cross_attention_kwargs" in takes:
                 own = arguments.get("cross_attention_kwargs") or {}
                 arguments["cross_attention_kwargs"] = own | {"scale": hires.lora_scale}
             sizes = {"height": leg.height, "width": leg.width}
             negative = hires.negative if hires.negative is not None else request.negative
-            result = pipe(
-                **self._texts(pipe, prompt, negative),
-                image=image,
-                guidance_scale=leg.guidance,
-                generator=torch.Generator("cpu").manual_seed(seed),
-                output_type="latent" if as_latents else "pil",
-                **leg.schedule.arguments,
-                **{name: side for name, side in sizes.items() if name in takes},
-                **self._callback(pipe, leg, done, request.extra.get("callback_on_step_end"), hold),
-                **arguments,
-            )
+            schedule = leg.schedule.arguments
+
+            def call() -> Any:
+                hold = None if request.mask is not None else hold_to(start, seed, leg)
+                return pipe(
+                    **self._texts(pipe, prompt, negative, arguments),
+                    image=start,
+                    guidance_scale=leg.guidance,
+                    generator=torch.Generator("cpu").manual_seed(seed),
+                    output_type="latent" if as_latents else "pil",
+                    **schedule,
+                    **{name: side for name, side in sizes.items() if name in takes},
+                    **self._callback(pipe, leg, done, request.extra.get("callback_on_step_end"), hold),
+                    **copy_containers(arguments),
+                )
+
+            result = self.sparing.denoise(pipe, (leg.height, leg.width), leg.guidance > 1, call)
         return result.images if as_latents else _checked(result)
 
-    def _texts(self, pipe: Any, prompt: str | None, negative: str | None) -> dict[str, Any]:
-        """The prompts as the pipeline takes them; embedded here where they exceed its text encoder's window."""
-        extra = self.drawing.request.extra
+    def _texts(
+        self, pipe: Any, prompt: str | None, negative: str | None, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The prompts as the pipeline takes them, embedded once for all legs and pictures where it can be."""
         if prompt is None:
             return {} if negative is None else {"negative_prompt": negative}
-        if any("prompt" in name for name in extra):
+        if any("prompt" in name for name in self.drawing.request.extra):
             return {"prompt": prompt, "negative_prompt": negative}
-        encoding = {"clip_skip": extra["clip_skip"]} if "clip_skip" in extra else {}
-        return encode_prompts(pipe, prompt, negative, on_note=self._note, **encoding)
+        scale = (arguments.get("cross_attention_kwargs") or {}).get("scale")
+        encoding = {"clip_skip": arguments.get("clip_skip"), "lora_scale": scale}
+        own = self.drawing.request.hires.pipe is not None and pipe is self._second
+        key = (own, prompt, negative, *encoding.values())
+        if key not in self._encoded:
+            given = {name: value for name, value in encoding.items() if value is not None}
+            self._encoded[key] = encode_prompts(
+                pipe, prompt, negative, always=True, on_note=self._note, **given
+            )
+        return self._encoded[key]
 
     def _note(self, line: str) -> None:
         if self.watch.on_note is not None:
@@ -237,24 +266,24 @@ class _Runner:
     @contextmanager
     def _within(self, pipe: Any, leg: Leg) -> Iterator[None]:
         """The pipeline as a leg wants it: re-dilated by its plan, and with memory spared."""
-        sequential = self.drawing.request.sequential
-        with sparing(
-            pipe,
-            leg.width,
-            leg.height,
-            sequential=sequential,
-            enlarged=leg.grown,
-            on_decode=self.watch.on_decode,
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(
+                sparing_autoencoder(
+                    pipe,
+                    note=self._note,
+                    make_room=lambda: offload(pipe),
+                    enlarged=leg.grown,
+                    on_progress=self.watch.on_decode,
+                )
+            )
             standing = find_patch(unet_of(pipe)) is not None and not isinstance(
                 self.drawing.request.plan, Plan
             )
             if leg.plan is None or leg.plan.is_neutral or standing:
                 _refuse_applied(pipe, self.drawing)
-                yield
             else:
-                with apply(pipe, leg.plan):
-                    yield
+                stack.enter_context(apply(pipe, leg.plan))
+            yield
 
     def _callback(
         self, pipe: Any, leg: Leg, before: int, own: Any = None, hold: Any = None

@@ -9,8 +9,10 @@ import torch
 from .drawing import Drawing
 
 
-def settings_of(pipe: Any, drawing: Drawing) -> dict[str, Any]:
+def settings_of(pipe: Any, drawing: Drawing, *, sequential: bool) -> dict[str, Any]:
     """All that is needed to make the first picture of a drawing again, as plain data.
+
+    `sequential`: whether guidance was evaluated one sample at a time, as asked or for want of memory.
 
     `extra` holds the names of further arguments alone: their values are not plain data.
     """
@@ -24,7 +26,7 @@ def settings_of(pipe: Any, drawing: Drawing) -> dict[str, Any]:
         "guidance": drawing.guidance,
         "method": request.method,
         **drawing.as_json(),
-        **({"sequential": True} if request.sequential else {}),
+        **({"sequential": True} if sequential else {}),
         **({"windows": request.windows} if request.windows is not None else {}),
         **({"extra": sorted(request.extra)} if request.extra else {}),
         **({"from_picture": request.from_picture} if request.image is not None else {}),

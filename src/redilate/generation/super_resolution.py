@@ -20,6 +20,7 @@ from PIL import Image
 
 from ..errors import RedilateError
 from ..pipelines.families import Size
+from ..pipelines.loading import default_device
 from .pixels import to_image, to_tensor
 from .upscalers import FACTORS, UPSCALERS, Upscaler
 
@@ -115,8 +116,12 @@ def real_esrgan(model: str = UPSCALERS[0], factor: int = 4) -> Network:
     return run
 
 
-def from_file(path: str | Path) -> Network:
+def from_file(path: str | Path, device: str | None = None) -> Network:
     """The network in a file of the ESRGAN family (`.safetensors`, `.pth`), as `spandrel` reads it.
+
+    Args:
+        path: the file.
+        device: where it computes; None: a GPU where there is one.
 
     Raises:
         RedilateError: if spandrel is not installed or knows no network for the file, or it takes other than RGB.
@@ -126,8 +131,9 @@ def from_file(path: str | Path) -> Network:
     if not Path(path).is_file():
         raise RedilateError(f"there is no network at {path}")
     spandrel: Any = import_module("spandrel")
+    home = torch.device(device or default_device())
     try:
-        model = spandrel.ModelLoader(device="cpu").load_from_file(path)
+        model = spandrel.ModelLoader(device=home).load_from_file(path)
     except spandrel.UnsupportedModelError as error:
         raise RedilateError(f"spandrel knows no network for {path}") from error
     if not isinstance(model, spandrel.ImageModelDescriptor) or (
@@ -140,6 +146,6 @@ def from_file(path: str | Path) -> Network:
 
     def run(picture: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return model(torch.from_numpy(picture)[None])[0].numpy()
+            return model(torch.from_numpy(picture)[None].to(home))[0].float().cpu().numpy()
 
     return run

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from ..core.devices import has_own_memory, is_out_of_memory, release
 from ..errors import RedilateError
-from .families import SUPPORTED, unet_of
+from .addons import add_loras, load_vae
+from .families import unet_of
+from .names import BUNDLED, check_config, check_model, refused, refusing
 from .single_file import dtype_argument, single_file_pipeline
 
-# owner/name, as the hub spells it; a bare word is taken for a folder that is missing.
-_HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w.-]+$")
-_CHECKPOINTS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
+Offload = Literal["none", "model", "sequential"]
 
-BUNDLED = Path(__file__).parent.parent / "bundled" / "model"
+_HALF = "fp16"  # what hubs call the variant of half precision
 
 
 def load(
@@ -27,6 +28,11 @@ def load(
     dtype: torch.dtype | None = None,
     device: str | None = None,
     config: str | Path | None = None,
+    variant: str | None = None,
+    vae: str | Path | None = None,
+    lora: str | Path | Sequence[str | Path] = (),
+    offload: Offload | None = None,
+    on_note: Callable[[str], None] = warnings.warn,
 ) -> Any:
     """Load a text-to-image pipeline, from safetensors only.
 
@@ -37,78 +43,98 @@ def load(
         device: where to; None: "cuda" or "mps" where there is one, else "cpu".
         config: for a single file, the folder of a model of its kind in diffusers' layout, whose configurations and
             tokenizers it takes, as the file has none; None: those of its base model, from the hub.
+        variant: of a folder's or a hub's weight files, such as "fp16"; None: "fp16" first where `dtype` is half, which
+            is half of the download, else the plain ones first; the other where there are no such files.
+        vae: another autoencoder: a folder, a `.safetensors` file or a hub name; "fp16-fix" for SDXL's that is safe in
+            float16, so that it need not be decoded in float32.
+        lora: a LoRA's `.safetensors` file or hub name, or several; with ":0.8" behind it, that weight.
+        offload: "model": each network waits in the host's memory until it is needed; "sequential": each layer, far
+            slower; "none": all are on the device; None: as "none", and as "model" where they do not fit.
+        on_note: called with a line where they do not.
 
     Raises:
-        RedilateError: if nothing can be loaded under that name, or it has no U-Net.
+        RedilateError: if nothing can be loaded under a name, or the model has no U-Net, or offload has no device.
     """
-    from diffusers import DiffusionPipeline
-    from safetensors import SafetensorError
-
     check_model(name_or_path)
     device = device or default_device()
     dtype = dtype or (torch.float32 if device == "cpu" else torch.float16)
+    if offload in ("model", "sequential") and not has_own_memory(torch.device(device)):
+        raise RedilateError(
+            f"offload {offload!r} keeps networks out of a GPU's memory, and {device} has none of its own; leave it out"
+        )
     source = Path(name_or_path) if name_or_path is not None else BUNDLED
     if config is not None:
-        _check_config(source, Path(config))
+        check_config(source, Path(config))
+    parts = {} if vae is None else {"vae": load_vae(vae, dtype)}
+    asked = f"the model {name_or_path or 'bundled with Redilate'}"
+    if source.is_file():
+        if variant is not None:
+            raise RedilateError("variant= belongs to a folder or a hub name; a single file has no variants")
+        pipe = refusing(asked, lambda: single_file_pipeline(source, dtype, config, parts))
+    else:
+        name = str(source) if source.exists() else str(name_or_path)
+        pipe = _pretrained(asked, name, dtype, variant, parts)
+    add_loras(pipe, [lora] if isinstance(lora, str | Path) else lora)
+    _channels_last(unet_of(pipe), torch.device(device), dtype)
+    return _placed(pipe, device, offload, on_note)
+
+
+def _pretrained(asked: str, name: str, dtype: torch.dtype, variant: str | None, parts: dict[str, Any]) -> Any:
+    """A folder's or a hub's pipeline, in the first variant that it has."""
+    from diffusers import DiffusionPipeline
+
+    def take(one: str | None) -> Any:
+        return DiffusionPipeline.from_pretrained(
+            name, use_safetensors=True, variant=one, **dtype_argument(dtype), **parts
+        )
+
+    if variant is not None:
+        return refusing(asked, lambda: take(variant))
+    first, second = (_HALF, None) if dtype.itemsize == 2 else (None, _HALF)
     try:
-        if source.is_file():
-            pipe = single_file_pipeline(source, dtype, config)
-        else:
-            name = str(source) if source.exists() else str(name_or_path)
-            pipe = DiffusionPipeline.from_pretrained(name, use_safetensors=True, **dtype_argument(dtype))
-    except (OSError, ValueError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RedilateError(
-            f"cannot load the model {name_or_path or 'bundled with Redilate'}: {first}"
-        ) from error
-    unet = unet_of(pipe)
-    if torch.device(device).type == "cpu":
-        _channels_last(unet)
-    return pipe.to(device)
+        return take(first)
+    except (OSError, ValueError) as error:
+        plain = error
+    try:
+        return refusing(asked, lambda: take(second))
+    except RedilateError:
+        if first is not None:
+            raise
+        # What the plain files lack is what somebody should know, and not that there is no variant either.
+        raise refused(asked, plain) from plain
 
 
-def _channels_last(unet: nn.Module) -> None:
-    """Keep the kernels as a CPU's convolutions want them, which is faster and spares their copies of all features."""
+def _placed(pipe: Any, device: str, offload: Offload | None, on_note: Callable[[str], None]) -> Any:
+    """The pipeline on the device, or its networks on their way there when they are needed."""
+    if offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+        return pipe
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+        return pipe
+    try:
+        return pipe.to(device)
+    except Exception as error:
+        if offload == "none" or not has_own_memory(torch.device(device)) or not is_out_of_memory(error):
+            raise
+    release(torch.device(device))
+    on_note(
+        f"the networks do not fit into {device}'s memory together: each waits in the host's until it is needed"
+    )
+    pipe.enable_model_cpu_offload(device=device)
+    return pipe
+
+
+def _channels_last(unet: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Keep the kernels as the device's convolutions want them, which spares their copies of all features.
+
+    A CPU's in every type; a GPU's tensor cores in half precision.
+    """
+    if device.type != "cpu" and not (device.type == "cuda" and dtype.itemsize == 2):
+        return
     for module in unet.modules():
         if isinstance(module, nn.Conv2d):  # and no Conv3d, which has five axes
             module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
-
-
-def check_model(name_or_path: str | Path | None) -> None:
-    """Refuse, before anything is loaded, a path that is not there and a folder whose pipeline has no U-Net.
-
-    Raises:
-        RedilateError: naming what is wrong. A hub name can only be tried.
-    """
-    if name_or_path is None:
-        if not (BUNDLED / "model_index.json").exists():
-            raise RedilateError(
-                "this installation lacks its bundled model; name one with a path or a hub name"
-            )
-        return
-    path = Path(name_or_path)
-    if path.is_dir():
-        index = path / "model_index.json"
-        if not index.exists():
-            raise RedilateError(f"{path} is not a diffusers model: it has no model_index.json")
-        try:
-            parts = json.loads(index.read_text())
-        except ValueError as error:
-            raise RedilateError(f"{index} is not JSON: {error}") from error
-        if "unet" not in parts:
-            kind = parts.get("_class_name", "its pipeline")
-            raise RedilateError(
-                f"{kind} has no diffusion U-Net: a transformer (Flux, SD3, PixArt) has no convolutions to re-dilate; "
-                f"supported are {SUPPORTED}"
-            )
-    elif path.is_file():
-        if path.suffix != ".safetensors":
-            raise RedilateError(f"{path} is not a .safetensors file; pickled checkpoints are not loaded")
-    elif path.suffix in _CHECKPOINTS or not _HUB_NAME.match(str(name_or_path)):
-        raise RedilateError(
-            f"there is no model at {name_or_path}; a folder, a .safetensors file or a hub's owner/name works, "
-            "and the bundled model is taken where none is named"
-        )
 
 
 def default_device() -> str:
@@ -116,14 +142,3 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _check_config(source: Path, config: Path) -> None:
-    if not source.is_file():
-        raise RedilateError(
-            "config= belongs to a checkpoint of a single file; a folder or a hub name has its own"
-        )
-    if not (config / "model_index.json").exists():
-        raise RedilateError(
-            f"{config} is not a diffusers model to take as config=: it has no model_index.json"
-        )

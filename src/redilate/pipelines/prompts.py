@@ -29,11 +29,13 @@ _EMBEDDINGS = (
 _USUAL_WINDOW = 77
 
 
+@torch.no_grad()
 def encode_prompts(
     pipe: Any,
     prompt: Text,
     negative: Text | None = None,
     *,
+    always: bool = False,
     on_note: Callable[[str], None] = warnings.warn,
     **encoding: Any,
 ) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def encode_prompts(
     Args:
         pipe: a diffusers pipeline.
         prompt, negative: one prompt, or a list; a negative prompt that is one holds for all.
+        always: embed what the text encoder reads whole, too, where the pipeline takes embeddings: for several calls.
         on_note: called with a line about the words that are cut, where the pipeline cannot take embeddings in pieces.
         encoding: further arguments of `encode_prompt`, such as `clip_skip` and `lora_scale`.
 
@@ -64,14 +67,15 @@ def encode_prompts(
         )
     asked = {"prompt": prompt, "negative_prompt": negative}
     long = [text for text in (*prompts, *(negatives or [])) if _is_long(pipe, text)]
-    if not long:
+    takes = _takes_pieces(pipe)
+    if not long and not (always and takes):
         return asked
-    if not _takes_pieces(pipe):
+    if not takes:
         for text in long:
             on_note(_cut(pipe, text))
         return asked
-    pieces = [_pieces(pipe, text) for text in prompts]
-    against = None if negatives is None else [_pieces(pipe, text) for text in negatives]
+    pieces = [_read(pipe, text) for text in prompts]
+    against = None if negatives is None else [_read(pipe, text) for text in negatives]
     if against is not None and len(against) == 1:
         against *= len(pieces)
     count = max(len(found) for found in (*pieces, *(against or [])))
@@ -141,6 +145,11 @@ def _takes_pieces(pipe: Any) -> bool:
     needed = {"device", "num_images_per_prompt", "do_classifier_free_guidance", "negative_prompt"}
     takes = inspect.signature(type(pipe).__call__).parameters
     return parameters[0] == "prompt" and needed <= set(parameters) and set(_EMBEDDINGS[:2]) <= set(takes)
+
+
+def _read(pipe: Any, text: str) -> list[str]:
+    """What is encoded of `text`, window by window: one that fits as it is, spaces and all."""
+    return [text] if _fits(pipe, text) else _pieces(pipe, text)
 
 
 def _pieces(pipe: Any, text: str) -> list[str]:

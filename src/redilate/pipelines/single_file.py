@@ -23,7 +23,9 @@ def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
     return {"dtype" if (major, minor) >= (0, 40) else "torch_dtype": dtype}
 
 
-def single_file_pipeline(path: Path, dtype: torch.dtype, config: str | Path | None) -> Any:
+def single_file_pipeline(
+    path: Path, dtype: torch.dtype, config: str | Path | None, parts: dict[str, Any] | None = None
+) -> Any:
     """The text-to-image pipeline in a `.safetensors` file; SDXL's is told from SD's by its second text encoder.
 
     A file that says of itself that it predicts v (keys without weight, as NoobAI-XL has them) gets a scheduler that
@@ -34,6 +36,7 @@ def single_file_pipeline(path: Path, dtype: torch.dtype, config: str | Path | No
         path: the file.
         dtype: of the weights.
         config: a folder in diffusers' layout to take configurations and tokenizers from; None: the hub's.
+        parts: networks in place of the file's own, by the pipeline's names.
 
     Raises:
         RedilateError: if it is none: a transformer's checkpoint, a LoRA, an autoencoder alone, the SDXL refiner.
@@ -48,7 +51,7 @@ def single_file_pipeline(path: Path, dtype: torch.dtype, config: str | Path | No
     kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     source = {} if config is None else {"config": str(config), "local_files_only": True}
     try:
-        pipe = kind.from_single_file(str(path), **dtype_argument(dtype), **source)
+        pipe = kind.from_single_file(str(path), **dtype_argument(dtype), **source, **(parts or {}))
     except AttributeError as error:  # transformers 5.6 laid its text encoders out anew
         raise RedilateError(
             f"this diffusers cannot read single files with this transformers ({error}); a newer diffusers can"

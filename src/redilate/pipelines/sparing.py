@@ -1,80 +1,113 @@
-"""What spares memory while a pipeline runs: a large picture's autoencoder in strips, guidance one sample at a time."""
+"""What spares memory while a leg is denoised: guidance one sample at a time, then networks that wait on the host.
+
+Nothing is foretold: the pipeline is called as it is, and where the device runs out of memory called again in the next
+thriftier way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+import math
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
+import torch
+from torch import nn
+
+from ..core.devices import has_own_memory, is_out_of_memory, release
 from ..core.sequential import Sequential
-from ..decoding.decode import OnProgress
 from ..errors import RedilateError
-from .decoder import autoencoding_in_strips
 from .families import unet_of
-from .memory import PlanAt, check_memory, decodes_in_strips, fits
+
+Made = TypeVar("Made")
+
+# From how many pixels on a network's guided batch was too large: the next picture need not find out anew.
+_too_large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
-@contextmanager
-def sparing(
-    pipe: Any,
-    width: int,
-    height: int,
-    *,
-    sequential: bool = False,
-    enlarged: int = 1,
-    on_decode: OnProgress | None = None,
-) -> Iterator[None]:
-    """For the time of the `with`, a picture of width × height pixels takes as little memory as it can.
+class Sparing:
+    """The memory that the legs of one drawing take: no less than they can have, no more than there is.
+
+    Attributes:
+        sequential: whether guidance was evaluated one sample at a time, as asked or where only that fitted.
 
     Args:
-        pipe: the pipeline, left as it was at the end, also after an exception. One whose VAE tiling is enabled keeps
-            that.
-        sequential: whether guidance is evaluated one sample at a time.
-        enlarged: how many times a picture that it encodes has been enlarged per side, as for `autoencoding_in_strips`.
-        on_decode: the progress of each decode that goes in strips, as for `autoencoding_in_strips`.
-
-    Raises:
-        RedilateError: for sequential guidance on a network that does not allow it.
+        sequential: whether it is asked for.
+        note: called with a line at each fall-back.
     """
-    with ExitStack() as stack:
-        if decodes_in_strips(pipe, width, height):
-            stack.enter_context(autoencoding_in_strips(pipe, on_decode, enlarged))
-        if sequential:
-            if reason := _needs_its_batch_whole(pipe):
-                raise RedilateError(reason)
-            stack.enter_context(Sequential(pipe.unet))
-        yield
+
+    def __init__(self, sequential: bool, note: Callable[[str], None]):
+        self.sequential = sequential
+        self._asked = sequential
+        self._note = note
+
+    def denoise(self, pipe: Any, size: tuple[int, int], guided: bool, call: Callable[[], Made]) -> Made:
+        """`call()`, a call of `pipe`, as often as it takes: each time in a thriftier way.
+
+        Args:
+            pipe: under offload at the end, if only that fitted; its networks wait in the host's memory from then on.
+            size: (height, width) in pixels.
+            guided: whether its batch has more than one sample.
+            call: starts anew each time, from the leg's own start.
+
+        Raises:
+            RedilateError: for sequential guidance on a network that does not allow it; or there is no thriftier way.
+        """
+        unet, device, pixels = unet_of(pipe), execution_device(pipe), size[0] * size[1]
+        reason = needs_its_batch_whole(pipe)
+        if self._asked and reason:
+            raise RedilateError(reason)
+        may = guided and reason is None
+        sequential = self._asked or (may and pixels >= _too_large.get(unet, math.inf))
+        where = f"{device} ran out of memory at {size[1]}x{size[0]}"
+        while True:
+            self.sequential = self.sequential or sequential
+            try:
+                with Sequential(pipe.unet) if sequential else nullcontext():
+                    return call()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                said = str(error).strip().splitlines()
+            release(device)
+            if may and not sequential:
+                sequential = True
+                _too_large[unet] = min(pixels, _too_large.get(unet, pixels))
+                self._note(f"{where}: once more with guidance one sample at a time")
+            elif offload(pipe):
+                self._note(f"{where}: once more with each network in the host's memory until it is needed")
+            else:
+                raise RedilateError(
+                    f"{where}, in the thriftiest way too; a smaller size, or half precision, needs less "
+                    f"({said[0] if said else 'no more was said'})"
+                )
 
 
-def choose_sequential(
-    pipe: Any,
-    width: int,
-    height: int,
-    *,
-    plan_at: PlanAt,
-    guided: bool,
-    asked: bool = False,
-    noise: float = 1.0,
-) -> bool:
-    """Whether guidance is to be evaluated one sample at a time: as asked, or where the device holds it only so.
+def execution_device(pipe: Any) -> torch.device:
+    """Where a pipeline computes, which under offload is not where its weights are."""
+    return torch.device(getattr(pipe, "_execution_device", None) or next(unet_of(pipe).parameters()).device)
 
-    Args:
-        pipe: a diffusers pipeline. For one whose network does not allow it the answer is `asked`; `sparing` refuses it.
-        width, height, plan_at, guided, noise: as for `check_memory`.
-        asked: whether it was asked for.
 
-    Raises:
-        RedilateError: for a size that the device cannot hold, as `check_memory`.
+def offload(pipe: Any) -> bool:
+    """Have each network wait in the host's memory until it is needed, and compute where the pipeline computes now.
+
+    Returns:
+        Whether that changed anything: not on a device that shares the host's memory, nor where networks wait already.
     """
-    allowed = guided and _needs_its_batch_whole(pipe) is None
-    sequential = asked or (
-        allowed and not fits(pipe, width, height, plan_at=plan_at, guided=True, sequential=False, noise=noise)
-    )
-    check_memory(pipe, width, height, plan_at=plan_at, guided=guided, sequential=sequential, noise=noise)
-    return sequential
+    device = execution_device(pipe)
+    parts = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
+    waiting = any(hasattr(module, "_hf_hook") for part in parts for module in (part, *part.children()))
+    if not has_own_memory(device) or waiting:
+        return False
+    try:
+        pipe.enable_model_cpu_offload(device=device)
+    except (ValueError, NotImplementedError):  # group offload, a device map, weights that cannot be moved
+        return False
+    return True
 
 
-def _needs_its_batch_whole(pipe: Any) -> str | None:
+def needs_its_batch_whole(pipe: Any) -> str | None:
     """Why a pipeline's network cannot run sequential guidance, and what helps; None where it can."""
     if getattr(pipe, "pag_applied_layers", None) is not None:
         return "perturbed-attention guidance needs its batch whole; leave sequential guidance out"

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..arguments import check_device, model_name, parse_size
+from ..arguments import check_device, lora_name, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
 from ..metadata import embedding, read_settings
 from ..options import (
@@ -26,11 +26,14 @@ from ..options import (
     Dtype,
     Guidance,
     Json,
+    Lora,
     Model,
     Negative,
+    OffloadTo,
     Scheduler,
     Steps,
     Strength,
+    Vae,
     silence_libraries,
 )
 from ..workers import cores, worker_devices, worker_pipe
@@ -68,6 +71,9 @@ def batch(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -92,7 +98,9 @@ def batch(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             settings = {
                 "model": model_name(model),
-                "weights": _check(model, method, scheduler, None if ray_address else device, parquet),
+                "weights": _check(
+                    model, vae, lora, method, scheduler, None if ray_address else device, parquet
+                ),
                 "method": method,
                 "size": f"{width}x{height}",
                 "steps": steps,
@@ -103,6 +111,8 @@ def batch(
                 "scheduler": scheduler,
                 "device": device,
                 "dtype": dtype,
+                **({} if vae is None else {"vae": model_name(vae)}),
+                **({} if not lora else {"lora": [lora_name(one) for one in lora]}),
             }
             from redilate.batch.batch import draw_missing, survey
             from redilate.batch.drawing import draw
@@ -116,7 +126,7 @@ def batch(
             if not dry_run:
                 run = _runner(ray_address, workers, threads, device)
                 work = partial(draw, method=method, model=model_name(model), encode=png)
-                make_pipe = partial(worker_pipe, model, dtype, scheduler)
+                make_pipe = partial(worker_pipe, model, dtype, scheduler, vae=vae, lora=lora, offload=offload)
                 todo = tally.missing
                 with (
                     Store(out, settings, read_settings) as store,
@@ -146,19 +156,27 @@ def png(image: Image, settings: Mapping[str, Any]) -> bytes:
 
 
 def _check(
-    model: str | None, method: str, scheduler: str | None, device: str | None, parquet: bool
+    model: str | None,
+    vae: str | None,
+    lora: list[str] | None,
+    method: str,
+    scheduler: str | None,
+    device: str | None,
+    parquet: bool,
 ) -> str | None:
     """Refuse what can be refused without the model's weights; gives the fingerprint of its files."""
     silence_libraries()
     from importlib.util import find_spec
 
     from redilate.batch.fingerprint import model_fingerprint
-    from redilate.pipelines.loading import check_model
+    from redilate.pipelines.addons import check_addons
+    from redilate.pipelines.names import check_model
     from redilate.pipelines.schedulers import check_scheduler_name
     from redilate.rivals.registry import find
 
     find(method)
     check_model(model)
+    check_addons(vae, lora or ())
     check_device(device)
     if scheduler is not None:
         check_scheduler_name(scheduler)

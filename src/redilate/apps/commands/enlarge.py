@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,18 +15,20 @@ from redilate.errors import RedilateError
 
 from .. import files
 from ..console import one_line_endings, progress, say_note, say_notes
-from ..offload import offloading
 from ..options import (
     Device,
     Dtype,
     Guidance,
     Json,
+    Lora,
     Model,
     Negative,
+    OffloadTo,
     Scheduler,
     Strength,
     Upscale,
     UsedPreset,
+    Vae,
     load_pipeline,
 )
 from ..provenance import provenance
@@ -73,6 +74,9 @@ def enlarge(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
     as_json: Json = False,
 ) -> None:
     """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
@@ -89,13 +93,19 @@ def enlarge(
 
             if upscaler is not None:
                 shipped_model(upscaler)
-            photo = read_photo(
-                picture, on_note=say_note
-            )  # what cannot be read is refused before the model is loaded
-            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler, quiet=as_json)
+            photo = read_photo(picture, on_note=say_note)  # refused before the model is loaded
+            pipe = load_pipeline(
+                model,
+                device=device,
+                dtype=dtype,
+                scheduler=scheduler,
+                quiet=as_json,
+                vae=vae,
+                lora=lora,
+                offload=offload,
+            )
             with progress(Console(stderr=True, quiet=as_json)) as bars:
-                draw = partial(
-                    redilate.enlarge,
+                made = redilate.enlarge(
                     pipe,
                     photo,
                     scale=scale,
@@ -114,8 +124,7 @@ def enlarge(
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )
-                made = offloading(pipe, draw)
-        settings = made.settings | provenance(pipe, model)
+        settings = made.settings | provenance(pipe, model, vae=vae, lora=lora or ())
         save_picture(output, made.images[0], settings)
         if as_json:
             told = {

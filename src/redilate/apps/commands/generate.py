@@ -21,20 +21,22 @@ from ..arguments import parse_size
 from ..console import one_line_endings, progress, say_note, say_notes, say_warning
 from ..known_words import advice
 from ..metadata import check_prompts
-from ..offload import offloading
 from ..options import (
     SIZE,
     Device,
     Dtype,
     Guidance,
     Json,
+    Lora,
     Model,
     Negative,
+    OffloadTo,
     Scheduler,
     Steps,
     Strength,
     Upscale,
     UsedPreset,
+    Vae,
     Windows,
     load_pipeline,
 )
@@ -146,6 +148,9 @@ def generate(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
     as_json: Json = False,
 ) -> None:
     """Draw PROMPT at any size; the picture carries the settings that made it."""
@@ -215,11 +220,20 @@ def generate(
             _check_method(asked, preview)
             check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
-                asked.model, device=asked.device, dtype=asked.dtype, scheduler=asked.scheduler, quiet=as_json
+                asked.model,
+                device=asked.device,
+                dtype=asked.dtype,
+                scheduler=asked.scheduler,
+                quiet=as_json,
+                vae=vae,
+                lora=lora,
+                offload=offload,
             )
             second = None
             if hires_model is not None:
-                second = load_pipeline(hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json)
+                second = load_pipeline(
+                    hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json, offload=offload
+                )
             extra: dict[str, Any] = {}
             if controlnet is not None and control == "enlarged":
                 second = with_controlnet(second or pipe, controlnet, image_to_image=True)
@@ -229,7 +243,7 @@ def generate(
             if asked.model is None and (line := advice(asked.prompt)) is not None:
                 say_note(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
-            made_by = provenance(pipe, asked.model)
+            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or ())
             if recorded is not None:
                 _warn(source, recorded, made_by)
             made = []
@@ -255,7 +269,7 @@ def generate(
                             on_decode=bars.on_decode,
                         ),
                     )
-                    one = offloading(pipe, draw)
+                    one = draw()
                     save_picture(path, one.images[0], one.settings | made_by)
                     made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
@@ -321,6 +335,7 @@ def _own(
         "on_drawing": on_drawing,
         "on_preview": on_preview,
         "on_decode": on_decode,
+        "on_note": say_warning,
     }
 
 

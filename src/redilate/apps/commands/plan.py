@@ -69,13 +69,7 @@ def plan(
             )
             last = drawing.legs[-1]
             made = last.plan or redilate.Plan()
-            need = (
-                ""
-                if as_json
-                else str(
-                    memory_for(pipe, width, height, plan=made, noise=last.start, guided=last.guidance > 1)
-                )
-            )
+            need = "" if as_json else str(memory_for(pipe, width, height, guided=last.guidance > 1))
         if output is not None:
             made.write(output)
         if as_json:

@@ -12,7 +12,7 @@ import typer
 from redilate.errors import RedilateError
 
 from ..console import one_line_endings
-from ..options import Device, Dtype, Model, Scheduler, load_pipeline
+from ..options import Device, Dtype, Lora, Model, OffloadTo, Scheduler, Vae, load_pipeline
 
 # What the extra `serve` brings, as it is imported.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
@@ -56,6 +56,9 @@ def serve(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
 ) -> None:
     """Serve pictures over HTTP in the words of OpenAI's images API; needs the extra `serve`."""
     with one_line_endings():
@@ -78,7 +81,9 @@ def serve(
             grace=grace,
         )
         with listen(host, port) as socket:
-            pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler)
+            pipe = load_pipeline(
+                model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
+            )
             from ..server.painter import Painter
             from ..server.service import Service
 

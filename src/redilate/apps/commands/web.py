@@ -14,7 +14,7 @@ from redilate.errors import RedilateError
 
 from ..arguments import model_name
 from ..console import one_line_endings
-from ..options import Device, Dtype, Model, Scheduler, load_pipeline
+from ..options import Device, Dtype, Lora, Model, OffloadTo, Scheduler, Vae, load_pipeline
 
 # What the bundled model draws best.
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")
@@ -29,6 +29,9 @@ def web(
     scheduler: Scheduler = None,
     device: Device = None,
     dtype: Dtype = None,
+    vae: Vae = None,
+    lora: Lora = None,
+    offload: OffloadTo = None,
 ) -> None:
     """Open a page to draw on, in a browser on this machine; needs the extra `web`."""
     with one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
@@ -38,7 +41,9 @@ def web(
             if error.name != "gradio":
                 raise
             raise RedilateError("the page needs Gradio; pip install 'redilate[web]' brings it") from error
-        pipe = load_pipeline(model, device=device, dtype=dtype, scheduler=scheduler)
+        pipe = load_pipeline(
+            model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
+        )
         with serving(
             pipe,
             model_name(model),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from io import BytesIO
 from typing import Any
@@ -20,6 +21,8 @@ from ..metadata import check_prompts, embedding
 from ..provenance import provenance
 from .drawing import Drawing, Partial, Picture
 from .worker import Job
+
+log = logging.getLogger("redilate.server")
 
 
 class Painter:
@@ -89,7 +92,9 @@ class _Looks:
         self._done = self._total = self._sent = 0
         # The picture at native size is the best early look: the last one is kept for it.
         self._of_latents = job.drawing.partials - (legs > 1)
-        self.watch = Watch(on_step=self.on_step, on_latents=self.on_latents, on_preview=self.on_preview)
+        self.watch = Watch(
+            on_step=self.on_step, on_latents=self.on_latents, on_preview=self.on_preview, on_note=log.warning
+        )
 
     def on_step(self, done: int, total: int) -> None:
         self._job.check()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redilate.errors import RedilateError
 
+from ..console import say_warning
 from .sizes import Sizes
 from .worker import Job
 
@@ -160,6 +161,7 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
         negative=ask.negative,
         method=ask.way,
         on_step=on_step,
+        on_note=say_warning,
     )
     job.check()
     return Drawn(made.images[0], made.seconds, made.settings)
