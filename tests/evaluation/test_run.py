@@ -6,13 +6,13 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from PIL import Image
-from redilate.generation.stages import Relay, Stage
 
 from redilate.errors import RedilateError
 from redilate.evaluation import drawing
 from redilate.evaluation.pictures import find, fingerprint
 from redilate.evaluation.run import run_study
 from redilate.evaluation.tasks import Study, plan_tasks
+from redilate.generation.request import Variation
 from redilate.plans.plan import Plan
 from tests.evaluation.drawings import discs, noisy
 from tests.models import tiny_sdxl
@@ -23,7 +23,11 @@ _PLAN = Plan(
     dispersed=frozenset({"mid_block.resnets.0.conv1"}),
 )
 _STUDY = Study(
-    prompts=["red apple", "Fox!"], sizes=[(512, 256), (256, 384)], count=3, plans={"mid-only": _PLAN}, steps=2
+    prompts=["red apple", "Fox!"],
+    sizes=[(512, 256), (256, 384)],
+    count=3,
+    variations={"mid-only": Variation(strength=1, plan=_PLAN)},
+    steps=2,
 )
 
 
@@ -73,8 +77,9 @@ def test_the_reports_have_a_row_for_each_size_and_method(results):
     assert "fid_crop_b" in content["summary"][1]["values"]
     assert "fid_r" not in content["summary"][1]["values"]
     assert content["settings"]["native size"] == "256x256"
-    assert set(content["settings"]["plans"]) == {
-        f"{m} {s}" for m in ("redilate", "mid-only") for s in ("512x256", "256x384")
+    assert set(content["settings"]["drawings"]) == {
+        f"{method} {size}" for method in ("direct", "redilate", "mid-only") for size in ("512x256", "256x384")
+    } {s}" for m in ("redilate", "mid-only") for s in ("512x256", "256x384")
     }
     assert "| mid-only |" in (results / "results.md").read_text()
     for kind in ("sheet", "plot", "curve"):
@@ -180,26 +185,31 @@ def test_pictures_of_another_study_are_refused_before_any_work(pipe, results, ch
         run_study(other, pipe, results)
 
 
-def test_relays_of_given_settings_are_methods_too(pipe, results, tmp_path):
-    gentle, strong = Relay(), Relay(stages=(Stage(noise=0.6),))
+def test_variations_are_methods_too(pipe, results, tmp_path):
+    same, strong = Variation(), Variation(strength=0.8)
     study = Study(
-        ["fox"], [(512, 512)], count=1, methods=["relay"], relays={"a": gentle, "b": strong}, steps=2
+        ["fox"], [(512, 512)], count=1, methods=["redilate"], variations={"a": same, "b": strong}, steps=2
     )
     done = run_study(study, pipe, tmp_path)
-    assert [row.method for row in done.rows] == ["native", "relay", "a", "b"]
-    assert Relay.model_validate(done.settings["relays"]["b 512x512"]) == strong
+    assert [row.method for row in done.rows] == ["native", "redilate", "a", "b"]
+    assert done.settings["drawings"]["b 512x512"]["strength"] == 0.8
     pixels = []
-    for method in ("relay", "a", "b"):
+    for method in ("redilate", "a", "b"):
         with Image.open(tmp_path / "512x512" / method / "000-fox.png") as image:
             pixels.append(image.tobytes())
     assert pixels[0] == pixels[1] != pixels[2]
-    with pytest.raises(RedilateError, match="another relay"):
-        run_study(Study(**{**vars(study), "relays": {"a": strong}}), pipe, tmp_path)
+    with pytest.raises(RedilateError, match="another drawing"):
+        run_study(Study(**{**vars(study), "variations": {"a": strong}}), pipe, tmp_path)
 
 
 def test_another_plan_and_other_weights_are_refused(pipe, results):
-    other = Study(**{**vars(_STUDY), "plans": {"mid-only": _PLAN.model_copy(update={"until": 0.4})}})
-    with pytest.raises(RedilateError, match="another plan"):
+    other = Study(
+        **{
+            **vars(_STUDY),
+            "variations": {"mid-only": Variation(strength=1, plan=_PLAN.model_copy(update={"until": 0.4}))},
+        }
+    )
+    with pytest.raises(RedilateError, match="another drawing"):
         run_study(other, pipe, results)
     retrained = tiny_sdxl(seed=1)
     assert fingerprint(retrained) != fingerprint(pipe) == fingerprint(tiny_sdxl())
@@ -228,12 +238,11 @@ def test_a_picture_from_elsewhere_is_not_taken_for_one_of_the_study(pipe, tmp_pa
     [
         ({"prompts": []}, "0 prompts"),
         ({"sizes": []}, "at least one size"),
-        ({"methods": [], "plans": {}}, "one method"),
+        ({"methods": [], "variations": {}}, "one method"),
         ({"methods": ["magic"]}, "unknown method 'magic'; known: direct, "),
-        ({"plans": {"native": _PLAN}}, "cannot be called 'native'"),
-        ({"relays": {"direct": Relay()}}, "cannot be called 'direct'"),
-        ({"relays": {"mid-only": Relay()}}, "cannot be called 'mid-only'"),
-        ({"plans": {"../up": _PLAN}}, "cannot be called '../up'"),
+        ({"variations": {"native": Variation()}}, "cannot be called 'native'"),
+        ({"variations": {"direct": Variation()}}, "cannot be called 'direct'"),
+        ({"variations": {"../up": Variation()}}, "cannot be called '../up'"),
         ({"sizes": [(500, 500)]}, "500"),
     ],
 )

@@ -43,7 +43,7 @@ def test_every_name_draws_a_picture_of_the_size_asked_for_and_reports_its_name(n
         native_size=64,
     )
     assert made.images[0].size == (128, 72) and made.seeds == [3]
-    # The relay is a mode of the method redilate.
-    told = made.settings["mode"] if name == "relay" else made.settings["method"]
-    assert (told, made.settings["width"], made.settings["height"]) == (name, 128, 72)
+    # The presets are settings of the method redilate.
+    method = "redilate" if name in ("strength1", "published", "faithful") else name
+    assert (made.settings["method"], made.settings["width"], made.settings["height"]) == (method, 128, 72)
     assert seen[-1][0] == seen[-1][1] == len(seen)

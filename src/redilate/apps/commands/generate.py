@@ -335,7 +335,6 @@ def _own(
         "on_drawing": on_drawing,
         "on_preview": on_preview,
         "on_decode": on_decode,
-        "on_note": say_warning,
     }
 
 
