@@ -71,8 +71,9 @@ def test_the_reports_have_a_row_for_each_size_and_method(results):
         for method in ("native", "direct", "redilate", "mid-only")
     ]
     assert len(content["pictures"]) == 24
-    # Two steps, each for the prompt and for the empty one.
-    assert all(one["values"]["evaluations"] == 4 for one in content["pictures"])
+    # Two steps, each for the prompt and for the empty one; where there is a large leg, its steps too.
+    one_leg = [one for one in content["pictures"] if one["method"] != "redilate"]
+    assert one_leg and all(one["values"]["evaluations"] == 4 for one in one_leg)
     assert all(one["values"]["seconds"] > 0 < one["values"]["memory"] for one in content["pictures"])
     assert "fid_crop_b" in content["summary"][1]["values"]
     assert "fid_r" not in content["summary"][1]["values"]
