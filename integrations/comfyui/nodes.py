@@ -80,7 +80,7 @@ class RedilateVAEDecode(_Node):
 
     CATEGORY = "latent"
     DESCRIPTION = words.DECODE[1]
-    SEARCH_ALIASES = ["VAE decode", "tiled", "seams", "out of memory"]
+    SEARCH_ALIASES = words.DECODE_ALIASES
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("The picture.",)
 
@@ -97,7 +97,7 @@ class RedilateVAEEncode(_Node):
 
     CATEGORY = "latent"
     DESCRIPTION = words.ENCODE[1]
-    SEARCH_ALIASES = ["VAE encode", "tiled", "seams", "out of memory"]
+    SEARCH_ALIASES = words.ENCODE_ALIASES
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("Its latents.",)
 

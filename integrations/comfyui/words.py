@@ -17,6 +17,8 @@ ALIASES = [
     "dilation",
     "FreeScale",
 ]
+DECODE_ALIASES = ["VAE decode", "tiled", "seams", "out of memory"]
+ENCODE_ALIASES = ["VAE encode", "tiled", "seams", "out of memory"]
 
 UPSCALE = (
     "Redilate Upscale",

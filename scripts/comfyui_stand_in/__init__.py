@@ -17,10 +17,9 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
+import nodes
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
-
-import nodes
 
 SEEN = Path(os.environ["REDILATE_SEEN"])
 _CHANNELS = 32
