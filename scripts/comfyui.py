@@ -174,6 +174,24 @@ def without_nodes(prompt: Api) -> Api:
     return {key: prompt[key] for key in wanted} | {"save": save}
 
 
+def variants(prompts: dict[str, Api]) -> dict[str, Api]:
+    """Two of the workflows with more in them: what later nodes do to a MODEL, and an upscale model."""
+    hires, enlarge = (json.loads(json.dumps(prompts[name])) for name in ("hires_ksampler", "enlarge_picture"))
+    ours = next(key for key, node in hires.items() if node["class_type"] == "RedilateModel")
+    for node in hires.values():
+        if node["inputs"].get("model") == [ours, 0]:
+            node["inputs"]["model"] = ["after", 0]
+    hires["after"] = {"class_type": "StandInAfterNodes", "inputs": {"model": [ours, 0]}}
+    for node in enlarge.values():
+        if node["class_type"] == "RedilateUpscale":
+            node["inputs"]["upscale_model"] = ["network", 0]
+    enlarge["network"] = {"class_type": "StandInFourfold", "inputs": {}}
+    return {
+        "hires_ksampler, another network and a U-Net wrapper set later": hires,
+        "enlarge_picture, with an upscale model": enlarge,
+    }
+
+
 def plain(up: Server, prompt: Api) -> str:
     """The hash of the pixels of a picture that none of our nodes had a part in, drawn anew."""
     up.ask("/free", {"unload_models": True, "free_memory": True})
@@ -219,6 +237,7 @@ def main() -> None:
         files = sorted((NODES / "example_workflows").glob("*.json"))
         files = [file for file in files if not sys.argv[1:] or file.stem in (*sys.argv[1:], "hires_ksampler")]
         prompts = {file.stem: as_prompt(json.loads(file.read_text()), known) for file in files}
+        prompts |= {} if sys.argv[1:] else variants(prompts)
         before = plain(up, without_nodes(prompts["hires_ksampler"]))
         print(f"ComfyUI {stats['comfyui_version']}, torch {stats['pytorch_version']}, {date.today()}\n")
         print("| workflow | dilated convolutions, by size | picture | seconds |\n|---|---|---|--:|")

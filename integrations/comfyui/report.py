@@ -33,6 +33,9 @@ class Run:
             if factors:
                 self._dilated.append(level)
 
+    def __deepcopy__(self, _: dict) -> Run:
+        return self  # nodes that copy a sampling's options are still of that sampling
+
     def write(self) -> None:
         """Write the line."""
         logging.info("Redilate: %s", self)

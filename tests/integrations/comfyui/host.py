@@ -243,7 +243,7 @@ class Guider:
 
     def _sample(self, x: Tensor, sigmas: list[float], context: Tensor) -> list[Tensor]:
         options = self.model_options["transformer_options"] | {"sample_sigmas": torch.tensor(sigmas)}
-        return [predict(self.model, x, sigma, context, options) for sigma in sigmas]
+        return [predict(self.model, x, sigma, context, copy.deepcopy(options)) for sigma in sigmas]
 
 
 @torch.no_grad()

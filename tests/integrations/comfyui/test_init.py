@@ -74,3 +74,11 @@ def test_an_example_workflow_gives_each_input_a_source(path):
             assert (target, at, kind) == (node["id"], place, given["type"])
             assert nodes[source]["outputs"][slot]["type"] == kind
     assert any(node["type"].startswith("Redilate") for node in nodes.values())
+
+
+def test_a_clone_of_the_whole_repository_is_told_what_to_build():
+    script = "import sys; sys.modules['folder_paths'] = sys\n" + LOAD.format(
+        absent=[], name="Redilate", folder=str(ROOT)
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == 1 and "python scripts/comfyui_folder.py" in ended.stderr
