@@ -22,6 +22,7 @@ from redilate.apps.console import one_line_endings, progress
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left"),
         (torch.OutOfMemoryError("tried to allocate 9 GiB"), 1, "9 GiB"),
         (MemoryError(), 1, "out of memory"),
+        (ModuleNotFoundError(name="diffusers"), 2, "diffusers is not installed; pip install redilate"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

@@ -16,8 +16,7 @@ from redilate import Hires, Request, SafetyStopped, resolve, run
 from redilate.core.conv import _STATE, RedilatedConv2d
 from redilate.core.frequency import low_pass
 from redilate.core.patch import find_patch
-from redilate.generation.drawing import Tie
-from redilate.generation.tie import tie_weight
+from redilate.core.tie import Tie, tie_weight
 from redilate.pipelines.image_to_image import encode
 from tests.compatibility.samples import controlnet, quiet, xl
 from tests.models import tiny_sd15, tiny_sdxl

@@ -68,6 +68,10 @@ def one_line_endings() -> Iterator[None]:
     except (OSError, MemoryError) as error:
         say_error(str(error) or "out of memory")
         raise typer.Exit(FAILED) from error
+    except ModuleNotFoundError as error:
+        # An installation with --no-deps has the method alone.
+        say_error(f"{error.name} is not installed; pip install redilate, without --no-deps, brings it")
+        raise typer.Exit(REFUSED) from error
     except RuntimeError as error:
         # torch.OutOfMemoryError is a RuntimeError; its name is asked so as not to import torch for it.
         if type(error).__name__ != "OutOfMemoryError":

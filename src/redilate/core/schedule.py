@@ -37,6 +37,11 @@ def level_of_sigma(sigma: float) -> float:
     return bisect.bisect_left(_sigmas(), sigma) / _TIMESTEPS
 
 
+def sigma_of_level(level: float) -> float:
+    """The reverse of `level_of_sigma` for a noise level in [0, 1]; 0 is the least noise that the schedule knows."""
+    return _sigmas()[min(_TIMESTEPS - 1, max(0, round(level * _TIMESTEPS)))]
+
+
 @lru_cache(maxsize=1)
 def _sigmas() -> list[float]:
     """σ at each training timestep: √((1 − ᾱ) / ᾱ), with β from 0.00085 to 0.012 linear in its root."""

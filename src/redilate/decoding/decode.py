@@ -71,7 +71,7 @@ def decode(
     last = (vae.decoder.conv_norm_out, vae.decoder.conv_out)
     size = (latents.shape[2], latents.shape[3])
     make_way(vae)
-    limits = Limits(_strip_bytes(latents.device), room, _storage(vae, size, latents.device, storage))
+    limits = Limits(strip_bytes(latents.device), room, _storage(vae, size, latents.device, storage))
     return _run(vae, steps, last, latents, dtype, limits, on_progress).clamp_(-1, 1)
 
 
@@ -133,7 +133,7 @@ def moments(
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
     size = size_after(steps, (image.shape[2], image.shape[3]))
     make_way(vae)
-    limits = Limits(_strip_bytes(image.device), room, _storage(vae, size, image.device, storage))
+    limits = Limits(strip_bytes(image.device), room, _storage(vae, size, image.device, storage))
     out = _run(vae, steps, last, image, dtype, limits, on_progress)
     if vae.quant_conv is None:
         return out
@@ -173,7 +173,7 @@ def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int
         (1, vae.config.latent_channels, height, width), dtype=working_type(vae), device="meta"
     )
     # Counted on tensors without data, a pass with its shortcuts and halos holds up to sixteen strips.
-    return least_room(decoder_steps(vae), start) + 16 * _strip_bytes(device)
+    return least_room(decoder_steps(vae), start) + 16 * strip_bytes(device)
 
 
 def _check_channels(batch: Tensor, channels: int, what: str) -> None:
@@ -201,7 +201,8 @@ def _storage(
     return torch.device("cpu")
 
 
-def _strip_bytes(device: torch.device) -> int:
+def strip_bytes(device: torch.device) -> int:
+    """How many bytes a strip has."""
     return _STRIP_ON_CPU if device.type == "cpu" else _STRIP_ELSEWHERE
 
 
@@ -214,7 +215,26 @@ def _run(
     limits: Limits,
     on_progress: OnProgress | None,
 ) -> Tensor:
-    batch = batch.to(dtype or working_type(vae))
+    return in_strips(steps, last, batch.to(dtype or working_type(vae)), limits, on_progress)
+
+
+def in_strips(
+    steps: list[Step],
+    last: tuple[Any, Any],
+    batch: Tensor,
+    limits: Limits,
+    on_progress: OnProgress | None = None,
+) -> Tensor:
+    """Run half an autoencoder on a batch, in strips: its `steps`, the `last` normalisation and convolution.
+
+    Args:
+        steps: as `steps.decoder_steps` has them.
+        batch: (B, C, H, W), of the type and on the device to compute with.
+        limits, on_progress: how much is held, and who is told, as for `decode`.
+
+    Returns:
+        (B, channels of the last convolution, H', W').
+    """
     tick = _progress(steps, last, batch, limits, on_progress)
     out: Tensor | None = None
     for index in range(batch.shape[0]):

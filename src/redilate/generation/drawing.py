@@ -5,25 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..core.tie import Tie
 from ..pipelines.leg_schedule import LegSchedule
 from ..plans.defaults import Family
 from ..plans.plan import Plan
 from .request import Colour, Enlarging, Request
-
-
-@dataclass(frozen=True)
-class Tie:
-    """How a large leg is held to the picture before it.
-
-    Attributes:
-        weight: in [0, 1], of the low frequencies at the leg's start.
-        until: the share of the leg's steps over which it fades to nothing (a half cosine); above 1: it never fades.
-        period: what counts as low, in latents of the leg's size: all that changes more slowly.
-    """
-
-    weight: float
-    until: float
-    period: float
 
 
 @dataclass(frozen=True)

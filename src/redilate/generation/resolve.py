@@ -10,6 +10,7 @@ from typing import Any, get_args
 from torch import Tensor
 
 from ..core.patch import find_patch
+from ..core.tie import Tie
 from ..errors import RedilateError
 from ..pipelines.apply import check_names, check_size
 from ..pipelines.families import Size, latent_scale, unet_of
@@ -21,11 +22,23 @@ from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.plans import Plans
 from ..pipelines.schedulers import check_scheduler, use_scheduler
-from ..plans.defaults import DEFAULTS, FAITHFUL_SHARE, FAITHFUL_STRENGTH, PRESETS, Family, strengths
+from ..plans.defaults import (
+    DEFAULTS,
+    FAITHFUL_SHARE,
+    FAITHFUL_STRENGTH,
+    LARGEST_SCALE,
+    LARGEST_SCALE_OF_NETWORK,
+    LEGS_FROM,
+    PRESETS,
+    TIE,
+    Family,
+    leg_steps,
+    strengths,
+)
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
 from .asked import settled_seed
-from .drawing import Drawing, Leg, Tie
+from .drawing import Drawing, Leg
 from .request import Method, Request
 from .sizes import leg_sizes, native_shape
 from .super_resolution import shipped_model
@@ -44,10 +57,6 @@ _OWN_WORDS = {
     "strength": "strength",
 }
 _RETURNED = {"output_type", "return_dict"}
-# Below so many times the native area nothing is gained by drawing natively first.
-_LEGS_FROM = 1.5
-_LARGEST_SCALE, _LARGEST_SCALE_OF_NETWORK = 2.0, 4.0
-_TIE, _TIE_UNTIL, _TIE_PERIOD = 1.0, 0.5, 2.0
 _FAITHFUL_FLOOR = 0.1
 
 
@@ -176,7 +185,7 @@ def _way(
         return 1.0, [target], []
     start = native_shape(target, native, unit_of(pipe))
     area = target[0] * target[1] / (native[0] * native[1])
-    if area < _LEGS_FROM or (target[0] <= start[0] and target[1] <= start[1]):
+    if area < LEGS_FROM or (target[0] <= start[0] and target[1] <= start[1]):
         if asked is None:
             return 1.0, [target], []
         near = f"{target[1]}x{target[0]} is about the native area: it is drawn in one leg, and strength has no effect"
@@ -204,7 +213,7 @@ def _no_legs(pipe: Any, request: Request) -> str | None:
 def _large(pipe: Any, request: Request, start: Size, target: Size, native: Size) -> list[Size]:
     enlarge = request.hires.enlarge
     network = enlarge in UPSCALERS and enlarge not in FACTORS
-    largest = _LARGEST_SCALE_OF_NETWORK if network else _LARGEST_SCALE
+    largest = LARGEST_SCALE_OF_NETWORK if network else LARGEST_SCALE
     return leg_sizes(start, target, native, largest, unit_of(pipe))
 
 
@@ -289,8 +298,8 @@ class _Legs:
         enlarge = hires.enlarge or "lanczos"
         if enlarge in UPSCALERS:
             shipped_model(enlarge)  # refused now where it is not installed
-        weight = (0.0 if editing else _TIE) if hires.tie is None else hires.tie
-        until = (2.0 if faithful else _TIE_UNTIL) if hires.tie_until is None else hires.tie_until
+        weight = (0.0 if editing else TIE.weight) if hires.tie is None else hires.tie
+        until = (2.0 if faithful else TIE.until) if hires.tie_until is None else hires.tie_until
         grown = max(1, min(after // side for after, side in zip(size, before, strict=True)))
         floor = (_FAITHFUL_FLOOR if faithful else 0.0) if hires.noise_floor is None else hires.noise_floor
         return Leg(
@@ -303,7 +312,7 @@ class _Legs:
             dilated=_in_force(plan, schedule.level),
             enlarge=enlarge,
             grown=grown,
-            tie=Tie(weight, until, _TIE_PERIOD) if weight else None,
+            tie=Tie(weight, until, TIE.period) if weight else None,
             noise_floor=0.0 if editing else floor,
             colour=hires.colour,
             schedule=schedule,
@@ -316,8 +325,7 @@ class _Legs:
         asked = self._request.steps
         if self._request.preset == "faithful":
             return max(min(2, asked), round(FAITHFUL_SHARE * asked))
-        least = math.ceil(DEFAULTS[self._family].least_share * asked)
-        return max(1, least, round(asked * start))
+        return leg_steps(asked, start, self._family)
 
     def _plan(self, size: Size, start: float, last: bool) -> Plan | None:
         request = self._request

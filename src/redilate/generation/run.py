@@ -27,6 +27,7 @@ from ..pipelines.prompts import encode_prompts
 from ..pipelines.safety import blacked_out
 from ..pipelines.schedulers import use_scheduler
 from ..pipelines.sparing import Sparing, offload
+from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
 from .drawing import Drawing, Leg
 from .enlarged import enlarged_latents
@@ -39,9 +40,6 @@ OnDrawing = Callable[[Drawing], None]
 OnStep = Callable[[int, int], None]
 OnLatents = Callable[[Tensor], None]
 OnPreview = Callable[[Image.Image], None]
-
-# An odd number, so that every leg of every seed draws noise of its own.
-_SEED_STEP = 0x9E3779B97F4A7C15
 
 
 class SafetyStopped(RedilateError):
@@ -189,7 +187,7 @@ class _Runner:
         drawing, request, hires = self.drawing, self.drawing.request, self.drawing.request.hires
         pipe = self._second
         assert leg.schedule is not None
-        seed = (drawing.seeds[index] + number * _SEED_STEP) % 2**63
+        seed = leg_seed(drawing.seeds[index], number)
         as_latents = number + 1 < len(drawing.legs) and _meet_in_latents(leg, drawing.legs[number + 1])
         takes = inspect.signature(pipe.__call__).parameters
         prompt = hires.prompt if hires.prompt is not None else drawing.prompts[index]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,20 +10,10 @@ from torch import Tensor
 
 from ..core.frequency import with_low_frequencies_of
 from ..core.shrinkage import shrink_noise
-from .drawing import Leg, Tie
+from ..core.tie import tie_weight
+from .drawing import Leg
 
 OnStepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
-
-
-def tie_weight(tie: Tie, done: int, steps: int) -> float:
-    """The tie's weight after `done` of a leg's `steps`: a half cosine from `weight` to 0 at `until` of the way.
-
-    Every published tie fades: DemoFusion's and FreeScale's as a power of a cosine, DiffuseHigh's after a third.
-    """
-    if tie.until > 1:
-        return tie.weight
-    way = done / steps / tie.until
-    return tie.weight * (1 + math.cos(math.pi * way)) / 2 if way < 1 else 0.0
 
 
 def hold_to(before: Tensor, seed: int, leg: Leg) -> OnStepEnd | None:

@@ -5,10 +5,12 @@ For real checkpoints published evidence decides; the bundled model, a small one,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from ..core.geometry import Dilation, nearest_half
+from ..core.tie import Tie
 from .plan import NoiseDamping, Plan
 from .published import Family as PublishedFamily
 from .published import published_plan
@@ -54,6 +56,15 @@ DEFAULTS: dict[Family, FamilyDefaults] = {
 FURTHER = 0.7
 _ABOVE_UNTIL = 0.01
 
+# Above this many times the native area a picture is drawn natively first; below nothing is gained by it.
+LEGS_FROM = 1.5
+# How many times larger a leg is than the one before at most: enlarged by a filter, by a network.
+LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK = 2.0, 4.0
+TIE = Tie(weight=1.0, until=0.5, period=2.0)
+
+# An odd number, so that every leg of every seed draws noise of its own.
+_SEED_STEP = 0x9E3779B97F4A7C15
+
 # "faithful" keeps to the native picture: a short leg, unguided, tied to its end.
 FAITHFUL_STRENGTH, FAITHFUL_SHARE = 0.25, 0.12
 
@@ -66,6 +77,17 @@ def strengths(first: float, count: int, family: Family) -> list[float]:
     """The noise level that each of `count` large legs starts at, the first at `first`."""
     lowest = min(first, DEFAULTS[family].until + _ABOVE_UNTIL)
     return [max(first * FURTHER**index, lowest) for index in range(count)]
+
+
+def leg_steps(asked: int, start: float, family: Family) -> int:
+    """Denoising steps of a large leg: of those `asked` for the share that the noise level leaves that it starts at."""
+    least = math.ceil(DEFAULTS[family].least_share * asked)
+    return max(1, least, round(asked * start))
+
+
+def leg_seed(seed: int, number: int) -> int:
+    """The seed of leg `number` of a picture, 0 for the first."""
+    return (seed + number * _SEED_STEP) % 2**63
 
 
 def leg_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Plan:

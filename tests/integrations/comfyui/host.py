@@ -128,6 +128,26 @@ class Sampling:
         distance = sigma.log() - self.sigmas.log()[:, None]
         return distance.abs().argmin(dim=0).view(sigma.shape)
 
+    def sigma(self, timestep: Tensor) -> Tensor:
+        return self.sigmas[timestep.long()]
+
+
+class CONST:
+    """ComfyUI's name for a rectified flow."""
+
+
+class Flow(CONST):
+    """`ModelSamplingDiscreteFlow`, composed as ModelSamplingSD3 composes it, with a shift of 1."""
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return sigma * 1000
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        return timestep / 1000
+
+
+LATENT_SCALE = 0.18215
+
 
 class BaseModel(nn.Module):
     """`model_base.BaseModel`: (x, σ) → the picture without its noise."""
@@ -139,11 +159,39 @@ class BaseModel(nn.Module):
         self.model_config = SimpleNamespace(unet_config={"context_dim": context})
         self.model_type = SimpleNamespace(name=model_type)
 
-    def apply_model(self, x: Tensor, t: Tensor, c_crossattn: Tensor, **_: Any) -> Tensor:
+    def apply_model(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
+        options = conditions.get("transformer_options", {})
+        return Executor(self._apply_model, self, _all(options.get("wrappers", {}).get("apply_model", {})))(
+            x, t, **conditions
+        )
+
+    def _apply_model(self, x: Tensor, t: Tensor, c_crossattn: Tensor, **_: Any) -> Tensor:
         sigma = t.view(-1, 1, 1, 1)
+        flow = isinstance(self.model_sampling, CONST)
         timestep = self.model_sampling.timestep(t).float()
-        noise = self.diffusion_model(x / (sigma**2 + 1) ** 0.5, timestep, c_crossattn)
+        noise = self.diffusion_model(x if flow else x / (sigma**2 + 1) ** 0.5, timestep, c_crossattn)
         return x - noise * sigma
+
+    def process_latent_in(self, latents: Tensor) -> Tensor:
+        return latents * LATENT_SCALE
+
+
+class Executor:
+    """`patcher_extension.WrapperExecutor`: a function inside wrappers, the first of them outermost."""
+
+    def __init__(self, function: Any, class_obj: Any, wrappers: list):
+        self.class_obj = class_obj
+        self._function, self._wrappers = function, wrappers
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._wrappers:
+            return self._function(*args, **kwargs)
+        first, *others = self._wrappers
+        return first(Executor(self._function, self.class_obj, others), *args, **kwargs)
+
+
+def _all(by_key: dict[str, list]) -> list:
+    return [wrapper for wrappers in by_key.values() for wrapper in wrappers]
 
 
 class ModelPatcher:
@@ -152,23 +200,59 @@ class ModelPatcher:
     def __init__(self, model: BaseModel):
         self.model = model
         self.model_options: dict[str, Any] = {"transformer_options": {}}
+        self.wrappers: dict[str, dict[str, list]] = {}
 
-    def clone(self) -> ModelPatcher:
-        other = ModelPatcher(self.model)
+    def clone(self, model: BaseModel | None = None) -> ModelPatcher:
+        """A copy; around another network where `model` is given, as torch.compile's node makes it."""
+        other = ModelPatcher(model or self.model)
         other.model_options = copy.deepcopy(self.model_options)
+        other.wrappers = {
+            kind: {key: list(all_) for key, all_ in by_key.items()} for kind, by_key in self.wrappers.items()
+        }
         return other
 
     def get_model_object(self, name: str) -> Any:
         return getattr(self.model, name)
 
+    def add_wrapper_with_key(self, kind: str, key: str, wrapper: Any) -> None:
+        self.wrappers.setdefault(kind, {}).setdefault(key, []).append(wrapper)
+
+    def remove_wrappers_with_key(self, kind: str, key: str) -> None:
+        self.wrappers.get(kind, {}).pop(key, None)
+
     def set_model_unet_function_wrapper(self, wrapper: Any) -> None:
         self.model_options["model_function_wrapper"] = wrapper
 
+    def set_model_sampler_post_cfg_function(self, function: Any) -> None:
+        self.model_options.setdefault("sampler_post_cfg_function", []).append(function)
+
+
+class Guider:
+    """`samplers.CFGGuider`, of which a sampling is a call."""
+
+    def __init__(self, model: ModelPatcher):
+        self.model = model
+        self.model_options = copy.deepcopy(model.model_options)
+
+    @torch.no_grad()
+    def sample(self, x: Tensor, sigmas: list[float], context: Tensor) -> list[Tensor]:
+        """One call of the network at each σ; what it answered."""
+        return Executor(self._sample, self, _all(self.model.wrappers.get("outer_sample", {})))(
+            x, sigmas, context
+        )
+
+    def _sample(self, x: Tensor, sigmas: list[float], context: Tensor) -> list[Tensor]:
+        options = self.model_options["transformer_options"] | {"sample_sigmas": torch.tensor(sigmas)}
+        return [predict(self.model, x, sigma, context, copy.deepcopy(options)) for sigma in sigmas]
+
 
 @torch.no_grad()
-def predict(model: Any, x: Tensor, sigma: float, context: Tensor) -> Tensor:
-    """One call as `samplers.calc_cond_batch` makes it."""
-    t, c = torch.full((x.shape[0],), sigma), {"c_crossattn": context, "transformer_options": {}}
+def predict(
+    model: Any, x: Tensor, sigma: float, context: Tensor, options: dict[str, Any] | None = None
+) -> Tensor:
+    """One call as `samplers.calc_cond_batch` makes it; without `options` ComfyUI does not say what it is part of."""
+    t = torch.full((x.shape[0],), sigma)
+    c = {"c_crossattn": context, "transformer_options": (options or {}) | {"wrappers": model.wrappers}}
     wrapper = model.model_options.get("model_function_wrapper")
     if wrapper is None:
         return model.model.apply_model(x, t, **c)

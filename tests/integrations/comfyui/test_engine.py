@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from integrations.comfyui.words import MODEL, RELAY
-
 ROOT = Path(__file__).parents[3]
 
 
@@ -28,16 +26,13 @@ def drawn(tmp_path_factory):
     return torch.load(results)
 
 
-def test_the_folder_loads_as_nodes_of_v3_with_their_inputs(drawn):
-    assert drawn["loaded"] == ["RedilateModel", "RedilateRelay"]
-    model, relay = drawn["nodes"].values()
-    assert model["return_types"] == ("MODEL",) and relay["return_types"] == ("LATENT", "SIGMAS")
-    assert list(model["input_types"]["required"]) == ["model", *MODEL.numbers]
+def test_the_folder_loads_as_nodes_with_their_inputs(drawn):
+    assert drawn["loaded"] == ["RedilateUpscale", "RedilateModel", "RedilateVAEDecode", "RedilateVAEEncode"]
+    model = drawn["nodes"]["RedilateModel"]
+    assert model["return_types"] == ("MODEL",)
+    assert list(model["input_types"]["required"]) == ["model", "native_size"]
     assert list(model["input_types"]["optional"]) == ["plan"]
-    assert list(relay["input_types"]["required"]) == ["model", "latent", "sigmas", *RELAY.numbers]
-    for node, words in ((model, MODEL), (relay, RELAY)):
-        for name, settings in words.numbers.items():
-            assert settings.items() <= node["input_types"]["required"][name][1].items()
+    assert drawn["nodes"]["RedilateUpscale"]["return_types"] == ("IMAGE", "LATENT")
 
 
 def test_at_high_noise_every_block_convolution_is_dilated_and_below_until_none(drawn):
@@ -77,14 +72,16 @@ def test_the_model_that_was_not_patched_draws_what_it_drew_before(drawn):
     assert drawn["left behind"] == []
 
 
-def test_the_relay_enlarges_cuts_the_schedule_and_its_second_leg_is_dilated(drawn):
-    relay = drawn["relay"]
-    whole, left = relay["sigmas"]
-    assert torch.equal(left, whole[3:])  # timesteps 666, 555, …
-    enlarged = torch.nn.functional.interpolate(relay["first"], size=(32, 32), mode="bicubic")
-    assert torch.equal(relay["latent"], enlarged)
-    assert torch.allclose(relay["second"], relay["by hand"], rtol=1e-3, atol=1e-3)
-    assert (relay["second"] - relay["plain"]).abs().max() > 0.1
+def test_what_is_dilated_follows_from_the_level_that_a_sampling_starts_at(drawn):
+    """Of two levels the lower one in a picture from pure noise until 0.4; the middle alone in a hires pass, to 0.3."""
+    _, whole = drawn["hires"]["whole"]
+    _, leg = drawn["hires"]["leg"]
+    middle = [name for name in whole[999] if name.startswith("middle_block")]
+    assert len(middle) == 4 and len(whole[999]) > 4
+    assert [timestep for timestep, names in whole.items() if names] == [999, 888, 777, 666, 555, 444]
+    assert {timestep: sorted(names) for timestep, names in leg.items() if names} == dict.fromkeys(
+        [666, 555, 444, 333], sorted(middle)
+    )
 
 
 def test_a_refusal_reaches_the_one_who_runs_the_workflow(drawn):

@@ -1,16 +1,28 @@
 """The MODEL node on a U-Net in ComfyUI's layout, against the same weights in diffusers."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 import redilate
 from integrations.comfyui import NODE_CLASS_MAPPINGS
-from integrations.comfyui.model import redilate_model
+from integrations.comfyui.model import plans_for, redilate_model
 from redilate import NoiseDamping, Plan, RedilateError
 from redilate.core.conv import Dispersion
+from redilate.plans.defaults import leg_plan, whole_plan
 from redilate.plans.structure import convolutions as of_diffusers
-from tests.integrations.comfyui.host import BaseModel, ModelPatcher, Sampling, UNetModel, predict
+from tests.integrations.comfyui.host import (
+    BaseModel,
+    Flow,
+    Guider,
+    ModelPatcher,
+    Sampling,
+    UNetModel,
+    predict,
+)
 from tests.models import tiny_sd15
 
 UNET = tiny_sd15().unet
@@ -64,20 +76,32 @@ def test_a_plan_does_what_it_does_in_diffusers(model, plan):
     assert not torch.allclose(ours, predict(model, X, HIGH, CONTEXT), rtol=1e-2)
 
 
-def test_without_a_plan_it_follows_from_the_size_of_what_is_sampled(model):
+def due(whole, size, native=128):
+    """The plan for latents of `size` (height, width)."""
+    ratio = (8 * size[0] / native, 8 * size[1] / native)
+    plan = (whole_plan if whole else leg_plan)(NAMES, "sd15", ratio)
+    return plan.model_copy(update={"noise_damping": None})
+
+
+@pytest.mark.parametrize("size", [(32, 48), (16, 40)])
+def test_without_a_plan_it_follows_from_the_size_of_what_is_sampled_and_from_its_start(model, size):
+    """From pure noise it is that of a whole drawing, from lower levels that of a large leg."""
     patched = redilate_model(model, native_size=128)
-    for height, width in [(32, 48), (16, 40)]:
-        x = X[..., :height, :width]
-        plan = redilate.plan_for(UNET, width=8 * width, height=8 * height, native_size=128)
-        assert plan.dilation
-        close(predict(patched, x, HIGH, CONTEXT), in_diffusers(x, 900, plan))
+    x = X[..., : size[0], : size[1]]
+    whole, leg = due(True, size), due(False, size)
+    assert whole.dilation and leg.dilation and whole != leg
+    close(predict(patched, x, HIGH, CONTEXT), in_diffusers(x, 900, whole))
+    (drawn, later) = Guider(patched).sample(x, [float(SIGMAS[999]), HIGH], CONTEXT)
+    close(later, in_diffusers(x, 900, whole))
+    (drawn,) = Guider(patched).sample(x, [HIGH], CONTEXT)
+    close(drawn, in_diffusers(x, 900, leg))
 
 
 def test_below_until_at_native_size_and_through_other_copies_it_is_the_model_bit_for_bit(model):
     plain = {sigma: predict(model, X, sigma, CONTEXT) for sigma in (HIGH, LOW)}
     before = classes(model)
-    patched = redilate_model(model, native_size=128, until=0.5)
-    assert model.model_options == {"transformer_options": {}}
+    patched = redilate_model(model, native_size=128)
+    assert model.model_options == {"transformer_options": {}} and model.wrappers == {}
     large = predict(patched, X, HIGH, CONTEXT)
     assert not torch.equal(large, plain[HIGH])
     assert torch.equal(predict(patched, X, LOW, CONTEXT), plain[LOW])
@@ -86,6 +110,78 @@ def test_below_until_at_native_size_and_through_other_copies_it_is_the_model_bit
     assert torch.equal(predict(copy_of_copy, X, HIGH, CONTEXT), large)
     assert torch.equal(predict(model, X, HIGH, CONTEXT), plain[HIGH])
     assert classes(model) == before and not any("_redilation" in m.__dict__ for m in model.model.modules())
+
+
+def test_a_copy_around_another_network_is_re_dilated_too(model):
+    """torch.compile's node and dynamic VRAM exchange the network: it was silently plain."""
+    patched = redilate_model(model, native_size=128)
+    other = patched.clone(BaseModel(UNetModel(UNET), context=768))
+    plain = predict(model, X, HIGH, CONTEXT)
+    assert torch.equal(predict(other, X, HIGH, CONTEXT), predict(patched, X, HIGH, CONTEXT))
+    assert not torch.allclose(predict(other, X, HIGH, CONTEXT), plain, rtol=1e-2)
+    assert torch.equal(predict(model, X, HIGH, CONTEXT), plain)
+
+
+def test_a_wrapper_that_a_later_node_sets_drops_nothing(model):
+    patched = redilate_model(model, native_size=128)
+    alone = predict(patched, X, HIGH, CONTEXT)
+    patched.set_model_unet_function_wrapper(lambda f, a: f(a["input"], a["timestep"], **a["c"]))
+    assert torch.equal(predict(patched, X, HIGH, CONTEXT), alone)
+
+
+def test_of_two_nodes_in_a_row_the_last_one_counts(model):
+    first = redilate_model(model, plan=PLANS["whole"].model_dump_json())
+    both = redilate_model(first, native_size=128)
+    alone = redilate_model(model, native_size=128)
+    assert torch.equal(predict(both, X, HIGH, CONTEXT), predict(alone, X, HIGH, CONTEXT))
+    assert not torch.equal(predict(first, X, HIGH, CONTEXT), predict(alone, X, HIGH, CONTEXT))
+
+
+def test_threads_on_one_network_draw_what_they_draw_alone(model):
+    copies = [redilate_model(model, native_size=side) for side in (64, 128, 192)]
+    alone = [predict(each, X, HIGH, CONTEXT) for each in copies]
+    assert not torch.equal(alone[0], alone[1]) and not torch.equal(alone[1], alone[2])
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(4):
+            together = list(pool.map(lambda each: predict(each, X, HIGH, CONTEXT), copies))
+            assert all(map(torch.equal, together, alone))
+
+
+def test_a_rectified_flow_is_re_dilated(model):
+    """Its σ is the noise level: pure noise read as 0.354 and was left as trained."""
+    plain = ModelPatcher(model.model)
+    model.model.model_sampling = Flow()
+    patched = redilate_model(model, native_size=128)
+    for sigma, same in ((1.0, False), (0.6, False), (0.2, True)):
+        answers = predict(patched, X, sigma, CONTEXT), predict(plain, X, sigma, CONTEXT)
+        assert torch.equal(*answers) is same
+
+
+def test_one_line_a_run_says_what_was_dilated(model, caplog):
+    caplog.set_level("INFO")
+    patched = redilate_model(model, native_size=128)
+    top = float(SIGMAS[999])
+    Guider(patched).sample(X, [HIGH, LOW], CONTEXT)
+    Guider(patched).sample(X, [LOW], CONTEXT)
+    Guider(patched).sample(X[..., :16, :16], [top], CONTEXT)
+    dilated, late, native = caplog.messages
+    assert dilated == (
+        "Redilate: 384x256: 14 convolutions dilated (14 by 2 high and 3 wide) from noise level 0.90 to 0.30, in 1 of 2 "
+        "calls"
+    )
+    assert (
+        late
+        == "Redilate: 384x256: nothing was dilated: from noise level 0.20, below 0.30 where the plan ends"
+    )
+    assert native == "Redilate: 128x128: nothing was dilated: it is no larger than native"
+
+
+def test_a_run_whose_network_was_called_past_the_node_says_so(model, caplog):
+    caplog.set_level("INFO")
+    patched = redilate_model(model, native_size=128)
+    patched.wrappers.pop("apply_model")
+    Guider(patched).sample(X, [HIGH], CONTEXT)
+    assert caplog.messages == ["Redilate: nothing was dilated: the network was called past this node"]
 
 
 def test_a_call_that_fails_leaves_nothing_behind(model):
@@ -98,23 +194,22 @@ def test_a_call_that_fails_leaves_nothing_behind(model):
     assert classes(model) == before
 
 
-def test_a_wrapper_that_was_there_goes_on_working_inside(model):
+def test_a_wrapper_that_was_there_goes_on_working(model):
     seen = []
 
     def other(apply_model, arguments):
-        dressed = [module for module in model.model.modules() if "_redilation" in module.__dict__]
-        seen.append(len(dressed))
+        seen.append(arguments["input"].shape)
         return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
 
     alone = predict(redilate_model(model, native_size=128), X, HIGH, CONTEXT)
     model.set_model_unet_function_wrapper(other)
     assert torch.equal(predict(redilate_model(model, native_size=128), X, HIGH, CONTEXT), alone)
-    assert seen == [len(NAMES)]
+    assert seen == [X.shape]
 
 
 def test_a_schedule_of_its_own_is_followed(model):
     """`ModelSamplingContinuousEDM` counts no timesteps: its σ is looked up on Stable Diffusion's schedule."""
-    patched = redilate_model(model, native_size=128, until=0.5)
+    patched = redilate_model(model, native_size=128)
     reference = {sigma: predict(patched, X, sigma, CONTEXT) for sigma in (HIGH, LOW)}
     counted = model.model.model_sampling
     model.model.model_sampling = type("Continuous", (), {"timestep": staticmethod(counted.timestep)})()
@@ -130,8 +225,9 @@ def test_native_sizes_are_told_from_the_configuration(context, model_type, nativ
     model = ModelPatcher(BaseModel(UNetModel(UNET), context, model_type))
     side = native // 8
     x = torch.randn(1, 4, 2 * side, side // 8)
-    plan = redilate.plan_for(UNET, width=side, height=16 * side, native_size=native)
     if context != 2048:  # SDXL's buckets have many shapes
+        plan = plans_for(model.model)((2 * side, side // 8), True)
+        assert plan.dilation and set(plan.dilation.values()) == {(2.0, 1.0)}
         close(predict(redilate_model(model), x, HIGH, CONTEXT[:1]), in_diffusers(x, 900, plan))
     assert torch.equal(
         predict(redilate_model(model), x[..., :side, :], HIGH, CONTEXT[:1]),
@@ -143,6 +239,7 @@ def test_native_sizes_are_told_from_the_configuration(context, model_type, nativ
     ("arguments", "says"),
     [
         ({"plan": "{"}, "this is not a plan"),
+        ({"plan": '{"dilatoin": {}}'}, "this is not a plan: dilatoin: Extra inputs are not permitted"),
         ({"plan": Plan(noise_damping=NoiseDamping(dilation={}, until=0.5)).model_dump_json()}, "ND-CFG"),
         ({"plan": '{"windows": {"size": {"x.attn1": [8, 8]}}}'}, "has windows"),
         ({"plan": Plan(dilation={"mid_block.nothing": (2, 2)}).model_dump_json()}, "mid_block.nothing"),
@@ -161,12 +258,15 @@ def test_a_transformer_is_refused(model):
         redilate_model(model)
 
 
-def test_the_node_of_the_older_form(model):
+def test_an_old_comfyui_is_told_what_works(model):
+    with pytest.raises(RedilateError, match=r"needs 0\.3\.7 or later"):
+        redilate_model(SimpleNamespace(model=model.model))
+
+
+def test_the_node_takes_what_it_declares(model):
     node = NODE_CLASS_MAPPINGS["RedilateModel"]
-    inputs = node.INPUT_TYPES()
-    assert list(inputs["required"]) == ["model", "native_size", "until"]
-    numbers = {name: settings["default"] for name, (_, settings) in list(inputs["required"].items())[1:]}
-    (patched,) = getattr(node(), node.FUNCTION)(model=model, **numbers | {"native_size": 128})
+    assert list(node.INPUT_TYPES()["required"]) == ["model", "native_size"]
+    (patched,) = getattr(node(), node.FUNCTION)(model=model, native_size=128)
     assert torch.equal(
         predict(patched, X, HIGH, CONTEXT), predict(redilate_model(model, 128), X, HIGH, CONTEXT)
     )

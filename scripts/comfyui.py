@@ -1,0 +1,262 @@
+"""Run the nodes in a real ComfyUI: COMFYUI=folder [PYTHON=its python] python scripts/comfyui.py [WORKFLOW …]
+
+Starts the checkout's server on the CPU with a folder of the nodes as `comfyui_folder.py` builds it, sends every example
+workflow to it through the HTTP API, on random tiny weights, and holds against FreeScale's list which convolutions torch
+was asked to dilate, at which noise levels. Prints a table for docs/comfyui.md; ends with 1 if anything is not as it
+should be. Nothing is written in the checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from comfyui_folder import NODES, build
+from PIL import Image
+
+HERE = Path(__file__).parent
+# Of the stand-in's U-Nets: the second downsampler, all below it and the middle. Both have these numbers.
+DEEP = re.compile(r"(input_blocks\.(4\.0\.op|5\.|6\.|7\.)|middle_block\.[02]\.)")
+UNTIL = 300  # of a thousand timesteps
+STEPS = 10  # in place of the workflows' own, for time
+STARTING, RUNNING = 180, 900  # seconds
+Api = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Server:
+    """A ComfyUI under way."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen
+
+    def ask(self, path: str, body: dict | None = None) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"{path}: {error.read().decode()[:2000]}") from error
+        return json.loads(text) if text else None
+
+    def run(self, prompt: Api) -> list[Path]:
+        """Send a workflow; the pictures that it saved."""
+        started = time.monotonic()
+        name = self.ask("/prompt", {"prompt": prompt})["prompt_id"]
+        while time.monotonic() < started + RUNNING:
+            if name in (history := self.ask(f"/history/{name}")):
+                status = history[name]["status"]
+                if status["status_str"] != "success":
+                    raise SystemExit(json.dumps(status["messages"][-1], indent=1)[:3000])
+                images = [one for node in history[name]["outputs"].values() for one in node.get("images", ())]
+                return [self.folder / "output" / one["subfolder"] / one["filename"] for one in images]
+            time.sleep(0.5)
+        raise SystemExit(f"a workflow took more than {RUNNING} s")
+
+    @property
+    def calls(self) -> list[dict]:
+        """What the witness saw of each call of a U-Net, from the first."""
+        seen = self.folder / "seen.jsonl"
+        return [json.loads(line) for line in seen.read_text().splitlines()] if seen.exists() else []
+
+    @property
+    def log(self) -> list[str]:
+        return (self.folder / "log.txt").read_text().splitlines()
+
+
+@contextmanager
+def server(checkout: Path) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(kept)
+        for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
+            (folder / name).mkdir()
+        build(folder / "custom_nodes" / "comfyui-redilate")
+        shutil.copytree(HERE / "comfyui_stand_in", folder / "custom_nodes" / "stand_in")
+        Image.linear_gradient("L").resize((512, 512)).convert("RGB").save(folder / "input" / "example.png")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [os.environ.get("PYTHON", sys.executable), "main.py", "--cpu", "--port", str(port)]
+        command += ["--listen", "127.0.0.1", "--base-directory", str(folder), "--disable-auto-launch"]
+        command += ["--database-url", f"sqlite:///{folder}/comfyui.db"]
+        with (folder / "log.txt").open("w") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=checkout,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ
+                | {"REDILATE_SEEN": str(folder / "seen.jsonl"), "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+            up = Server(port, folder, process)
+            try:
+                _wait(up)
+                yield up
+            finally:
+                process.terminate()
+                process.wait()
+                if wanted := os.environ.get("LOG"):
+                    shutil.copy(folder / "log.txt", wanted)
+
+
+def _wait(up: Server) -> None:
+    started = time.monotonic()
+    while time.monotonic() < started + STARTING:
+        if up.process.poll() is not None:
+            break
+        try:
+            up.ask("/system_stats")
+            return
+        except OSError:
+            time.sleep(1)
+    raise SystemExit("ComfyUI did not start:\n" + "\n".join(up.log[-30:]))
+
+
+def as_prompt(workflow: dict, known: dict) -> Api:
+    """A workflow as people save it → as the API takes it. `known`: what the server says of each node's inputs."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt: Api = {}
+    for node in workflow["nodes"]:
+        inputs = {one["name"]: sources[one["link"]] for one in node["inputs"] if one["link"] is not None}
+        values = list(node["widgets_values"])
+        declared = known[node["type"]]["input"]
+        for name, (kind, *settings) in (declared.get("required", {}) | declared.get("optional", {})).items():
+            if name in inputs or not (isinstance(kind, list) or kind in _WIDGETS) or not values:
+                continue
+            value = values.pop(0)
+            inputs[name] = min(value, STEPS) if name == "steps" else value
+            options = settings[0] if settings else {}
+            if options.get("control_after_generate") or options.get("image_upload"):
+                values.pop(0)
+        if values:
+            raise SystemExit(f"{node['type']} has {len(values)} more values than inputs: {values}")
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+_WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
+
+def without_nodes(prompt: Api) -> Api:
+    """The hires workflow's native pass alone, saved: a plain ComfyUI."""
+    small = next(key for key, node in prompt.items() if node["class_type"] == "VAEDecode")
+    wanted = {small}
+    while True:
+        linked = {
+            value[0] for key in wanted for value in prompt[key]["inputs"].values() if isinstance(value, list)
+        }
+        if linked <= wanted:
+            break
+        wanted |= linked
+    save = {"class_type": "SaveImage", "inputs": {"images": [small, 0], "filename_prefix": "plain"}}
+    return {key: prompt[key] for key in wanted} | {"save": save}
+
+
+def variants(prompts: dict[str, Api]) -> dict[str, Api]:
+    """Two of the workflows with more in them: what later nodes do to a MODEL, and an upscale model."""
+    hires, enlarge = (json.loads(json.dumps(prompts[name])) for name in ("hires_ksampler", "enlarge_picture"))
+    ours = next(key for key, node in hires.items() if node["class_type"] == "RedilateModel")
+    for node in hires.values():
+        if node["inputs"].get("model") == [ours, 0]:
+            node["inputs"]["model"] = ["after", 0]
+    hires["after"] = {"class_type": "StandInAfterNodes", "inputs": {"model": [ours, 0]}}
+    for node in enlarge.values():
+        if node["class_type"] == "RedilateUpscale":
+            node["inputs"]["upscale_model"] = ["network", 0]
+    enlarge["network"] = {"class_type": "StandInFourfold", "inputs": {}}
+    return {
+        "hires_ksampler, another network and a U-Net wrapper set later": hires,
+        "enlarge_picture, with an upscale model": enlarge,
+    }
+
+
+def plain(up: Server, prompt: Api) -> str:
+    """The hash of the pixels of a picture that none of our nodes had a part in, drawn anew."""
+    up.ask("/free", {"unload_models": True, "free_memory": True})
+    (path,) = up.run(prompt)
+    return hashlib.sha256(Image.open(path).tobytes()).hexdigest()
+
+
+def judged(calls: list[dict]) -> tuple[list[str], list[str]]:
+    """Of one workflow's calls: a line for each size, and what is wrong."""
+    lines, wrong = [], []
+    smallest = min(call["size"][0] * call["size"][1] for call in calls)
+    for size in sorted({tuple(call["size"]) for call in calls}):
+        here = [call for call in calls if tuple(call["size"]) == size]
+        large = len({tuple(call["size"]) for call in calls}) == 1 or size[0] * size[1] > smallest
+        for call in here:
+            names = {name for name, *_ in call["dilated"]}
+            steps = {tuple(step) for _, *step in call["dilated"]}
+            due = large and call["timestep"] >= UNTIL
+            if due and not (steps == {(2, 2)} and names and all(map(DEEP.match, names)) and len(names) >= 7):
+                wrong.append(f"{size} at {call['timestep']:.0f}: {len(names)} dilated by {steps}")
+            if not due and names:
+                wrong.append(f"{size} at {call['timestep']:.0f}: {len(names)} dilated, none should be")
+        dilated = [call for call in here if call["dilated"]]
+        what = "none"
+        if dilated:
+            last = min(call["timestep"] for call in dilated) / 1000
+            what = f"{dilated[0]['number']} by 2, {dilated[0]['timestep'] / 1000:.2f} to {last:.2f}"
+        lines.append(f"{size[1] * 8}×{size[0] * 8}: {what}")
+    return lines, wrong
+
+
+def main() -> None:
+    checkout = Path(os.environ.get("COMFYUI", ""))
+    if not (checkout / "main.py").is_file():
+        raise SystemExit(
+            "set COMFYUI to a checkout of ComfyUI, and PYTHON to a Python that has its requirements"
+        )
+    wrong: list[str] = []
+    with server(checkout) as up:
+        stats = up.ask("/system_stats")["system"]
+        known = up.ask("/object_info")
+        files = sorted((NODES / "example_workflows").glob("*.json"))
+        files = [file for file in files if not sys.argv[1:] or file.stem in (*sys.argv[1:], "hires_ksampler")]
+        prompts = {file.stem: as_prompt(json.loads(file.read_text()), known) for file in files}
+        prompts |= {} if sys.argv[1:] else variants(prompts)
+        before = plain(up, without_nodes(prompts["hires_ksampler"]))
+        print(f"ComfyUI {stats['comfyui_version']}, torch {stats['pytorch_version']}, {date.today()}\n")
+        print("| workflow | at each size: dilated convolutions, noise levels |\n|---|---|")
+        for name, prompt in prompts.items():
+            seen = len(up.calls)
+            path, *_ = up.run(prompt)
+            lines, faults = judged(up.calls[seen:])
+            wrong += [f"{name}: {fault}" for fault in faults]
+            if Image.open(path).size != tuple(8 * side for side in up.calls[-1]["size"][::-1]):
+                wrong.append(f"{name}: the picture has {Image.open(path).size}")
+            print(f"| {name} | {'; '.join(lines)} |", flush=True)
+        same = plain(up, without_nodes(prompts["hires_ksampler"])) == before
+        print(
+            f"| without a node of ours, before and after | none, {'the same bits' if same else 'CHANGED'} |\n"
+        )
+        wrong += [] if same else ["the plain picture changed"]
+        wrong += [line for line in up.log if "IMPORT FAILED" in line and "redilate" in line]
+        print("\n".join(line for line in up.log if "Redilate:" in line))
+    if wrong:
+        raise SystemExit("\n".join(["", "not as it should be:", *wrong]))
+
+
+if __name__ == "__main__":
+    main()
