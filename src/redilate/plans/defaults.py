@@ -41,7 +41,7 @@ class FamilyDefaults:
 
 
 DEFAULTS: dict[Family, FamilyDefaults] = {
-    "bundled": FamilyDefaults(0.45, 3.0, 0.3, 6 / 25, "measured on it: docs/results.md"),
+    "bundled": FamilyDefaults(0.45, 3.0, 0.0, 6 / 25, "measured on it: docs/results.md"),
     "sd15": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     "sd21": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     # Between DiffuseHigh (0.28), FreCaS (0.34), RectifiedHR (0.38), ScaleDiff (0.40) and FreeScale (0.68);
@@ -68,8 +68,6 @@ _SEED_STEP = 0x9E3779B97F4A7C15
 # "faithful" keeps to the native picture: a short leg, unguided, tied to its end.
 FAITHFUL_STRENGTH, FAITHFUL_SHARE = 0.25, 0.12
 
-# What the bundled model measured best in one leg (docs/studies/).
-_BUNDLED_UNTIL = 0.5
 _UNKNOWN_UNTIL = 0.4
 
 
@@ -105,8 +103,7 @@ def leg_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Pl
     if full == (1.0, 1.0):
         return Plan(note="at or below the native size")
     if family == "bundled":
-        plan = all_levels(names, ratio)
-        return plan.model_copy(update={"until": DEFAULTS[family].until})
+        return inner_levels(names, ratio)
     return Plan(
         dilation=dict.fromkeys(filter(_is_deep_encoder, names), full),
         until=DEFAULTS[family].until,
@@ -127,7 +124,7 @@ def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> 
     if full == (1.0, 1.0):
         return Plan(note="at or below the native size")
     if family == "bundled":
-        return all_levels(names, ratio)
+        return inner_levels(names, ratio)
     if family in ("sd15", "sd21", "sdxl"):
         plan = published_plan(names, family, ratio)
         # The published form of a fractional dilation blurs; see `core.geometry`.
@@ -170,13 +167,27 @@ def preset_plan(
 
 def all_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
     """Every convolution, each axis by its own ratio, until 0.5."""
+    return _by_ratio(names, ratio, 0.5, "all levels")
+
+
+def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
+    """Every convolution but the outermost level's, each axis by its own ratio, to the end.
+
+    What looked and measured best on the bundled model, in a large leg as in one leg: it leans on its deep levels even
+    at low noise, and a dilated outermost level leaves a grid of noise.
+    """
+    levels = count_levels(names)
+    return _by_ratio([name for name in names if level_of(name, levels) > 0], ratio, 0.0, "inner levels")
+
+
+def _by_ratio(names: list[str], ratio: tuple[float, float], until: float, what: str) -> Plan:
     full = _full(ratio)
     fractional = any(axis % 1 for axis in full)
     return Plan(
         dilation=dict.fromkeys(names, full),
-        until=_BUNDLED_UNTIL,
+        until=until,
         by_channels=_but_the_last_skips(names) if fractional else frozenset(),
-        note=f"all levels at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
+        note=f"{what} at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
     )
 
 
@@ -198,7 +209,7 @@ def _but_the_last_skips(names: list[str]) -> frozenset[str]:
     """All but those that read the outermost skip connections, the first of each resnet in the last up block.
 
     With a dilation between whole ones by a share of the channels there, thin shapes are cut apart; elsewhere exact
-    taps are not worth their time (docs/studies/).
+    taps are not worth their time (docs/results.md).
     """
     last = f"up_blocks.{count_levels(names) - 1}"
     return frozenset(name for name in names if not (block_of(name) == last and name.endswith(".conv1")))
