@@ -116,8 +116,11 @@ def test_sdxls_own_buckets_are_drawn_as_trained():
 
 
 def test_below_the_plans_end_the_drawing_says_so_and_records_no_plan(family):
-    _, pipe, native = family
+    name, pipe, native = family
     drawing = asked(pipe, 2 * native, 2 * native, strength=0.2)
+    if name == "bundled":  # its plan has no end
+        assert drawing.plan is not None and not drawing.notes
+        return
     assert drawing.legs[-1].dilated == 0 and drawing.plan is None
     assert "runs as trained" in drawing.notes[0] and drawing.legs[-1].as_json()["plan"] is None
 
@@ -172,7 +175,7 @@ def test_the_second_pass_has_its_own_guidance_and_steps():
         ({"strength": 0}, "strength is 0; above 0 and up to 1"),
         ({"strength": 1.2}, "strength is 1.2"),
         ({"guidance": float("inf")}, "guidance is inf"),
-        ({"seed": -2}, "the seed is -2"),
+        ({"seed": -2}, "seed -2: 0 to "),
         ({"preset": "magic"}, "unknown preset 'magic'"),
         ({"prompt": None}, "the prompt is a text"),
         ({"prompt": 5}, "the prompt is a text"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 
-from redilate.pipelines.loading import BUNDLED
-
 
 def known_words() -> dict[str, list[str]]:
     """Each thing that the bundled model draws → its other names."""
+    from redilate.pipelines.loading import BUNDLED
+
     return json.loads((BUNDLED / "concepts.json").read_text(encoding="utf-8"))
 
 
