@@ -186,37 +186,39 @@ def test_a_plan_written_by_plan_is_followed_by_generate(
     file = tmp_path / "plan.json"
     shown = run("plan", "--size", "512x256", "--model", tiny_pipeline_folder, "-o", file)
     assert (shown.code, shown.err) == (0, "")
-    way = "in one stage: 512x256, 25 steps"
-    assert shown.out.startswith(f"{way}\n{Plan.read(file)}\nmemory on cpu, about: weights ")
+    assert f"the last leg's plan:\n{Plan.read(file)}\nmemory on cpu, about" in shown.out
     assert generate("--plan", file).code == 0
-    assert read_settings(tmp_path / "apple.png")["plan"] == Plan.read(file).model_dump(mode="json")
+    assert read_settings(tmp_path / "apple.png")["legs"][-1]["plan"] == Plan.read(file).model_dump(
+        mode="json"
+    )
 
 
 def test_windows_are_planned_drawn_and_drawn_again(
     generate: Run, run: Run, tiny_pipeline_folder: Path, tmp_path: Path
 ):
-    file, windowed = tmp_path / "plan.json", ("--windows", "0.9", "--mode", "single")
+    file, windowed = tmp_path / "plan.json", ("--windows", "0.9")
     shown = run("plan", "--size", "512x256", "--windows", "0.9", "--model", tiny_pipeline_folder, "-o", file)
     assert shown.code == 0 and "windows below noise level 0.9" in shown.out
     assert generate(*windowed).code == 0
-    made = read_settings(tmp_path / "apple.png")
-    assert made["plan"] == Plan.read(file).model_dump(mode="json") and made["plan"]["windows"]["below"] == 0.9
+    plan = read_settings(tmp_path / "apple.png")["legs"][-1]["plan"]
+    assert plan == Plan.read(file).model_dump(mode="json") and plan["windows"]["below"] == 0.9
     again = tmp_path / "again.png"
     assert (
         run("generate", "--from", tmp_path / "apple.png", "--model", tiny_pipeline_folder, "-o", again).code
         == 0
     )
     assert same_pixels(tmp_path / "apple.png", again)
-    assert_refused(generate("--method", "direct", "--windows", "0.9"), "--windows", "direct")
+    assert_refused(generate("--method", "direct", "--windows", "0.9"), "windows", "direct")
     assert_refused(generate("--windows", "2"), "--windows")
 
 
-def test_plan_as_json_is_the_plan(run: Run, tiny_pipeline_folder: Path):
+def test_plan_as_json_has_every_leg_with_its_plan(run: Run, tiny_pipeline_folder: Path):
     ended = run(
         "plan", "--size", "512x512", "--preset", "published", "--model", tiny_pipeline_folder, "--json"
     )
     assert (ended.code, ended.err) == (0, "")
-    assert Plan.model_validate_json(ended.out).dilation["mid_block.resnets.0.conv1"] == (2, 2)
+    (leg,) = json.loads(ended.out)["legs"]
+    assert leg["plan"]["dilation"]["mid_block.resnets.0.conv1"] == [2, 2] and leg["dilated"] > 0
 
 
 def test_a_scheduler_asked_for_is_used_and_told(generate: Run, tmp_path: Path):

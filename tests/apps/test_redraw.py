@@ -12,6 +12,7 @@ from PIL import Image
 import redilate
 from redilate.apps.cli import main
 from redilate.apps.metadata import embedding, read_settings
+from redilate.generation.settings import versions
 
 FEW = ["--steps", "2", "--guidance", "3", "--size", "384x256"]
 Run = Callable[..., tuple[int, str]]
@@ -121,7 +122,7 @@ def test_a_webp_is_made_again(run: Run):
 def test_naming_the_place_of_the_same_model_replaces_nothing(run: Run, tiny_pipeline_folder: Path):
     model = ["--model", tiny_pipeline_folder]
     redilate.Plan(dilation={"mid_block.resnets.0.conv1": (3, 1)}).write("plan.json")
-    run("x", "--size", "264x256", "--steps", 1, "--plan", "plan.json", *model, "-o", "apple.png")
+    run("a fox", "--size", "264x256", "--steps", 1, "--plan", "plan.json", *model, "-o", "apple.png")
     code, err = run("--from", "apple.png", "-o", "again.png")
     assert (code, "'tiny-sdxl'" in err, "--model" in err) == (2, True, True)
     code, err = run("--from", "apple.png", *model, "-o", "again.png")
@@ -130,14 +131,14 @@ def test_naming_the_place_of_the_same_model_replaces_nothing(run: Run, tiny_pipe
 
 
 def test_another_model_is_drawn_with_and_told(run: Run, tiny_pipeline_folder: Path):
-    run("x", *FEW, "-o", "apple.png")
+    run("a fox", *FEW, "-o", "apple.png")
     code, err = run("--from", "apple.png", "--model", tiny_pipeline_folder, "-o", "other.png")
     assert code == 0
     assert "given here, model" in err and "made with the model 'bundled', not 'tiny-sdxl'" in err
 
 
 def test_other_versions_weights_and_devices_are_told_before_drawing(run: Run):
-    run("x", *FEW, "-o", "apple.png")
+    run("a fox", *FEW, "-o", "apple.png")
     versions = read_settings("apple.png")["versions"] | {"torch": "1.13"}
     settings_changed("apple.png", "old.png", versions=versions, fingerprint="0" * 12, device="abacus")
     code, err = run("--from", "old.png", "-o", "again.png")
@@ -150,7 +151,7 @@ def test_other_versions_weights_and_devices_are_told_before_drawing(run: Run):
 
 
 def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
-    run("x", *FEW, "-o", "apple.png")
+    run("a fox", *FEW, "-o", "apple.png")
     legs = [{"plan": {"dilation": {"no.such.conv": [2, 2]}}}]
     settings_changed("apple.png", "odd.png", legs=legs)
     code, err = run("--from", "odd.png", "-o", "again.png")
@@ -172,7 +173,7 @@ def test_a_plan_for_layers_that_the_model_lacks_is_refused(run: Run):
 def test_settings_that_cannot_be_drawn_are_refused_in_one_line(run: Run, changed: dict, words: str):
     settings = {
         "prompt": "x", "width": 256, "height": 256, "seed": 0, "steps": 1, "guidance": 1.0,
-        "method": "redilate", "model": "bundled", "versions": redilate.generation.generate.versions(),
+        "method": "redilate", "model": "bundled", "versions": versions(),
     }  # fmt: skip
     Image.new("RGB", (256, 256)).save("odd.png", **embedding("PNG", settings | changed))
     code, err = run("--from", "odd.png", "-o", "again.png")

@@ -81,7 +81,7 @@ def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mappin
     Args:
         recorded: what the picture says.
         made_by: `provenance` of the pipeline that draws now.
-        versions: `generation.generate.versions()`.
+        versions: `generation.settings.versions()`.
     """
     now = dict(made_by)
     if recorded.model != now["model"]:

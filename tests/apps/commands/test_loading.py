@@ -93,7 +93,7 @@ def test_a_fall_back_is_said_on_stderr_and_recorded(tmp_path, tiny_pipeline_fold
     ended = run.invoke(app, [*asked, "--device", "cpu"])
     assert ended.exit_code == 0, ended.output
     assert (
-        "warning: cpu ran out of memory at 256x256: once more with guidance one sample at a time"
+        "redilate: cpu ran out of memory at 256x256: once more with guidance one sample at a time"
         in ended.stderr
     )
     assert read_settings(tmp_path / "a.png")["sequential"] is True

@@ -118,7 +118,7 @@ def test_a_stream_brings_early_looks_and_then_the_same_picture_as_without(served
     assert events[2].b64_json == whole
 
 
-def test_a_relay_is_the_one_that_python_draws_and_its_native_picture_comes_early(
+def test_a_picture_is_the_one_that_python_draws_and_its_native_picture_comes_early(
     served: Served, bundled: Any, tmp_path: Any
 ):
     asked = {"steps": 4, "seed": 3}
@@ -133,14 +133,14 @@ def test_a_relay_is_the_one_that_python_draws_and_its_native_picture_comes_early
     ]
     native: list[Image.Image] = []
     here = redilate.generate(
-        bundled, "a red apple", width=384, height=384, seed=3, steps=4, guidance=3, mode="relay",
+        bundled, "a red apple", width=384, height=384, seed=3, steps=4, guidance=3,
         on_preview=native.append,
     ).images[0]  # fmt: skip
     assert opened(events[0].b64_json).tobytes() == native[0].tobytes()
     assert native[0].size == (256, 256)
     assert opened(events[1].b64_json).tobytes() == here.tobytes()
     (tmp_path / "a.png").write_bytes(base64.b64decode(events[1].b64_json))
-    assert read_settings(tmp_path / "a.png")["mode"] == "relay"
+    assert len(read_settings(tmp_path / "a.png")["legs"]) == 2
 
 
 def test_an_edit_starts_from_the_picture_the_more_so_the_less_the_strength(served: Served):

@@ -1,0 +1,51 @@
+"""`redilate generate`: its picture at the native size, its second pass, and refusals before the model is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from redilate.apps.cli import app, main
+from redilate.apps.metadata import read_settings
+
+run = CliRunner()
+
+
+def test_the_native_picture_comes_first_and_the_legs_are_recorded(tiny_pipeline_folder: Path, tmp_path: Path):
+    out, first = tmp_path / "apple.png", tmp_path / "first.png"
+    asked = ["--model", str(tiny_pipeline_folder), "--size", "384x384", "--steps", "4", "--strength", "0.5"]
+    ended = run.invoke(app, ["generate", "apple", *asked, "-o", str(out), "--preview", str(first)])
+    assert ended.exit_code == 0, ended.output
+    with Image.open(first) as native, Image.open(out) as large:
+        assert (native.size, large.size) == ((256, 256), (384, 384))
+    settings = read_settings(out)
+    assert settings["strength"] == 0.5 and [leg["width"] for leg in settings["legs"]] == [256, 384]
+    assert settings["legs"][-1]["dilated"] > 0
+
+
+def test_a_strength_below_the_plans_end_is_said_on_stderr(tiny_pipeline_folder: Path, tmp_path: Path):
+    asked = ["--model", str(tiny_pipeline_folder), "--size", "384x384", "--steps", "4", "--strength", "0.2"]
+    ended = run.invoke(app, ["generate", "apple", *asked, "-o", str(tmp_path / "apple.png")])
+    assert ended.exit_code == 0 and "runs as trained" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--method", "hidiffusion", "--strength", "0.5"], "--strength is for the method redilate"),
+        (["--method", "fouriscale", "--hires-steps", "3"], "--hires-* is for the method redilate"),
+        (["--preview", "p.xyz"], "'.xyz'"),
+        (["--control", "sketch.png"], "--controlnet and --control go together"),
+        (["--method", "magic"], "unknown method 'magic'"),
+    ],
+)
+def test_refusals_are_one_line_before_the_model_is_looked_for(
+    options: list[str], says: str, capfd: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ending:
+        main(["generate", "x", "-o", "a.png", "--model", "no/where", *options])
+    err = capfd.readouterr().err
+    assert ending.value.code == 2 and err.count("\n") == 1 and says in err
