@@ -67,7 +67,7 @@ def test_a_scheduler_is_left_to_do_its_own(pipe, name):
         plan = damped_plan(pipe.unet, until=0.5)
         with redilate.apply(pipe, plan) as handle:
             patch = handle._patches[0]
-            inner = patch._around.noise_level
+            inner = patch._context.noise_level
             watched = Recorder(pipe.unet)
             hook = pipe.unet.register_forward_pre_hook(
                 lambda _, args, kwargs: levels.append(

@@ -6,6 +6,7 @@ import torch
 
 from redilate.errors import RedilateError
 from redilate.pipelines.image_to_image import image_to_image
+from redilate.pipelines.leg_schedule import leg_scheduler
 from redilate.pipelines.noise import noise_level_of
 from redilate.pipelines.start_search import find_start, level_at_size
 from tests.models import tiny_sdxl
@@ -48,10 +49,13 @@ def timesteps_of_a_call(pipe, start, size=8):
     return tuple(seen)
 
 
-def test_a_scheduler_that_cannot_start_on_the_way_for_so_few_steps_is_refused(pipe):
-    scheduler = diffusers.PNDMScheduler.from_config(pipe.scheduler.config)
-    with pytest.raises(RedilateError, match="PNDMScheduler cannot start on the way for 1 steps"):
-        find_start(scheduler, 1, 0.5, noise_level_of(pipe))
+def test_a_scheduler_that_takes_no_number_of_steps_is_refused(pipe):
+    class Stubborn(diffusers.DDIMScheduler):
+        def set_timesteps(self, *_args, **_kwargs):
+            raise ValueError("never")
+
+    with pytest.raises(RedilateError, match="Stubborn cannot start on the way for 1 steps"):
+        find_start(Stubborn.from_config(pipe.scheduler.config), 1, 0.5, noise_level_of(pipe))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_a_scheduler_that_cannot_start_on_the_way_for_so_few_steps_is_refused(pi
 )
 def test_the_pipeline_denoises_at_just_the_timesteps_foretold(pipe, name, steps, level):
     other = image_to_image(pipe)
-    other.scheduler = getattr(diffusers, name).from_config(other.scheduler.config)
+    other.scheduler = leg_scheduler(getattr(diffusers, name).from_config(other.scheduler.config))
     other.set_progress_bar_config(disable=True)
     start = find_start(other.scheduler, steps, level, noise_level_of(other))
     assert timesteps_of_a_call(other, start) == pytest.approx(start.timesteps)
