@@ -173,4 +173,5 @@ def test_an_unknown_native_size_must_be_named(pipe):
     with pytest.raises(RedilateError, match="pass native_size="):
         redilate.apply(pipe)
     redilate.apply(pipe, Plan())
+    redilate.remove(pipe)
     assert redilate.plan_for(pipe, width=512, height=256, native_size=256).dilation

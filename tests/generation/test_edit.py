@@ -13,6 +13,7 @@ import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
 from redilate.generation.edit import edit
+from redilate.pipelines.image_to_image import encode
 from redilate.pipelines.leg_schedule import leg_scheduler
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -32,7 +33,7 @@ def stock(pipe: Any, image: Image.Image, ours: Any) -> Image.Image:
     return other(
         prompt="apple",
         negative_prompt="pear",
-        image=image,
+        image=encode(other, image),
         **leg.schedule.arguments,
         guidance_scale=3.0,
         generator=torch.Generator().manual_seed(5),
