@@ -34,11 +34,11 @@ def test_the_command_draws_measures_and_prints_a_line_for_each_method(
     capfd: pytest.CaptureFixture[str], tiny_pipeline_folder: Path, prompts: Path, tmp_path: Path
 ):
     plan, out = tmp_path / "plan.json", tmp_path / "results"
-    Plan(dilation={"mid_block.resnets.0.conv1": (2.0, 2.0)}).write(plan)
+    Variation(strength=1, plan=Plan(dilation={"mid_block.resnets.0.conv1": (2.0, 2.0)})).write(plan)
     code, printed, err = _run(
         capfd,
         *("--model", tiny_pipeline_folder, "--prompts", prompts, "--out", out, "--sizes", "384x256,384x256"),
-        *("--methods", "direct", "--plan", f"mid={plan}", "--count", 1, "--steps", 1),
+        *("--methods", "direct", "--variation", f"mid={plan}", "--count", 1, "--steps", 1),
     )
     assert (code, err) == (0, "")
     line = r"^384x256 mid: \d+% repeated, feature distance \d\.\d{3}, \d+\.\d s$"
@@ -57,8 +57,8 @@ def test_the_command_draws_measures_and_prints_a_line_for_each_method(
         (["--sizes", "512"], "size '512' is not of the form WxH"),
         (["--sizes", "500x512"], "the width 500 is not a multiple of 8"),
         (["--methods", "magic"], "unknown method 'magic'; known: direct, "),
-        (["--plan", "plan.json"], "is not of the form NAME=FILE"),
-        (["--plan", "a=nowhere.json"], "cannot read the plan nowhere.json"),
+        (["--variation", "plan.json"], "is not of the form NAME=FILE"),
+        (["--variation", "a=nowhere.json"], "cannot read the variation nowhere.json"),
         (["--prompts", "nowhere.txt"], "cannot read the prompts in nowhere.txt"),
         (["--real", "nowhere"], "cannot read the real pictures in nowhere"),
         (["--out", __file__], "can't write to the folder"),

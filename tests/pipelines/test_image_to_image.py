@@ -7,6 +7,7 @@ from PIL import Image
 from redilate.errors import RedilateError
 from redilate.generation.pixels import to_tensor
 from redilate.pipelines.image_to_image import encode, image_to_image
+from redilate.pipelines.leg_schedule import leg_scheduler
 from tests.models import tiny_sd15, tiny_sdxl
 
 
@@ -20,7 +21,7 @@ def test_it_shares_every_network_and_not_the_scheduler(pipe):
     other = image_to_image(pipe)
     assert other.unet is pipe.unet and other.vae is pipe.vae and other.text_encoder is pipe.text_encoder
     assert other.scheduler is not pipe.scheduler and type(other.scheduler) is type(pipe.scheduler)
-    assert other.scheduler.config.timestep_spacing == "trailing"
+    assert leg_scheduler(other.scheduler).config.timestep_spacing == "trailing"
     assert pipe.scheduler.config is before and before.timestep_spacing == "leading"
 
 

@@ -68,8 +68,9 @@ def test_a_timestep_on_a_device_is_read_off_the_schedule_that_is_fetched_once(mo
             late = pipe.scheduler.timesteps[2:]  # as image to image starts
             found = [(level(timestep), level(timestep.expand(2))) for timestep in late]
             assert fetched == [pipe.scheduler.timesteps.shape]
-            wanted = [(share, share) for share in tolist(late / 1000)]
-            assert found == pytest.approx(wanted)
+            wanted = tolist(late / 1000)
+            for read in zip(*found, strict=True):
+                assert list(read) == pytest.approx(wanted)
         pipe.scheduler.timesteps.mul_(0.5)
         assert level(late[0]) == pytest.approx(float(late[0]) / 1000)
         assert level(late[0].clone()) == pytest.approx(float(late[0]) / 1000), "of nobody's schedule"

@@ -63,8 +63,7 @@ def test_an_uploaded_picture_is_drawn_from(api: httpx.Client):
     Image.effect_noise((64, 64), 60).save(file, "PNG")
     (path,) = api.post("gradio_api/upload", files={"files": ("it.png", file.getvalue())}).json()
     answer = _draw(api, {"path": path, "meta": {"_type": "gradio.FileData"}})
-    # One step is none at this strength: the refusal is the engine's own, which had the picture.
-    assert "Strength 0.6 of 1 steps is not one" in answer and '"success":true' in answer.replace(" ", "")
+    assert '"success":true' in answer.replace(" ", "")
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../../../etc/passwd", str(Path(__file__))])

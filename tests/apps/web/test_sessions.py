@@ -49,7 +49,7 @@ def test_the_comparison_is_found_only_when_all_else_is_the_same(studio: Studio):
     assert session.partner() is None
     list(studio.run(session, ASK))
     assert session.partner() is None
-    (*_, other) = studio.run(session, ASK.other(studio.sizes))
+    (*_, other) = studio.run(session, ASK.other())
     assert session.shown is other
     partner = session.partner()
     assert partner is not None and partner.ask == ASK
