@@ -14,6 +14,7 @@ import pytest
 
 from redilate import Plan
 from redilate.apps.cli import main
+from redilate.generation.request import Variation
 
 
 def _run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -85,7 +85,7 @@ class ImageRequest(BaseModel):
     strength: Annotated[
         float | None,
         Field(
-            gt=0,
+            ge=0.01,
             le=1,
             allow_inf_nan=False,
             description="The noise level at which a large picture is finished from, or a picture drawn from: low "
