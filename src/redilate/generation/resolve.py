@@ -78,6 +78,10 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     native = native_size_of(pipe, request.native_size)
     height, width = _target(request, native)
     check_size(width, height, scale)
+    if request.image is not None and min(width, height) < 2 * scale:
+        raise RedilateError(
+            f"{width}x{height} is too small to start from a picture: {2 * scale} a side works"
+        )
     family = defaults_family(pipe)
     defaults = DEFAULTS[family]
     guidance = defaults.guidance if request.guidance is None else request.guidance
