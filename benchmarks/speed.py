@@ -34,7 +34,8 @@ from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import Patch, PatchContext
 from redilate.pipelines.noise import noise_level_of
-from redilate.plans.defaults import all_levels
+from redilate.plans.defaults import Family as DefaultsFamily
+from redilate.plans.defaults import whole_plan
 from redilate.plans.published import Family, published_plan
 from redilate.plans.structure import block_of, convolutions
 from redilate.rivals.registry import find
@@ -62,7 +63,7 @@ def plan_of(row: str, model: str, unet: Any, ratio: tuple[float, float]) -> Plan
     names = list(convolutions(unet))
     if row == PUBLISHED and model != "bundled":
         return published_plan(names, cast(Family, model), ratio)
-    default = all_levels(names, ratio)
+    default = whole_plan(names, cast(DefaultsFamily, model), ratio)
     if row == "strength 1":
         return default
     mild = {name: ratio for name in names if block_of(name) in ("mid_block", "up_blocks.0")}

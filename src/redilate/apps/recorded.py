@@ -97,10 +97,9 @@ class Recorded(Asked):
     @property
     def of_picture(self) -> bool:
         """Whether it was made from another picture, which it does not hold."""
-        before = self.mode == "enlarge" or (self.mode is None and not self.legs and self.strength is not None)
-        return (
-            self.from_picture is not None or before or (self.mode == "single" and self.strength is not None)
-        )
+        # Version 0.1 recorded a strength of image-to-image alone.
+        before = not self.legs and (self.mode == "enlarge" or self.strength is not None)
+        return self.from_picture is not None or before
 
     @property
     def last_plan(self) -> Plan | Literal["none"] | None:

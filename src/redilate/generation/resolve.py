@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, get_args
 
 from torch import Tensor
@@ -14,14 +15,14 @@ from ..core.tie import Tie
 from ..errors import RedilateError
 from ..pipelines.apply import check_names, check_size
 from ..pipelines.families import Size, latent_scale, unet_of
-from ..pipelines.image_to_image import image_to_image, inpainting
+from ..pipelines.image_to_image import image_to_image
 from ..pipelines.kinds import check_text_to_image
-from ..pipelines.leg_schedule import leg_schedule, leg_scheduler
+from ..pipelines.leg_schedule import leg_schedule
 from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.plans import Plans
-from ..pipelines.schedulers import check_scheduler, use_scheduler
+from ..pipelines.schedulers import check_scheduler
 from ..plans.defaults import (
     DEFAULTS,
     FAITHFUL_SHARE,
@@ -40,6 +41,7 @@ from ..plans.structure import convolutions, count_levels
 from .asked import settled_seed
 from .drawing import Drawing, Leg
 from .request import Method, Request
+from .second_pass import second_pass
 from .sizes import leg_sizes, native_shape
 from .super_resolution import shipped_model
 from .upscalers import FACTORS, UPSCALERS
@@ -83,15 +85,14 @@ def resolve(pipe: Any, request: Request) -> Drawing:
             f"{width}x{height} is too small to start from a picture: {2 * scale} a side works"
         )
     family = defaults_family(pipe)
-    defaults = DEFAULTS[family]
-    guidance = defaults.guidance if request.guidance is None else request.guidance
+    guidance = DEFAULTS[family].guidance if request.guidance is None else request.guidance
     strength, sizes, notes = _way(pipe, request, family, (height, width), native)
     prompts = _prompts(request)
     seed = settled_seed(request.seed, len(prompts))
     check_scheduler(pipe.scheduler, request.steps)
     legs = _Legs(pipe, request, family, native, guidance).laid_out(sizes, strength)
     if request.method == "redilate" and request.plan != "none":
-        notes += _as_trained(legs, defaults.until)
+        notes += _as_trained(legs)
     return Drawing(
         request=request,
         family=family,
@@ -226,21 +227,21 @@ def unit_of(pipe: Any) -> int:
     return latent_scale(pipe) * 2 ** (count_levels(convolutions(unet_of(pipe))) - 1)
 
 
-def _as_trained(legs: list[Leg], until: float) -> list[str]:
+def _as_trained(legs: list[Leg]) -> list[str]:
     """A line for large legs that start below their plan's end, so that none of it is in force."""
-    below = [leg for leg in legs if leg.schedule is not None and not leg.dilated and _would_dilate(leg)]
+    below = [
+        (leg, leg.plan.until)
+        for leg in legs
+        if leg.schedule is not None and not leg.dilated and leg.plan is not None and not leg.plan.is_neutral
+    ]
     if not below:
         return []
-    ends = max((leg.plan.until for leg in below if leg.plan is not None), default=until)
-    sizes = ", ".join(f"{leg.width}x{leg.height}" for leg in below)
+    ends = max(until for _, until in below)
+    sizes = ", ".join(f"{leg.width}x{leg.height}" for leg, _ in below)
     return [
-        f"{sizes} starts at noise level {below[0].start:.2g}, below {ends:.2g} where re-dilation ends: there the "
+        f"{sizes} starts at noise level {below[0][0].start:.2g}, below {ends:.2g} where re-dilation ends: there the "
         f"network runs as trained; a strength above {ends:.2g} has it re-dilated"
     ]
-
-
-def _would_dilate(leg: Leg) -> bool:
-    return leg.plan is not None and not leg.plan.is_neutral
 
 
 class _Legs:
@@ -251,9 +252,15 @@ class _Legs:
         self._family: Family = family
         self._guidance = guidance
         self._plans = Plans(pipe, native, request.preset, family)
-        self._second = request.hires.pipe or pipe
         if isinstance(request.plan, Plan):
-            check_names(unet_of(self._second), request.plan)
+            check_names(unet_of(request.hires.pipe or pipe), request.plan)
+
+    @cached_property
+    def _second(self) -> Any:
+        """The pipeline of the large legs, one for all of them."""
+        other = second_pass(self._pipe, self._request)
+        _check_second(other, self._request)
+        return other
 
     def laid_out(self, sizes: list[Size], strength: float) -> list[Leg]:
         """The legs at `sizes` (height, width), the last one the full size."""
@@ -278,19 +285,9 @@ class _Legs:
     def _large(self, before: Size, size: Size, start: float, last: bool) -> Leg:
         request, hires = self._request, self._request.hires
         editing = request.from_picture == "edit" and request.image is not None
-        other = inpainting(self._second) if request.mask is not None else image_to_image(self._second)
-        _check_second(other, request)
-        other.scheduler = leg_scheduler(other.scheduler)
-        if hires.scheduler is not None:
-            use_scheduler(other, hires.scheduler)
-            other.scheduler = leg_scheduler(other.scheduler)
+        other, steps = self._second, self._steps(start)
         schedule = leg_schedule(
-            other,
-            other.scheduler,
-            self._steps(start),
-            start,
-            noise_level_of(other),
-            explicit=request.mask is None,
+            other, other.scheduler, steps, start, noise_level_of(other), explicit=request.mask is None
         )
         plan = self._plan(size, start, last)
         faithful = request.preset == "faithful"
@@ -310,7 +307,7 @@ class _Legs:
             width=size[1],
             height=size[0],
             start=schedule.level,
-            steps=self._steps(start),
+            steps=steps,
             guidance=guidance,
             plan=plan,
             dilated=_in_force(plan, schedule.level),

@@ -21,11 +21,8 @@ from ..errors import RedilateError
 from ..pipelines.apply import apply
 from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
-from ..pipelines.image_to_image import image_to_image, inpainting
-from ..pipelines.leg_schedule import leg_scheduler
 from ..pipelines.prompts import encode_prompts
 from ..pipelines.safety import blacked_out
-from ..pipelines.schedulers import use_scheduler
 from ..pipelines.sparing import Sparing, offload
 from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
@@ -33,6 +30,7 @@ from .drawing import Drawing, Leg
 from .enlarged import enlarged_latents
 from .pixels import keep_colour
 from .resolve import embeddings_of
+from .second_pass import second_pass
 from .settings import settings_of
 from .tie import hold_to
 
@@ -131,12 +129,7 @@ class _Runner:
         request = self.drawing.request
         self.sparing = Sparing(request.sequential, self._note)
         if any(leg.schedule is not None for leg in self.drawing.legs):
-            source = request.hires.pipe or self.pipe
-            other = inpainting(source) if request.mask is not None else image_to_image(source)
-            if request.hires.scheduler is not None:
-                use_scheduler(other, request.hires.scheduler)
-            other.scheduler = leg_scheduler(other.scheduler)
-            self._second = other
+            self._second = second_pass(self.pipe, request)
 
     def picture(self, index: int) -> Image.Image:
         """Picture `index`, through every leg."""
@@ -170,7 +163,7 @@ class _Runner:
                     num_inference_steps=leg.steps,
                     guidance_scale=leg.guidance,
                     generator=torch.Generator("cpu").manual_seed(drawing.seeds[index]),
-                    **self._callback(self.pipe, leg, done, request.extra.get("callback_on_step_end")),
+                    **self._callback(self.pipe, leg, done),
                     **copy_containers(arguments),
                 )
 
@@ -221,7 +214,7 @@ class _Runner:
                     output_type="latent" if as_latents else "pil",
                     **schedule,
                     **{name: side for name, side in sizes.items() if name in takes},
-                    **self._callback(pipe, leg, done, request.extra.get("callback_on_step_end"), hold),
+                    **self._callback(pipe, leg, done, hold),
                     **copy_containers(arguments),
                 )
 
@@ -283,11 +276,9 @@ class _Runner:
                 stack.enter_context(apply(pipe, leg.plan))
             yield
 
-    def _callback(
-        self, pipe: Any, leg: Leg, before: int, own: Any = None, hold: Any = None
-    ) -> dict[str, Any]:
+    def _callback(self, pipe: Any, leg: Leg, before: int, hold: Any = None) -> dict[str, Any]:
         """Keyword arguments that make the pipeline report each step, where it can."""
-        watch = self.watch
+        watch, own = self.watch, self.drawing.request.extra.get("callback_on_step_end")
         if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
             return {}
         if watch.on_step is None and watch.on_latents is None and own is None and hold is None:

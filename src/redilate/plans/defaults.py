@@ -41,7 +41,7 @@ class FamilyDefaults:
 
 
 DEFAULTS: dict[Family, FamilyDefaults] = {
-    "bundled": FamilyDefaults(0.45, 3.0, 0.0, 6 / 25, "measured on it: docs/results.md"),
+    "bundled": FamilyDefaults(0.45, 3.0, 0.0, 6 / 25, "looked at on two or three prompts: docs/results.md"),
     "sd15": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     "sd21": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     # Between DiffuseHigh (0.28), FreCaS (0.34), RectifiedHR (0.38), ScaleDiff (0.40) and FreeScale (0.68);
@@ -114,7 +114,7 @@ def leg_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Pl
 def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Plan:
     """The plan of a picture drawn at full size from the first step: ScaleCrafter's own way.
 
-    The published setting for the families that have one; for the bundled model what measured best; for any other the
+    The published setting for the families that have one; for the bundled model what looked best; for any other the
     deepest level, as SDXL's.
 
     Args:
@@ -165,29 +165,21 @@ def preset_plan(
     return (whole_plan if whole else leg_plan)(names, family, ratio)
 
 
-def all_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
-    """Every convolution, each axis by its own ratio, until 0.5."""
-    return _by_ratio(names, ratio, 0.5, "all levels")
-
-
 def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
     """Every convolution but the outermost level's, each axis by its own ratio, to the end.
 
-    What looked and measured best on the bundled model, in a large leg as in one leg: it leans on its deep levels even
+    What looked best on the bundled model, in a large leg as in one leg: it leans on its deep levels even
     at low noise, and a dilated outermost level leaves a grid of noise.
     """
-    levels = count_levels(names)
-    return _by_ratio([name for name in names if level_of(name, levels) > 0], ratio, 0.0, "inner levels")
-
-
-def _by_ratio(names: list[str], ratio: tuple[float, float], until: float, what: str) -> Plan:
-    full = _full(ratio)
+    levels, full = count_levels(names), _full(ratio)
+    inner = [name for name in names if level_of(name, levels) > 0]
     fractional = any(axis % 1 for axis in full)
     return Plan(
-        dilation=dict.fromkeys(names, full),
-        until=until,
-        by_channels=_but_the_last_skips(names) if fractional else frozenset(),
-        note=f"{what} at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
+        dilation=dict.fromkeys(inner, full),
+        until=0.0,
+        # A share of the channels at each of the two whole dilations takes the plain convolution's time.
+        by_channels=frozenset(inner) if fractional else frozenset(),
+        note=f"inner levels at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
     )
 
 
@@ -203,13 +195,3 @@ def _is_deep_encoder(name: str) -> bool:
         return False
     index = int(block.split(".")[1])
     return index >= 2 or (index == 1 and ".downsamplers." in name)
-
-
-def _but_the_last_skips(names: list[str]) -> frozenset[str]:
-    """All but those that read the outermost skip connections, the first of each resnet in the last up block.
-
-    With a dilation between whole ones by a share of the channels there, thin shapes are cut apart; elsewhere exact
-    taps are not worth their time (docs/results.md).
-    """
-    last = f"up_blocks.{count_levels(names) - 1}"
-    return frozenset(name for name in names if not (block_of(name) == last and name.endswith(".conv1")))
