@@ -30,9 +30,16 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
     parser.add_argument("--unet-steps", type=int, default=30000)
+    parser.add_argument("--batch", type=int, default=32, help="latents per step of the U-Net's training")
     parser.add_argument("--samples", type=int, default=256, help="drawn at the end, to be recognised")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="end the U-Net's training after so many"
+    )
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        default=torch.cuda.is_available(),
+        help="train in bfloat16: the default on a GPU, worth it on processors with AMX",
     )
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -53,11 +60,12 @@ def main() -> None:
         concepts,
         work,
         steps=arguments.unet_steps,
-        batch=16,
+        batch=arguments.batch,
         rate=1.5e-3,
         device=arguments.device,
         minutes=arguments.minutes,
         start=arguments.start,
+        bfloat16=arguments.bfloat16,
     )
     figures = {
         f"psnr_{size}": f"{autoencoder.psnr(vae, icons.held_out(work), size):.2f}" for size in (256, 512)

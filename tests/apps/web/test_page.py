@@ -21,10 +21,11 @@ def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
     with visiting(browser, address) as visitor:
         page = visitor.page
         visitor.ask("a red apple")
-        page.locator(".rd-choice label", has_text="Single").click()
+        visitor.fill("#strength", 1)
+        visitor.settle()
         visitor.draw()
         assert visitor.picture().evaluate("image => [image.naturalWidth, image.naturalHeight]") == [320, 320]
-        visitor.see("#details", "320 × 320 · re-dilated, strength 0.45 · seed 0 · 2 steps · guidance 3")
+        visitor.see("#details", "320 × 320 · re-dilated, strength 1 · seed 0 · 2 steps · guidance 3")
 
         with page.expect_download() as download:
             page.locator("#download").click()
@@ -47,9 +48,7 @@ def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
         assert outside == []
 
 
-def test_a_relay_shows_its_native_picture_before_the_large_one(
-    browser: Browser, address: str, tmp_path: Path
-):
+def test_the_native_picture_is_shown_before_the_large_one(browser: Browser, address: str, tmp_path: Path):
     with visiting(browser, address) as visitor:
         page = visitor.page
         visitor.ask("a red apple", side=768, steps=4)
@@ -58,7 +57,7 @@ def test_a_relay_shows_its_native_picture_before_the_large_one(
         assert early.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
         visitor.see(".rd-sides", "early, at native size")
         box = early.bounding_box()
-        visitor.see("#details", "768 × 768 · relay, re-dilated · seed 0 · 4 steps")
+        visitor.see("#details", "768 × 768 · re-dilated, strength 0.45 · seed 0 · 4 steps")
         expect(page.locator("#picture img")).not_to_have_js_property("naturalWidth", 256, timeout=PATIENCE)
         large = visitor.picture()
         assert large.evaluate("image => image.naturalWidth") == 768
@@ -68,13 +67,13 @@ def test_a_relay_shows_its_native_picture_before_the_large_one(
 
         with page.expect_download() as download:
             page.locator("#download").click()
-        assert download.value.suggested_filename == "a-red-apple-768x768-seed-0-redilate-relay.png"
+        assert download.value.suggested_filename == "a-red-apple-768x768-seed-0-redilate.png"
         download.value.save_as(tmp_path / "apple.png")
-        assert read_settings(tmp_path / "apple.png")["mode"] == "relay"
+        assert read_settings(tmp_path / "apple.png")["strength"] == 0.45
         page.locator("#compare").click()
         visitor.picture("#slider")
         visitor.see(".rd-sides", "direct")
-        visitor.see(".rd-sides", "relay, re-dilated")
+        visitor.see(".rd-sides", "re-dilated, strength 0.45")
 
 
 def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_again(
@@ -85,7 +84,7 @@ def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_aga
         page = visitor.page
         visitor.ask("a cactus", side=256, steps=5)
         visitor.draw()
-        visitor.see("#details", "256 × 256 · re-dilated · seed 0 · 5 steps")
+        visitor.see("#details", "256 × 256 · as trained · seed 0 · 5 steps")
         page.get_by_role("button", name="Start from a picture").click()
         page.locator("#upload input[type=file]").set_input_files(tmp_path / "green.webp")
         expect(page.locator("#upload img").first).to_be_visible(timeout=PATIENCE)
@@ -181,4 +180,4 @@ def test_on_a_phone_everything_fits_and_the_picture_stands_below_the_button(brow
                 {label.bounding_box()["y"] for label in choice.locator("label").all()}  # type: ignore[index]
                 for choice in page.locator(".rd-choice").all()
             ]
-            assert [len(line) for line in lines] == [1, 1, 1, 1]  # no choice is broken over two lines
+            assert [len(line) for line in lines] == [1, 1, 1]  # no choice is broken over two lines

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
 # A loaded machine may take long for each.
-PATIENCE = 120_000
+PATIENCE = 60_000
 
 
 class Visitor:
@@ -34,8 +34,14 @@ class Visitor:
         self.see("#cost", f"{side * side / 1e6:.2f} megapixels")
         more = self.page.get_by_role("button", name="More settings")
         more.click()
-        self.fill("#steps", steps)
-        expect(self.page.locator("#steps input[type=range]")).to_have_value(str(steps), timeout=PATIENCE)
+        shown = self.page.locator("#steps input[type=range]")
+        for _ in range(PATIENCE // 5000):
+            self.fill("#steps", steps)
+            # A page that has only just come may not listen yet to what is typed into a field.
+            with suppress(AssertionError):
+                expect(shown).to_have_value(str(steps), timeout=5000)
+                break
+        expect(shown).to_have_value(str(steps))
         self.settle()
         more.click()
 

@@ -69,6 +69,8 @@ def how(settings: Mapping[str, Any]) -> str:
     if settings["method"] == "direct":
         return "direct"
     way = "re-dilated" if settings["legs"][-1]["dilated"] else "as trained"
+    if way == "as trained" and settings["strength"] == 1:
+        return way
     return f"{way}, strength {settings['strength']:g}"
 
 
