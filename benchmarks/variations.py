@@ -1,27 +1,25 @@
-"""What the ablations in docs/results.md compare, as files for `redilate evaluate --variation NAME=FILE`.
+"""What the studies in docs/results.md compare, as files for `redilate evaluate --variation NAME=FILE`.
 
     python -m benchmarks.variations --size 512x512 --out outputs/variations
 
-`legs-…` differ from the default in what their names say: strength, dilation, guidance, tie. The others are plans at
-strength 1, and each differs from `all-0.5` (every level dilated by the ratio, above noise level 0.5, held) in what its
-name says.
-ND-CFG works its Δ out at every evaluation but in `…-kept-0.1` and `…-kept-0.2`, which keep it for so much of the noise
-level.
+`legs-…` differ from the default in what their names say: strength, dilation, guidance, tie. `whole-…` are plans at
+strength 1: which levels are dilated and until which noise level, held unless the name says otherwise. The rest are the
+other methods' settings that were searched.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import redilate
 from redilate import Hires, NoiseDamping, Plan
-from redilate.generation.request import Variation
-from redilate.plans.structure import block_of, convolutions, count_levels, level_of
+from redilate.evaluation.variation import Variation
+from redilate.plans.changes import low_passed
+from redilate.plans.defaults import leg_plan
+from redilate.plans.structure import convolutions, count_levels, level_of
 
 
 def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
@@ -29,57 +27,65 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
     levels = count_levels(names)
     everywhere = dict.fromkeys(names, ratio)
     inner = {name: ratio for name in names if level_of(name, levels) > 0}
-    spare_up = {name: ratio for name in names if not name.startswith("up_blocks")}
-    mild = {name: ratio for name in names if block_of(name) in ("mid_block", "up_blocks.0")}
-    base = Plan(dilation=everywhere, until=0.5)
+    base = Plan(dilation=inner, until=0.0)
 
     def changed(**fields: object) -> Plan:
         return Plan.model_validate(base.model_dump() | fields)
 
-    def damped(until: float, dilation: dict[str, tuple[float, float]], reuse: float = 0.0) -> NoiseDamping:
-        return NoiseDamping(dilation=dilation, until=until, reuse=reuse)
+    def damped(until: float, dilation: dict[str, tuple[float, float]]) -> NoiseDamping:
+        return NoiseDamping(dilation=dilation, until=until)
 
     return {
-        "all-0.5": base,
-        "all-0.3": changed(until=0.3),
-        "all-0.7": changed(until=0.7),
-        "inner-0.5": changed(dilation=inner),
-        "spare-up-0.5": changed(dilation=spare_up),
-        "dispersed-0.5": changed(dispersed=list(everywhere)),
-        "nd-mild-0.5": changed(noise_damping=damped(0.5, mild)),
-        "nd-plain-0.5": changed(noise_damping=damped(0.5, {})),
-        "nd-mild-0.3": changed(until=0.3, noise_damping=damped(0.3, mild)),
-        "nd-mild-0.3-kept-0.1": changed(until=0.3, noise_damping=damped(0.3, mild, 0.1)),
-        "nd-mild-0.3-kept-0.2": changed(until=0.3, noise_damping=damped(0.3, mild, 0.2)),
-        "progressive-0.3": changed(until=0.3, schedule="progressive"),
-        "smooth-0.3": changed(until=0.3, schedule="smooth"),
-        "channels-0.5": changed(fractional="channels"),
-        "published-form-0.5": changed(fractional="published"),
-        "rounded-down-0.5": changed(dilation=dict.fromkeys(names, whole(math.floor, ratio))),
-        "rounded-up-0.5": changed(dilation=dict.fromkeys(names, whole(math.ceil, ratio))),
-        "in-turn-0.5": changed(
-            dilation={
-                name: whole(math.floor if index % 2 else math.ceil, ratio) for index, name in enumerate(names)
-            }
-        ),
+        "inner-0": base,
+        "inner-0.3": changed(until=0.3),
+        "inner-0.5": changed(until=0.5),
+        "all-0": changed(dilation=everywhere),
+        "all-0.3": changed(dilation=everywhere, until=0.3),
+        "all-0.5": changed(dilation=everywhere, until=0.5),
+        "down-mid-0": changed(dilation={name: ratio for name in inner if not name.startswith("up_blocks")}),
+        "freescale-0.3": leg_plan(names, "sdxl", ratio),
+        "freescale-0": leg_plan(names, "sdxl", ratio).model_copy(update={"until": 0.0}),
+        "inner-0-low-pass": changed(low_passed=low_passed(inner)),
+        "all-0-low-pass": changed(dilation=everywhere, low_passed=low_passed(everywhere)),
+        "inner-0-dispersed": changed(dispersed=list(inner)),
+        "inner-0-damped": changed(noise_damping=damped(0.0, {})),
+        "all-0-damped": changed(dilation=everywhere, noise_damping=damped(0.0, inner)),
+        "inner-0-progressive": changed(schedule="progressive"),
+        "inner-0.3-smooth": changed(until=0.3, schedule="smooth"),
     }
 
 
-def legs() -> dict[str, Variation]:
-    """Name → what a drawing in legs does differently from the default."""
+def legs(plans: dict[str, Plan]) -> dict[str, Variation]:
+    """Name → what a drawing in legs does differently from the default; `plans` are for its last leg."""
     found = {}
     for strength in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
         found[f"legs-{strength}"] = Variation(strength=strength)
         found[f"legs-{strength}-plain"] = Variation(strength=strength, plan="none")
+    found["legs-plain"] = Variation(plan="none")
     found["legs-unguided"] = Variation(hires=Hires(guidance=1.0))
     found["legs-untied"] = Variation(hires=Hires(tie=0.0))
     found["legs-tied-to-the-end"] = Variation(hires=Hires(tie_until=2.0))
+    return found | {f"legs-{name}": Variation(plan=plan) for name, plan in plans.items()}
+
+
+def others() -> dict[str, Variation]:
+    """Name → another method with settings that its paper does not have."""
+
+    def of(method: str, **settings: Any) -> Variation:
+        return Variation(method=method, settings=settings)
+
+    found = {}
+    for levels in ("published", "inner", "all"):
+        for name, fall in {"": None, "-late": (0.3, 0.1), "-held": (0.0, 0.0)}.items():
+            if (levels, fall) != ("published", None):
+                found[f"fouriscale-{levels}{name}"] = of("fouriscale", levels=levels, fall=fall)
+    for first in (0.2, 0.6, 0.8, 1.0):
+        found[f"hidiffusion-{first}"] = of("hidiffusion", switches=(first, first / 2))
+    for skip in (1.5, 6.0):
+        found[f"demofusion-skip-{skip}"] = of("demofusion", skip=skip)
+    for stride in (0.125, 0.5):
+        found[f"multidiffusion-{stride}"] = of("multidiffusion", stride=stride)
     return found
-
-
-def whole(rounding: Callable[[float], int], ratio: tuple[float, float]) -> tuple[float, float]:
-    """Both sides of `ratio`, rounded."""
-    return float(rounding(ratio[0])), float(rounding(ratio[1]))
 
 
 def main(
@@ -95,8 +101,8 @@ def main(
     native = pipe.unet.config.sample_size * pipe.vae_scale_factor
     out.mkdir(parents=True, exist_ok=True)
     plans = variants(list(convolutions(pipe.unet)), (height / native, width / native))
-    whole_size = {name: Variation(strength=1, plan=plan) for name, plan in plans.items()}
-    for name, variation in (whole_size | legs()).items():
+    whole = {f"whole-{name}": Variation(strength=1, plan=plan) for name, plan in plans.items()}
+    for name, variation in (whole | legs(plans) | others()).items():
         variation.write(out / f"{name}.json")
         print(out / f"{name}.json")
 

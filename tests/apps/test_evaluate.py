@@ -14,7 +14,7 @@ import pytest
 
 from redilate import Plan
 from redilate.apps.cli import main
-from redilate.generation.request import Variation
+from redilate.evaluation.variation import Variation
 
 
 def _run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

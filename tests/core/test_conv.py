@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from redilate.core.band_limit import band_limited
 from redilate.core.conv import Dispersion, exchange, restore, set_factor
 from redilate.core.dispersion import disperse, dispersion_matrix
 
@@ -96,6 +97,19 @@ def test_dispersion_stands_aside_where_its_scale_does_not_divide_the_dilation(co
     exchange(conv, Dispersion(scale=2), "taps")
     set_factor(conv, (3, 3))
     torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, conv.bias, padding=3, dilation=3))
+
+
+def test_a_low_passed_convolution_reads_the_features_without_their_fast_waves(x):
+    conv = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+    exchange(conv, None, "taps", low_pass=True)
+    before = conv(x)
+    set_factor(conv, (4, 2))
+    # The stride of 2 keeps half of the band already, so that along the width nothing is left to do.
+    slow = band_limited(x, (2.0, 1.0))
+    wanted = F.conv2d(slow, conv.weight, conv.bias, stride=2, padding=(4, 2), dilation=(4, 2))
+    torch.testing.assert_close(conv(x), wanted)
+    set_factor(conv, (1, 1))
+    assert torch.equal(conv(x), before)
 
 
 def test_a_dispersed_kernel_follows_its_weight(conv, x):

@@ -6,13 +6,14 @@ from html.parser import HTMLParser
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from redilate.errors import RedilateError
 from redilate.evaluation import drawing
 from redilate.evaluation.pictures import find, fingerprint
 from redilate.evaluation.run import run_study
 from redilate.evaluation.tasks import Study, plan_tasks
-from redilate.generation.request import Variation
+from redilate.evaluation.variation import Variation
 from redilate.plans.plan import Plan
 from tests.evaluation.drawings import discs, noisy
 from tests.models import tiny_sdxl
@@ -200,6 +201,34 @@ def test_variations_are_methods_too(pipe, results, tmp_path):
     assert pixels[0] == pixels[1] != pixels[2]
     with pytest.raises(RedilateError, match="another drawing"):
         run_study(Study(**{**vars(study), "variations": {"a": strong}}), pipe, tmp_path)
+
+
+def test_a_variation_is_of_another_method_too(pipe, tmp_path):
+    tuned = Variation(method="fouriscale", settings={"levels": "all", "fall": [0.5, 0.1]})
+    study = Study(
+        ["fox"], [(512, 512)], count=1, methods=["fouriscale"], variations={"tuned": tuned}, steps=2
+    )
+    done = run_study(study, pipe, tmp_path)
+    assert done.settings["drawings"]["tuned 512x512"] == tuned.settings
+    pixels = [(tmp_path / "512x512" / name / "000-fox.png") for name in ("fouriscale", "tuned")]
+    assert len({Image.open(path).tobytes() for path in pixels}) == 2
+    other = Variation(method="fouriscale", settings={"levels": "inner"})
+    with pytest.raises(RedilateError, match="another drawing"):
+        run_study(Study(**{**vars(study), "variations": {"tuned": other}}), pipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"method": "direct"}, "method is 'direct'; redilate works, and attention_scaling"),
+        ({"method": "fouriscale", "strength": 0.3}, "strength is not for the method 'fouriscale'"),
+        ({"settings": {"floor": 0.1}}, "settings is not for the method 'redilate'"),
+        ({"method": "fouriscale", "settings": {"stride": 1}}, "fouriscale has no setting 'stride'"),
+    ],
+)
+def test_a_variation_that_does_not_fit_its_method_is_refused(asked, says):
+    with pytest.raises(ValidationError, match=says):
+        Variation.model_validate(asked)
 
 
 def test_another_plan_and_other_weights_are_refused(pipe, results):

@@ -434,6 +434,9 @@ def test_single_options_stand_in_place_of_the_plans_own(pipe):
     assert not redilate.is_applied(pipe)
     assert (changed.until, changed.schedule) == (0.9, "smooth") and changed.noise_damping is not None
     assert changed.dispersed == set(default.dilation) == set(changed.dilation)
+    with redilate.apply(pipe, default, low_pass=True) as handle:
+        filtered = handle.plan.low_passed
+        assert filtered == {name for name in default.dilation if ".upsamplers." not in name}
     with redilate.apply(pipe, default, until=0.1, windows=0.5) as handle:
         draw(pipe, width=512, height=512)
         assert handle.plan.until == 0.1 and handle.plan.windows.below == 0.5

@@ -67,6 +67,7 @@ def test_dilations_of_one_are_left_out():
         {"dispersion": {"input_size": 2}},
         {"dispersed": [CONV]},
         {"by_channels": [CONV]},
+        {"low_passed": [CONV]},
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong):
@@ -108,7 +109,7 @@ def test_those_named_meet_dilations_by_channels_and_the_rest_as_the_plan_says(tm
 
 def test_a_plan_kept_before_there_were_channels_reads_as_it_was(plan):
     kept = plan.model_dump(mode="json")
-    assert kept.pop("by_channels") == []
+    assert kept.pop("by_channels") == kept.pop("low_passed") == []
     assert Plan.model_validate(kept) == plan
 
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from redilate import RedilateError
+from redilate.core.band_limit import low_pass
 from redilate.plans.structure import convolutions
 from redilate.rivals.attention_scaling import self_attentions
 from redilate.rivals.fouriscale import dilated_names, dilation_at, floor_of, fouriscale
-from redilate.rivals.lowpass import low_pass
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import conditions, noise, predict
 
@@ -17,6 +17,8 @@ def test_the_dilation_holds_then_falls_to_one_at_the_published_steps():
     assert [dilation_at(2, level) for level in (1.0, 0.8, 0.6, 0.4, 0.1)] == [2, 2, pytest.approx(1.5), 1, 1]
     assert [dilation_at(4, level) for level in (0.6, 0.45, 0.3)] == [4, pytest.approx(2.5), 1]
     assert dilation_at(1, 1.0) == 1
+    assert [dilation_at(2, level, (0.5, 0.1)) for level in (0.6, 0.3, 0.1)] == [2, pytest.approx(1.5), 1]
+    assert [dilation_at(2, level, (0.0, 0.0)) for level in (1.0, 0.01)] == [2, 2]
 
 
 def test_the_dilated_convolutions_are_the_published_ones():

@@ -19,6 +19,7 @@ def test_reductions_follow_the_papers_switches():
     assert reductions((4, 4), 0.7, 3) == [(2, 2), (1, 1)]
     assert reductions((4, 4), 0.3, 3) == [(1, 1), (1, 1)]
     assert reductions((1, 1), 1.0, 3) == [(1, 1), (1, 1)]
+    assert reductions((2, 2), 0.5, 4, (0.6, 0.0))[0] == (2, 2)
 
 
 def size_at_the_middle(pipe, height, width, timestep=901):

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor, nn
 
+from .band_limit import band_limited
 from .dispersion import disperse, dispersion_matrix
 from .geometry import Dilation, Fractional, Pair, is_neutral, redilated_conv2d
 
@@ -57,6 +58,7 @@ class Redilation:
     factor: Dilation = (1.0, 1.0)
     dispersion: Dispersion | None = None
     fractional: Fractional = "taps"
+    low_pass: bool = False  # what the dilated kernel would fold back is taken off its input
     enlarged: _Enlarged | None = (
         None  # follows from the two above; worked out ahead, outside any compiled graph
     )
@@ -83,6 +85,10 @@ class RedilatedConv2d(nn.Conv2d):
                 padding[1] + (large[1] - small[1]) * self.dilation[1] // 2,
             )
             factor = (factor[0] / scales[0], factor[1] / scales[1])
+        if state.low_pass:
+            # A stride asks for the slow waves alone already, as far as it goes.
+            stride = _pair(self.stride)
+            input = band_limited(input, (max(1.0, factor[0] / stride[0]), max(1.0, factor[1] / stride[1])))
         return redilated_conv2d(
             input,
             weight,
@@ -97,14 +103,16 @@ class RedilatedConv2d(nn.Conv2d):
         )
 
 
-def exchange(conv: nn.Conv2d, dispersion: Dispersion | None, fractional: Fractional) -> None:
+def exchange(
+    conv: nn.Conv2d, dispersion: Dispersion | None, fractional: Fractional, low_pass: bool = False
+) -> None:
     """Make `conv` re-dilatable, in place, neutral at first; `restore` undoes it."""
     if type(conv) is nn.Conv2d:
         conv.__class__ = RedilatedConv2d
     elif not isinstance(conv, RedilatedConv2d):
         # A library's own Conv2d keeps its methods; only `_conv_forward` is ours.
         conv.__class__ = _subclass(type(conv))
-    conv.__dict__[_STATE] = Redilation(dispersion=dispersion, fractional=fractional)
+    conv.__dict__[_STATE] = Redilation(dispersion=dispersion, fractional=fractional, low_pass=low_pass)
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,6 +41,8 @@ class Redilating(Protocol):
     def damping_reuse(self) -> float: ...
     @property
     def dispersions(self) -> Mapping[str, Dispersion]: ...
+    @property
+    def low_passed(self) -> Set[str]: ...
     def fractional_of(self, name: str, /) -> Fractional: ...
     def dilations(self, noise_level: float, /) -> Mapping[str, Dilation]: ...
     def mild_dilations(self, noise_level: float, /) -> Mapping[str, Dilation] | None: ...
@@ -208,7 +210,7 @@ class Patch:
             if self._context.partial and name not in convolutions:
                 continue
             for conv in convolutions[name]:
-                exchange(conv, plan.dispersions.get(name), plan.fractional_of(name))
+                exchange(conv, plan.dispersions.get(name), plan.fractional_of(name), name in plan.low_passed)
             self._exchanged[name] = convolutions[name]
         if windows := plan.window_sizes(0.0):
             found = self._context.attentions(self._root)

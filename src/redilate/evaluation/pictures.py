@@ -17,10 +17,10 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import nn
 
 from ..errors import RedilateError
-from ..generation.request import Variation
 from ..pipelines.families import unet_of
 from ..rivals.registry import find as find_method
 from .cost import Cost, Meter
+from .variation import Variation
 
 _KEY = "redilate-study"  # the PNG's text entry that holds the request and the cost
 
@@ -32,8 +32,8 @@ class Request:
     Attributes:
         method: its name in `rivals.registry`.
         model: the weights' fingerprint.
-        variation: what `generate` is asked beside; for "redilate" only.
-        drawing: for our own methods, how the picture is made, as JSON types.
+        variation: the method's settings, where they are not its own defaults.
+        drawing: for our own methods how the picture is made, for another's variation its settings; JSON types.
     """
 
     prompt: str

@@ -12,7 +12,6 @@ from diffusers import DiffusionPipeline
 
 from ..errors import RedilateError
 from ..generation.request import Request as Asked
-from ..generation.request import Variation
 from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
 from ..pipelines.families import latent_scale
@@ -23,6 +22,7 @@ from ..rivals.registry import METHODS, OWN, find, settings_of_method
 from .pictures import Request, fingerprint
 from .real import real_pictures
 from .summary import NATIVE
+from .variation import Variation
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -101,9 +101,10 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
             own = settings_of_method(method) if method in OWN else None
             variants.append((method, size, method, None, _drawn(pipe, study, size, own)))
         for name, variation in study.variations.items():
-            variants.append(
-                (name, size, "redilate", variation, _drawn(pipe, study, size, variation.arguments()))
-            )
+            arguments = variation.arguments()
+            # What a picture is known by, when it is found again.
+            drawing = _drawn(pipe, study, size, arguments) if variation.method == "redilate" else arguments
+            variants.append((name, size, variation.method, variation, drawing))
     weights = fingerprint(pipe)
     guidance = DEFAULTS[defaults_family(pipe)].guidance if study.guidance is None else study.guidance
     cases = []

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..pipelines.families import Size
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from ..plans.stored import Stored
 from .upscalers import Upscaler
 
 Method = Literal["redilate", "direct"]
@@ -109,24 +108,3 @@ class Request:
     image: Image.Image | None = None
     mask: Image.Image | None = None
     from_picture: Literal["enlarge", "edit"] = "enlarge"
-
-
-class Variation(Stored):
-    """Arguments of `generate` as a JSON file has them: what one method of a study does differently.
-
-    Attributes:
-        strength, preset, plan, hires, windows, sequential: as for `generate`.
-    """
-
-    kind = "variation"
-
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    preset: Preset = "default"
-    plan: Literal["none"] | Plan | None = None
-    hires: Hires = Hires()
-    windows: Share | None = None
-    sequential: bool = False
-
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of `generate` that it sets."""
-        return {name: getattr(self, name) for name in self.model_fields_set}

@@ -55,6 +55,7 @@ def apply(
     schedule: Shape | None = None,
     noise_damping: NoiseDamping | bool | None = None,
     dispersed: bool | None = None,
+    low_pass: bool | None = None,
     windows: float | None = None,
     layout: GuidanceLayout | None = None,
 ) -> Handle:
@@ -67,9 +68,10 @@ def apply(
         native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
         preset: which defaults hold where `plan` is None.
-        until, schedule, noise_damping, dispersed: in place of the plan's own, see `Plan`. `noise_damping=True` takes
-            the mid block and the first up block at 2 as the mild network, as published for SDXL; `dispersed=True`
-            disperses every dilated kernel.
+        until, schedule, noise_damping, dispersed, low_pass: in place of the plan's own, see `Plan`.
+            `noise_damping=True` takes the mid block and the first up block at 2 as the mild network, as published for
+            SDXL; `dispersed=True` disperses every dilated kernel; `low_pass=True` has FouriScale's filter before every
+            dilated convolution but those behind an upsampler.
         windows: the noise level in [0, 1] below which self-attention looks through windows, see `plans.windows`.
         layout: how the conditions stand in a batch, for a loop of your own that needs ND-CFG; a diffusers pipeline is
             asked at each call.
@@ -95,7 +97,7 @@ def apply(
     for patch in map(find_patch, (unet, *map(unwrap, controls))):
         if patch is not None:
             patch.check_thread()
-    changes = Changes(until, schedule, noise_damping, dispersed)
+    changes = Changes(until, schedule, noise_damping, dispersed, low_pass)
     for_latents = _plans_by_size(pipe, plan, native_size, preset, changes, windows)
     fixed = None if plan is None or windows is not None else changes.of(plan)
     remove(pipe)

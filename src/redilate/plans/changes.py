@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -23,12 +24,15 @@ class Changes:
         until, schedule: as for `Plan`.
         noise_damping: ND-CFG as given; True: the plan's own, or with the published mild network; False: none.
         dispersed: whether every dilated kernel is dispersed.
+        low_pass: whether features are low-passed before every dilated convolution but those right behind an
+            enlargement, whose input has no fast waves.
     """
 
     until: float | None = None
     schedule: Shape | None = None
     noise_damping: NoiseDamping | bool | None = None
     dispersed: bool | None = None
+    low_pass: bool | None = None
 
     def of(self, plan: Plan) -> Plan:
         """`plan` with the changes; itself where there are none.
@@ -43,6 +47,8 @@ class Changes:
             update["schedule"] = self.schedule
         if self.dispersed is not None:
             update["dispersed"] = sorted(plan.dilation) if self.dispersed else []
+        if self.low_pass is not None:
+            update["low_passed"] = low_passed(plan.dilation) if self.low_pass else []
         if self.noise_damping is not None:
             update["noise_damping"] = self._damping(plan)
         if not update:
@@ -58,3 +64,8 @@ class Changes:
             mild = {name: _MILD for name in plan.dilation if block_of(name) in _MILD_BLOCKS}
             return plan.noise_damping or NoiseDamping(dilation=mild, until=self.until or plan.until)
         return self.noise_damping or None
+
+
+def low_passed(names: Iterable[str]) -> list[str]:
+    """Those of the convolutions `names` that FouriScale filters before."""
+    return sorted(name for name in names if ".upsamplers." not in name)

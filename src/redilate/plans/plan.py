@@ -84,6 +84,8 @@ class Plan(Stored):
             has a share of the input channels at the whole dilation above and the rest at the one below, in the time
             of the plain convolution; `published` resizes the features.
         by_channels: names out of `dilation` that meet them as `channels`, whatever `fractional` says of the rest.
+        low_passed: names out of `dilation` whose features lose, before the dilated convolution, the waves that it
+            would fold back (FouriScale's filter, `redilate.core.band_limit`).
         windows: windowed self-attention, or None for whole maps.
         note: where the plan comes from, for a reader.
     """
@@ -98,17 +100,18 @@ class Plan(Stored):
     dispersion: Dispersion = Dispersion()
     fractional: Fractional = "taps"
     by_channels: frozenset[str] = frozenset()
+    low_passed: frozenset[str] = frozenset()
     windows: Windows | None = None
     note: str = ""
 
     @model_validator(mode="after")
     def _named_are_dilated(self) -> Self:
-        for field in ("dispersed", "by_channels"):
+        for field in ("dispersed", "by_channels", "low_passed"):
             if stray := sorted(getattr(self, field) - self.dilation.keys()):
                 raise ValueError(f"{field} names {stray[0]!r}, which dilation does not")
         return self
 
-    @field_serializer("dispersed", "by_channels")
+    @field_serializer("dispersed", "by_channels", "low_passed")
     def _sorted(self, names: frozenset[str]) -> list[str]:
         return sorted(names)  # the same plan, the same bytes
 
@@ -153,7 +156,7 @@ class Plan(Stored):
         lines = [self.note] if self.note else []
         if self.dilation:
             lines.append(f"re-dilated from noise level 1 down to {self.until:g}, schedule {self.schedule}")
-            lines += _table(self.dilation, self.dispersed, self.by_channels)
+            lines += _table(self.dilation, self.dispersed, self.by_channels, self.low_passed)
         if self.noise_damping is not None:
             again = f", Δ anew every {self.noise_damping.reuse:g}" if self.noise_damping.reuse else ""
             lines.append(f"ND-CFG down to {self.noise_damping.until:g}{again}, with the mild network")
@@ -174,6 +177,7 @@ def _table(
     dilations: dict[str, Dilation],
     dispersed: frozenset[str] = frozenset(),
     by_channels: frozenset[str] = frozenset(),
+    low_passed: frozenset[str] = frozenset(),
 ) -> list[str]:
     """One line for all modules of one block that are treated alike."""
 
@@ -181,7 +185,8 @@ def _table(
         height, width = dilations[name]
         kind = "dispersed" if name in dispersed else "dilated"
         shared = ", by channels" if name in by_channels else ""
-        return f"{kind} × {height:g} high, {width:g} wide{shared}"
+        filtered = ", low-passed" if name in low_passed else ""
+        return f"{kind} × {height:g} high, {width:g} wide{shared}{filtered}"
 
     counts = Counter((block_of(name), treatment(name)) for name in dilations)
     return [f"  {block:<16} {count:>3} convolutions {how}" for (block, how), count in counts.items()]

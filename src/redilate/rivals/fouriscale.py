@@ -18,12 +18,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from ..core.band_limit import low_pass
 from ..core.calls import argument_of, sample_of, with_sample
 from ..core.conv import exchange, restore, set_factor
 from ..core.schedule import level_after
@@ -36,25 +37,34 @@ from ..pipelines.support import redilatable
 from ..plans.structure import block_of, count_levels, level_of
 from .attention_scaling import unfused_self_attentions
 from .installing import draw_within, installing, native_latent_size
-from .lowpass import low_pass
 
 NAME = "fouriscale"
 # (steps of fifty at full strength, step of the end), below a ratio of 4 and from there on: the published settings.
 _STEPS = ((10, 30), (20, 35))
 
 
-def dilation_at(ratio: int, noise_level: float) -> float:
-    """The dilation at a noise level: r at first, then a straight line down to 1."""
-    full, end = (level_after(steps) for steps in _STEPS[ratio >= 4])
+Levels = Literal["published", "inner", "all"]
+Fall = tuple[float, float]
+
+
+def dilation_at(ratio: int, noise_level: float, fall: Fall | None = None) -> float:
+    """The dilation at a noise level: r at first, then a straight line down to 1.
+
+    Args:
+        fall: the noise levels in [0, 1] at which it begins to fall and at which it is 1; None: as published.
+    """
+    full, end = fall or (level_after(steps) for steps in _STEPS[ratio >= 4])
     if noise_level <= end:
         return 1.0
-    return 1 + (ratio - 1) * min(1.0, (noise_level - end) / (full - end))
+    return 1 + (ratio - 1) * (min(1.0, (noise_level - end) / (full - end)) if full > end else 1.0)
 
 
-def dilated_names(names: list[str]) -> list[str]:
-    """The convolutions that the published settings dilate: the mid block, the lower half of the way down, and of the
-    way up all but the outermost level."""
+def dilated_names(names: list[str], which: Levels = "published") -> list[str]:
+    """The convolutions that are dilated: of every level, of all but the outermost, or those of the published settings:
+    the mid block, the lower half of the way down, and of the way up all but the outermost level."""
     levels = count_levels(names)
+    if which != "published":
+        return [name for name in names if which == "all" or level_of(name, levels) > 0]
     return [
         name
         for name in names
@@ -78,7 +88,12 @@ class _State:
 
 @contextmanager
 def fouriscale(
-    pipe: Any, *, floor: float | None = None, native_size: int | Size | None = None
+    pipe: Any,
+    *,
+    floor: float | None = None,
+    levels: Levels = "published",
+    fall: Fall | None = None,
+    native_size: int | Size | None = None,
 ) -> Iterator[None]:
     """Put FouriScale and its guidance on a pipeline's U-Net; at the native size and below nothing is changed.
 
@@ -86,6 +101,8 @@ def fouriscale(
         pipe: any diffusers pipeline whose U-Net can be re-dilated, guiding with [∅, c] or not at all.
         floor: what the filters leave of the highest frequencies, in [0, 1]; None: as published, 0.6 for SDXL and its
             kin, 0 for others.
+        levels: which convolutions are dilated, see `dilated_names`.
+        fall: as for `dilation_at`.
         native_size: as for `redilate.apply`.
 
     Raises:
@@ -93,12 +110,14 @@ def fouriscale(
     """
     if floor is not None and not 0 <= floor <= 1:
         raise RedilateError(f"floor is a share in [0, 1], not {floor}")
+    if levels not in get_args(Levels):
+        raise RedilateError(f"unknown levels {levels!r}; known: {', '.join(get_args(Levels))}")
     native = native_latent_size(pipe, native_size)
     level_at, layout_now = noise_level_of(pipe), guidance_of()
     with installing(pipe, NAME) as (unet, stack):
         kept = floor_of(unet) if floor is None else floor
         named = redilatable(unet)
-        convs = [(name, conv) for name in dilated_names(list(named)) for conv in named[name]]
+        convs = [(name, conv) for name in dilated_names(list(named), levels) for conv in named[name]]
         state = _State()
 
         def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
@@ -107,7 +126,9 @@ def fouriscale(
             state.ratio = max(
                 math.ceil(size / usual) for size, usual in zip(state.latents, native, strict=True)
             )
-            state.dilation = dilation_at(state.ratio, level_at(argument_of(args, kwargs, 1, "timestep")))
+            state.dilation = dilation_at(
+                state.ratio, level_at(argument_of(args, kwargs, 1, "timestep")), fall
+            )
             whole = float(math.ceil(state.dilation))
             for _name, conv in convs:
                 set_factor(conv, (whole, whole))
@@ -202,10 +223,12 @@ def draw(
     prompt: str,
     *,
     floor: float | None = None,
+    levels: Levels = "published",
+    fall: Fall | None = None,
     native_size: int | Size | None = None,
     **arguments: Any,
 ) -> Generation:
-    """One picture with FouriScale; the other arguments are `generation.generate`'s."""
-    context = fouriscale(pipe, floor=floor, native_size=native_size)
-    parameters = {"floor": floor}
+    """One picture with FouriScale (see `fouriscale`); the other arguments are `generation.generate`'s."""
+    parameters = {"floor": floor, "levels": levels, "fall": fall}
+    context = fouriscale(pipe, **parameters, native_size=native_size)
     return draw_within(context, NAME, parameters, pipe, prompt, native_size=native_size, **arguments)

@@ -35,18 +35,23 @@ NAME = "hidiffusion"
 # T1 and T2 as shares of the denoising, below a ratio of 4 and from there on (the paper's appendix).
 _SWITCHES = ((0.4, 0.0), (0.7, 0.3))
 _SHIFTS = 4
+Switches = tuple[float, float]
 
 
-def reductions(ratio: tuple[float, float], noise_level: float, levels: int) -> list[tuple[int, int]]:
+def reductions(
+    ratio: tuple[float, float], noise_level: float, levels: int, switches: Switches | None = None
+) -> list[tuple[int, int]]:
     """How much further than as trained each downsampler reduces its features, (height, width), outermost first.
 
     Args:
         ratio: how many times the native size the latents are, per axis.
         noise_level: in [0, 1]; the share of the denoising that is done is 1 minus it.
         levels: how many resolutions the U-Net works at; it has one downsampler less.
+        switches: T1 and T2, the shares of the denoising after which the outermost downsampler, and the next one,
+            work as trained; None: as published.
     """
     extreme = max(ratio) >= 4 and levels > 2
-    first_until, second_until = (1 - switch for switch in _SWITCHES[extreme])
+    first_until, second_until = (1 - switch for switch in switches or _SWITCHES[extreme])
     axes = [max(1, math.floor(axis + 0.5)) for axis in ratio]
     outer = [2 if extreme and axis >= 4 else axis for axis in axes]
     inner = [max(1, math.floor(axis / taken + 0.5)) for axis, taken in zip(axes, outer, strict=True)]
@@ -69,11 +74,14 @@ class _State:
 
 
 @contextmanager
-def hidiffusion(pipe: Any, *, seed: int = 0, native_size: int | Size | None = None) -> Iterator[None]:
+def hidiffusion(
+    pipe: Any, *, switches: Switches | None = None, seed: int = 0, native_size: int | Size | None = None
+) -> Iterator[None]:
     """Put RAU-Net and MSW-MSA on a pipeline's U-Net; at the native size and below nothing is changed.
 
     Args:
         pipe: a diffusers pipeline whose U-Net halves its features with convolutions (Stable Diffusion, SDXL).
+        switches: as for `reductions`.
         seed: of the windows' shifts.
         native_size: as for `redilate.apply`.
 
@@ -94,7 +102,7 @@ def hidiffusion(pipe: Any, *, seed: int = 0, native_size: int | Size | None = No
             ratio = (size[0] / native[0], size[1] / native[1])
             noise_level = level_at(argument_of(args, kwargs, 1, "timestep"))
             state.latents, state.sizes = (size[0], size[1]), {}
-            state.reductions = reductions(ratio, noise_level, levels)
+            state.reductions = reductions(ratio, noise_level, levels, switches)
             state.shift = dice.randrange(_SHIFTS)
             for level, convs in enumerate(downs):
                 for conv in convs:
@@ -207,8 +215,17 @@ def _look_through_windows(
 
 
 def draw(
-    pipe: Any, prompt: str, *, seed: int = 0, native_size: int | Size | None = None, **arguments: Any
+    pipe: Any,
+    prompt: str,
+    *,
+    switches: Switches | None = None,
+    seed: int = 0,
+    native_size: int | Size | None = None,
+    **arguments: Any,
 ) -> Generation:
-    """One picture with HiDiffusion; the other arguments are `generation.generate`'s."""
-    context = hidiffusion(pipe, seed=seed, native_size=native_size)
-    return draw_within(context, NAME, {}, pipe, prompt, seed=seed, native_size=native_size, **arguments)
+    """One picture with HiDiffusion (see `hidiffusion`); the other arguments are `generation.generate`'s."""
+    context = hidiffusion(pipe, switches=switches, seed=seed, native_size=native_size)
+    parameters = {"switches": switches}
+    return draw_within(
+        context, NAME, parameters, pipe, prompt, seed=seed, native_size=native_size, **arguments
+    )

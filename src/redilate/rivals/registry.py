@@ -42,9 +42,12 @@ class _Method:
     function: str = "draw"
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
+    def found(self) -> Any:
+        """The function itself."""
+        return getattr(import_module(self.module, __package__), self.function)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        found = getattr(import_module(self.module, __package__), self.function)
-        return found(*args, **self.fixed, **kwargs)
+        return self.found()(*args, **self.fixed, **kwargs)
 
 
 # The presets of `generate` by a name of their own, so that a study can hold them beside one another.
@@ -73,6 +76,12 @@ def find(name: str) -> Draw:
     if name not in METHODS:
         raise RedilateError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def function_of(name: str) -> Any:
+    """The function behind a method, whose keyword arguments are its settings."""
+    method = METHODS[name]
+    return method.found() if isinstance(method, _Method) else method
 
 
 def settings_of_method(name: str) -> Mapping[str, Any]:

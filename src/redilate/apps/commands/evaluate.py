@@ -32,7 +32,7 @@ from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
     from redilate.evaluation.drawing import Workers
-    from redilate.generation.request import Variation
+    from redilate.evaluation.variation import Variation
 
 
 def evaluate(
@@ -152,7 +152,7 @@ def _variations(texts: list[str] | None) -> Iterator[tuple[str, Variation]]:
     """The names and arguments of `--variation`."""
     from pydantic import ValidationError
 
-    from redilate.generation.request import Variation
+    from redilate.evaluation.variation import Variation
 
     for text in texts or []:
         name, separator, what = text.partition("=")

@@ -1,12 +1,13 @@
-"""FouriScale's filter against a discrete Fourier transform written out."""
+"""FouriScale's filter against a discrete Fourier transform written out, and ours against the cosine transform."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn, idctn
 
-from redilate.rivals.lowpass import low_pass, response
+from redilate.core.band_limit import band_limited, low_pass, response
 
 
 def test_the_response_is_one_where_subsampling_keeps_and_falls_straight_beyond():
@@ -45,3 +46,21 @@ def test_half_precision_stays_half_precision():
     torch.testing.assert_close(
         found.float(), low_pass(features.float(), (2.0, 2.0), (8, 12)), atol=2e-3, rtol=0
     )
+
+
+def test_a_band_limit_is_the_response_on_scipys_cosine_transform():
+    features = torch.randn(2, 3, 12, 17, dtype=torch.float64)
+    spectrum = dctn(features.numpy(), axes=(2, 3), norm="ortho")
+    for axis, (length, scale) in enumerate(((12, 2.0), (17, 3.0))):
+        # Wave k of a cosine transform has k / 2 cycles: those of a Fourier transform of twice the length.
+        kept = 1 - np.clip((np.arange(length) / 2 - (length / 2 / scale + 1)) / max(length / 16, 1), 0, 1)
+        spectrum *= kept[:, None] if axis == 0 else kept
+    wanted = idctn(spectrum, axes=(2, 3), norm="ortho")
+    np.testing.assert_allclose(band_limited(features, (2.0, 3.0)).numpy(), wanted, atol=1e-12)
+
+
+def test_a_band_limit_keeps_what_is_even_and_slow_and_no_fast_wave():
+    assert torch.allclose(band_limited(torch.full((1, 1, 32, 32), 0.7), (2.0, 2.0)), torch.tensor(0.7))
+    fast = torch.cos(math.pi * 31 / 32 * (torch.arange(32.0) + 0.5)).expand(1, 1, 32, 32)
+    assert band_limited(fast, (1.0, 2.0)).abs().max() < 1e-5
+    assert torch.equal(band_limited(fast, (1.0, 1.0)), fast)
