@@ -20,19 +20,19 @@ def test_a_picture_is_drawn_compared_downloaded_and_nothing_is_asked_of_others(
 ):
     with visiting(browser, address) as visitor:
         page = visitor.page
-        visitor.ask("a red apple")
+        visitor.ask("a red apple", side=384)
         visitor.fill("#strength", 1)
         visitor.settle()
         visitor.draw()
-        assert visitor.picture().evaluate("image => [image.naturalWidth, image.naturalHeight]") == [320, 320]
-        visitor.see("#details", "320 × 320 · re-dilated, strength 1 · seed 0 · 2 steps · guidance 3")
+        assert visitor.picture().evaluate("image => [image.naturalWidth, image.naturalHeight]") == [384, 384]
+        visitor.see("#details", "384 × 384 · re-dilated, strength 1 · seed 0 · 2 steps · guidance 3")
 
         with page.expect_download() as download:
             page.locator("#download").click()
-        assert download.value.suggested_filename == "a-red-apple-320x320-seed-0-redilate.png"
+        assert download.value.suggested_filename == "a-red-apple-384x384-seed-0-redilate.png"
         download.value.save_as(tmp_path / "apple.png")
         settings = read_settings(tmp_path / "apple.png")
-        assert (settings["prompt"], settings["width"], settings["steps"]) == ("a red apple", 320, 2)
+        assert (settings["prompt"], settings["width"], settings["steps"]) == ("a red apple", 384, 2)
         assert settings["method"] == "redilate" and settings["model"] == "bundled"
 
         page.locator("#compare").click()
@@ -102,7 +102,7 @@ def test_a_picture_to_start_from_is_drawn_on_and_one_of_the_gallery_is_shown_aga
 
         expect(page.locator("#gallery img")).to_have_count(2)
         page.locator("#gallery img").nth(1).click()
-        expect(page.locator("#details")).to_contain_text("re-dilated", timeout=PATIENCE)
+        expect(page.locator("#details")).to_contain_text("as trained · seed 0", timeout=PATIENCE)
         visitor.fill("label:has-text('Prompt')", "another")
         page.locator("#reuse").click()
         expect(page.locator("label:has-text('Prompt') textarea")).to_have_value("a cactus", timeout=PATIENCE)

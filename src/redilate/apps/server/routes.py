@@ -21,10 +21,16 @@ from .schemas import (
     ModelList,
     edit_body,
 )
-from .service import Service, with_image
+from .service import Service
 from .uploads import read_picture
 
-_STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Pictures."}
+# Each event of the stream; its data is JSON.
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
+_STREAM = {"content": {"text/event-stream": {"schema": _EVENT}}, "description": "Pictures."}
 _FILES = {
     kind: {"schema": {"type": "string", "format": "binary"}}
     for kind in ("image/png", "image/jpeg", "image/webp")
@@ -55,7 +61,7 @@ def _images(service: Service) -> APIRouter:
     @router.post("/generations", response_model=ImagesResponse, responses={200: _STREAM, **_DRAWING})
     async def generations(asked: GenerationRequest, request: Request) -> Any:
         """Draw pictures from a prompt."""
-        drawing = service.understand(asked)
+        drawing = service.checked(service.understand(asked))
         if asked.stream:
             return await streamed(service, request, drawing, "image_generation")
         return await all_at_once(service, request, drawing, asked.response_format == "url")
@@ -73,7 +79,7 @@ def _images(service: Service) -> APIRouter:
             asked = _fields(form)
         image = await run_in_threadpool(read_picture, data, megapixels=service.limits.upload_megapixels)
         drawing = service.understand(asked, image)
-        drawing = await run_in_threadpool(with_image, drawing, image)
+        drawing = await run_in_threadpool(service.checked, drawing, image)
         if asked.stream:
             return await streamed(service, request, drawing, "image_edit")
         return await all_at_once(service, request, drawing, asked.response_format == "url")

@@ -56,10 +56,10 @@ class Service:
         self.started = int(time.time())
 
     def understand(self, asked: GenerationRequest | EditRequest, image: Image | None = None) -> Drawing:
-        """The drawing that a request asks for.
+        """The drawing that a request asks for, for `checked`; of `image`, the picture of an edit, only the size counts.
 
         Raises:
-            ApiError, RedilateError: beyond the limits, or something that this server has not.
+            ApiError: beyond the limits, or something that this server has not.
         """
         if asked.model is not None and asked.model not in self.names:
             raise self.no_such_model(asked.model)
@@ -82,7 +82,7 @@ class Service:
                 f"{width}x{height} is more than the {self.limits.megapixels:g} megapixels of one picture",
             )
         edit = isinstance(asked, EditRequest)
-        drawing = Drawing(
+        return Drawing(
             prompt=asked.prompt,
             negative=asked.negative_prompt or None,
             width=width,
@@ -99,6 +99,14 @@ class Service:
             output=_output(asked),
             quality=asked.output_compression,
         )
+    def checked(self, drawing: Drawing, image: Image | None = None) -> Drawing:
+        """The drawing, starting from `image` fitted to its size where there is one, once it is known to be possible.
+
+        Raises:
+            RedilateError: what could not be drawn, before it waits.
+        """
+        if image is not None:
+            drawing = replace(drawing, image=fitted(image, drawing.width, drawing.height))
         self.painter.check(drawing)
         return drawing
 
@@ -123,11 +131,6 @@ class Service:
         unit = self.painter.scale
         width, height = image.size
         return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
-
-
-def with_image(drawing: Drawing, image: Image) -> Drawing:
-    """The drawing, starting from `image` fitted to its size."""
-    return replace(drawing, image=fitted(image, drawing.width, drawing.height))
 
 
 def _output(asked: GenerationRequest | EditRequest) -> Literal["png", "jpeg", "webp"]:
