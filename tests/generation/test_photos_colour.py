@@ -137,6 +137,23 @@ def test_chunks_that_say_srgb_change_no_bit_and_go_before_gamma():
     assert read_photo(png_with(noise, sRGB=b"\0", gAMA=numbers(1.0))).tobytes() == noise.tobytes()
 
 
+def test_pngs_coding_independent_code_points_go_before_all_else():
+    flat = Image.new("RGB", (8, 8), DULL)
+    # By hand, with the matrix from linear Display P3 to linear sRGB: rows 1.2249 -0.2247 0, -0.0420 1.0419 0 and
+    # -0.0197 -0.0786 1.0979.
+    assert colour(png_with(flat, cICP=bytes([12, 13, 0, 1]), sRGB=b"\0")).tolist() == [60, 158, 90]
+    noise = Image.effect_noise((64, 64), 80).convert("RGB")
+    assert read_photo(png_with(noise, cICP=bytes([1, 13, 0, 1]))).tobytes() == noise.tobytes()
+    assert colour(png_with(Image.new("L", (8, 8), 55), cICP=bytes([1, 8, 0, 1]))).tolist() == [128] * 3
+
+
+def test_a_high_dynamic_range_that_is_not_known_is_told():
+    told = []
+    flat = Image.new("RGB", (8, 8), DULL)
+    found = read_photo(png_with(flat, cICP=bytes([9, 16, 0, 1])), on_note=told.append)
+    assert found.getpixel((0, 0)) == DULL and "cICP 9/16" in told[0]
+
+
 def test_chromaticities_that_are_no_colour_space_are_passed_over():
     flat = Image.new("RGB", (8, 8), DULL)
     for corners in ((0.0,) * 8, (0.3,) * 8):

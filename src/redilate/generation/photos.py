@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from ..errors import RedilateError
 from .depth import to_eight_bits
-from .srgb import to_srgb
+from .srgb import read_code_points, to_srgb
 
 # 8192 × 8192. Of what comes in and of what goes out: more is a slip of the hand or a decompression bomb.
 MAX_PIXELS = 2**26
@@ -117,8 +117,9 @@ def _upright(image: Image.Image, on_note: Note) -> Image.Image:
     # A phone's JPEG may hold a gain map or a small copy beside the picture (MPO): that is no animation.
     if getattr(image, "is_animated", False) and image.format not in ("JPEG", "MPO"):
         on_note(f"the picture has {getattr(image, 'n_frames', 'several')} frames or pages; the first is used")
+    code_points = read_code_points(image)
     colours, alpha = to_eight_bits(image)
-    found = to_srgb(colours, image, on_note)
+    found = to_srgb(colours, image, on_note, code_points)
     if alpha is not None:
         found = Image.composite(found, Image.new("RGB", found.size, "white"), alpha)
     return _turned(found, image)

@@ -14,6 +14,12 @@ from PIL import ExifTags, Image, ImageCms
 # x and y of white (D65), red, green and blue, as PNG's cHRM has them.
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 ADOBE_RGB = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+DISPLAY_P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+BT2020 = (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046)
+# cICP's colour primaries, and its transfer characteristics as the gamma that they are near to (ITU-T H.273, tables 2
+# and 3); 0: sRGB's own curve. Those of high dynamic range (16: PQ, 18: HLG) need a tone curve and are not here.
+_PRIMARIES = {1: SRGB, 9: BT2020, 12: DISPLAY_P3}
+_TRANSFERS = {1: 1 / 2.2, 4: 1 / 2.2, 5: 1 / 2.8, 6: 1 / 2.2, 8: 1.0, 13: 0.0, 14: 1 / 2.2, 15: 1 / 2.2}
 # An ICC profile's colour space → Pillow's mode.
 _MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
 # Within this, colour space numbers are rounded ones of sRGB.
@@ -25,17 +31,31 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 Floats = NDArray[np.float64]
 
 
-def to_srgb(image: Image.Image, says: Image.Image, on_note: Callable[[str], None]) -> Image.Image:
+def to_srgb(
+    image: Image.Image,
+    says: Image.Image,
+    on_note: Callable[[str], None],
+    code_points: tuple[int, int] | None = None,
+) -> Image.Image:
     """`image` in RGB, with the colours that it has in the colour space that `says` carries; unchanged if that is sRGB.
 
-    In the order of the PNG specification (third edition, section 4.3): an ICC profile (perceptual intent), sRGB, gamma
-    and chromaticities; then EXIF's mark of Adobe RGB (DCF 2.0), which cameras set without a profile.
+    In the order of the PNG specification (third edition, section 4.3): cICP, an ICC profile (perceptual intent), sRGB,
+    gamma and chromaticities; then EXIF's mark of Adobe RGB (DCF 2.0), which cameras set without a profile.
 
     Args:
         image: "L", "RGB", "CMYK" or "LAB", 8 bits a channel.
         says: the picture as it was opened.
         on_note: called with a line where a profile cannot be used.
+        code_points: as `read_code_points` found them.
     """
+    if code_points is not None:
+        primaries, transfer = code_points
+        if image.mode in ("L", "RGB") and primaries in _PRIMARIES and transfer in _TRANSFERS:
+            return _by_numbers(image, _TRANSFERS[transfer], _PRIMARIES[primaries])
+        on_note(
+            f"the picture's colour space, cICP {primaries}/{transfer}, is not known here; what else the file says of "
+            "its colours is used"
+        )
     if says.info.get("icc_profile"):
         try:
             return _by_profile(image, says.info["icc_profile"])
@@ -52,6 +72,28 @@ def to_srgb(image: Image.Image, says: Image.Image, on_note: Callable[[str], None
     if _is_adobe_rgb(says):
         return _by_numbers(image, 1 / 2.2, ADOBE_RGB)
     return image.convert("RGB")
+
+
+def read_code_points(image: Image.Image) -> tuple[int, int] | None:
+    """Primaries and transfer of a PNG's cICP chunk, which Pillow passes over; None where there is none.
+
+    To be read before the pixels are, with which Pillow lets go of the file.
+    """
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return None
+    before = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == b"cICP" and length == 4:
+                primaries, transfer, _, _ = file.read(4)
+                return primaries, transfer
+            file.seek(length + 4, 1)
+        return None
+    finally:
+        file.seek(before)
 
 
 def _is_adobe_rgb(image: Image.Image) -> bool:
@@ -95,11 +137,12 @@ def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
 
 
 def _by_numbers(image: Image.Image, gamma: float, corners: tuple[float, ...]) -> Image.Image:
-    """From values v that stand for the light v^(1/gamma) in the primaries `corners`."""
+    """From values v that stand for the light v^(1/gamma), at gamma 0 by sRGB's curve, in the primaries `corners`."""
     same_corners = image.mode == "L" or bool(np.allclose(corners, SRGB, atol=_CLOSE))
-    if same_corners and abs(gamma - 1 / 2.2) < _CLOSE:
+    if same_corners and (gamma == 0 or abs(gamma - 1 / 2.2) < _CLOSE):
         return image.convert("RGB")
-    light = (np.arange(256) / 255) ** (1 / gamma)
+    values = np.arange(256) / 255
+    light = values ** (1 / gamma) if gamma else _decoded(values)
     if same_corners:
         curve = _encoded(light).tolist()
         return image.point(curve * len(image.getbands())).convert("RGB")
@@ -119,6 +162,11 @@ def _encoded(light: Floats) -> NDArray[np.uint8]:
     light = light.clip(0, 1)
     values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return (values * 255).round().astype(np.uint8)
+
+
+def _decoded(values: Floats) -> Floats:
+    """The light of sRGB's values, both in [0, 1]: the inverse of `_encoded`."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def _xyz(x: float, y: float) -> Floats:

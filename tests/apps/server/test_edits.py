@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from redilate.apps.server.errors import ApiError
-from redilate.apps.server.uploads import fitted, read_picture
+from redilate.apps.server.uploads import fitted, read_mask, read_picture
 
 from .conftest import Served
 
@@ -118,12 +118,30 @@ def test_a_form_without_one_picture_or_with_wrong_fields_is_refused(served: Serv
     )
     assert send(served, {"other": good})[::2] == (400, "image")
     assert send(served, [("image[]", good), ("image[]", good)]) == (400, "invalid_value", "image")
-    assert send(served, {"image": good, "mask": good}) == (400, "invalid_value", "mask")
+    assert send(served, {"image": good, "markup": good}) == (400, "invalid_value", "markup")
     assert send(served, {"image": good}, strength="0") == (400, "invalid_value", "strength")
     assert send(served, {"image": good}, mode="relay") == (400, "unknown_parameter", "mode")
     assert send(served, {"image": good}, n="many") == (400, "invalid_value", "n")
     assert send(served, {"a": good, "b": good, "image": good})[0] == 400
     assert send(served, {"image": good}, prompt="") == (400, "invalid_value", "prompt")
+
+
+def test_a_mask_is_transparent_or_white_where_the_picture_is_drawn_anew():
+    image = Image.new("RGB", (64, 32))
+    clear = Image.new("RGBA", (64, 32), (255, 255, 255, 255))
+    clear.paste((9, 9, 9, 0), (0, 0, 16, 32))
+    white = Image.new("RGB", (64, 32))
+    white.paste("white", (0, 0, 16, 32))
+    wanted = Image.new("L", (64, 32))
+    wanted.paste(255, (0, 0, 16, 32))
+    for mask in (clear, white, white.convert("P")):
+        assert read_mask(encoded(mask, "PNG"), image, megapixels=1).tobytes() == wanted.tobytes()
+    with pytest.raises(ApiError, match="it is 32x32, and the picture 64x32"):
+        read_mask(encoded(Image.new("L", (32, 32), 255), "PNG"), image, megapixels=1)
+    with pytest.raises(ApiError, match="nothing would be drawn anew"):
+        read_mask(encoded(Image.new("L", (64, 32)), "PNG"), image, megapixels=1)
+    with pytest.raises(ApiError, match="mask: cannot read the picture: it is not a PNG"):
+        read_mask(b"no picture", image, megapixels=1)
 
 
 def test_a_path_or_an_address_in_the_pictures_place_is_not_opened(served: Served, tmp_path: Any):

@@ -21,6 +21,7 @@ class Drawing:
         prompt, negative, width, height, seed, count, steps, guidance, method, preset, strength: as for
             `redilate.generate`.
         image: the picture to start from, at (width, height); None: from nothing.
+        mask: of the same size, white where it is drawn anew; None: everywhere.
         partials: how many early looks are wanted.
         output: the file format, with Pillow's `quality` where one is asked for.
     """
@@ -37,6 +38,7 @@ class Drawing:
     preset: Preset = "default"
     strength: float | None = None
     image: Image | None = None
+    mask: Image | None = None
     partials: int = 0
     output: Literal["png", "jpeg", "webp"] = "png"
     quality: int | None = None

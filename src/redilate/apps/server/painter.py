@@ -80,6 +80,7 @@ class Painter:
             preset=drawing.preset,
             method=drawing.method,
             image=drawing.image,
+            mask=drawing.mask,
             from_picture="edit",
         )
 

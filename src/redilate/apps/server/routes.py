@@ -22,7 +22,7 @@ from .schemas import (
     edit_body,
 )
 from .service import Service
-from .uploads import read_picture
+from .uploads import read_mask, read_picture
 
 # Each event of the stream; its data is JSON.
 _EVENT = {
@@ -76,10 +76,13 @@ def _images(service: Service) -> APIRouter:
         """Draw pictures from a prompt and a picture."""
         async with request.form(max_files=2, max_fields=50) as form:
             data = await _image(form, service.limits.upload_megabytes)
+            masked = await _mask(form, service.limits.upload_megabytes)
             asked = _fields(form)
-        image = await run_in_threadpool(read_picture, data, megapixels=service.limits.upload_megapixels)
+        most = service.limits.upload_megapixels
+        image = await run_in_threadpool(read_picture, data, megapixels=most)
+        mask = None if masked is None else await run_in_threadpool(read_mask, masked, image, megapixels=most)
         drawing = service.understand(asked, image)
-        drawing = await run_in_threadpool(service.checked, drawing, image)
+        drawing = await run_in_threadpool(service.checked, drawing, image, mask)
         if asked.stream:
             return await streamed(service, request, drawing, "image_edit")
         return await all_at_once(service, request, drawing, asked.response_format == "url")
@@ -148,25 +151,34 @@ def _operations(service: Service) -> APIRouter:
 
 async def _image(form: FormData, megabytes: float) -> bytes:
     """The one picture of a form, as `image` or as OpenAI's client names a list of one."""
-    for other in ("mask", "mask[]", "markup"):
-        if not all(map(_is_empty, form.getlist(other))):
-            raise ApiError(
-                400,
-                f"{other} is not supported; the whole picture is redrawn",
-                code="invalid_value",
-                param=other,
-            )
+    if not all(map(_is_empty, form.getlist("markup"))):
+        cause = "markup is not supported; a mask says where the picture is drawn anew"
+        raise ApiError(400, cause, code="invalid_value", param="markup")
     sent = [value for name in ("image", "image[]") for value in form.getlist(name)]
     if len(sent) != 1:
         found = f"{len(sent)} were sent" if sent else "none was sent"
         raise ApiError(400, f"image: one file is needed; {found}", code="invalid_value", param="image")
-    if not isinstance(sent[0], UploadFile):
-        cause = "image: a file is needed, and text was sent; with curl, -F image=@picture.png sends one"
-        raise ApiError(400, cause, code="invalid_value", param="image")
-    data = await sent[0].read()
+    return await _bytes(sent[0], "image", megabytes)
+
+
+async def _mask(form: FormData, megabytes: float) -> bytes | None:
+    """The mask of a form, or None where it has none."""
+    sent = [value for value in form.getlist("mask") if not _is_empty(value)]
+    if len(sent) > 1:
+        raise ApiError(
+            400, f"mask: one file works; {len(sent)} were sent", code="invalid_value", param="mask"
+        )
+    return await _bytes(sent[0], "mask", megabytes) if sent else None
+
+
+async def _bytes(sent: UploadFile | str, name: str, megabytes: float) -> bytes:
+    if not isinstance(sent, UploadFile):
+        cause = f"{name}: a file is needed, and text was sent; with curl, -F {name}=@picture.png sends one"
+        raise ApiError(400, cause, code="invalid_value", param=name)
+    data = await sent.read()
     if len(data) > megabytes * 1e6:
         raise ApiError(
-            413, f"image has more than {megabytes:g} megabytes", code="image_too_large", param="image"
+            413, f"{name} has more than {megabytes:g} megabytes", code="image_too_large", param=name
         )
     return data
 
@@ -179,7 +191,7 @@ def _fields(form: FormData) -> EditRequest:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         # A form sends its fields whether they are filled in or not.
-        if name in ("image", "image[]") or (_is_empty(value) and name != "prompt"):
+        if name in ("image", "image[]", "mask") or (_is_empty(value) and name != "prompt"):
             continue
         if name in fields:
             raise ApiError(400, f"{name[:100]} is given twice", code="invalid_value", param=name[:100])

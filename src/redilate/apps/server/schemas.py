@@ -185,6 +185,7 @@ class Health(BaseModel):
 def edit_body() -> dict[str, Any]:
     """The OpenAPI description of an edit's multipart body, which is read by hand for its limits' sake."""
     schema = EditRequest.model_json_schema()
-    schema["properties"] = {"image": {"type": "string", "format": "binary"}} | schema["properties"]
+    file = {"type": "string", "format": "binary"}
+    schema["properties"] = {"image": file, "mask": file} | schema["properties"]
     schema["required"] = ["image", *schema["required"]]
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

@@ -99,14 +99,18 @@ class Service:
             output=_output(asked),
             quality=asked.output_compression,
         )
-    def checked(self, drawing: Drawing, image: Image | None = None) -> Drawing:
-        """The drawing, starting from `image` fitted to its size where there is one, once it is known to be possible.
+
+    def checked(self, drawing: Drawing, image: Image | None = None, mask: Image | None = None) -> Drawing:
+        """The drawing, from `image` and its `mask` fitted to its size where there are any, once it is known to be
+        possible.
 
         Raises:
             RedilateError: what could not be drawn, before it waits.
         """
         if image is not None:
             drawing = replace(drawing, image=fitted(image, drawing.width, drawing.height))
+        if mask is not None:
+            drawing = replace(drawing, mask=fitted(mask, drawing.width, drawing.height))
         self.painter.check(drawing)
         return drawing
 

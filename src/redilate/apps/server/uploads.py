@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from io import BytesIO
 
 from PIL import Image, ImageOps
 
@@ -15,7 +16,7 @@ from .errors import ApiError
 log = logging.getLogger("redilate.server")
 
 
-def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
+def read_picture(data: bytes, *, megapixels: float, name: str = "image") -> Image.Image:
     """A PNG, JPEG or WebP as `read_photo` reads it: sRGB, upright, on white where it is transparent.
 
     The size is taken from the header, so a small file of vast pixels is refused before one of them is unpacked.
@@ -23,6 +24,7 @@ def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
     Args:
         data: the file.
         megapixels: the most that it may have.
+        name: the field that it came in, for the error.
 
     Raises:
         ApiError: 400, or 413 for too many pixels.
@@ -30,9 +32,40 @@ def read_picture(data: bytes, *, megapixels: float) -> Image.Image:
     try:
         return read_photo(data, max_pixels=int(megapixels * 1e6), formats=FORMATS, on_note=log.info)
     except TooManyPixels as error:
-        raise ApiError(413, f"image: {error}", code="image_too_large", param="image") from error
+        raise ApiError(413, f"{name}: {error}", code="image_too_large", param=name) from error
     except RedilateError as error:
-        raise ApiError(400, f"image: {error}", code="invalid_image_file", param="image") from error
+        raise ApiError(400, f"{name}: {error}", code="invalid_image_file", param=name) from error
+
+
+def read_mask(data: bytes, image: Image.Image, *, megapixels: float) -> Image.Image:
+    """The mask of an edit as `redilate.edit` takes it: white where the picture is drawn anew.
+
+    As OpenAI has it, what is transparent is drawn anew; of a mask without transparency, what is white.
+
+    Args:
+        data: the file.
+        image: the picture, as `read_picture` gave it.
+        megapixels: as for `read_picture`.
+
+    Raises:
+        ApiError: 400, or 413 for too many pixels; its size is not the picture's, or nothing of it is to be drawn.
+    """
+    flat = read_picture(data, megapixels=megapixels, name="mask")
+    with Image.open(BytesIO(data), formats=FORMATS) as opened:
+        clear = (
+            ImageOps.invert(opened.convert("RGBA").getchannel("A")) if opened.has_transparency_data else None
+        )
+    mask = flat.convert("L") if clear is None else clear
+    if mask.size != image.size:
+        found, wanted = (f"{one.width}x{one.height}" for one in (mask, image))
+        raise _wrong_mask(f"it is {found}, and the picture {wanted}; both of one size work")
+    if mask.getbbox() is None:
+        raise _wrong_mask("nothing of it is transparent, or white, so nothing would be drawn anew")
+    return mask
+
+
+def _wrong_mask(reason: str) -> ApiError:
+    return ApiError(400, f"mask: {reason}", code="invalid_value", param="mask")
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
