@@ -79,7 +79,7 @@ class Request:
         method: "redilate", or "direct": at full size by the network as trained.
         plan: of the last leg, in place of the preset's; "none": every leg runs as trained.
         hires: what is different in the large legs.
-        native_size: the side, or (width, height), in pixels that the checkpoint was trained at.
+        native_size: the side, or (height, width), in pixels that the checkpoint was trained at.
         windows: the noise level below which self-attention looks through windows in the large legs; None: at none.
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
         extra: further arguments of the pipeline's own call.
