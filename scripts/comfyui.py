@@ -309,7 +309,7 @@ def main() -> None:
         print(f"| the exact VAE nodes against ComfyUI's own | at most {apart} of 255 apart |\n")
         wrong += [] if apart <= 1 else [f"the exact VAE nodes' pictures are {apart} apart"]
         wrong += [line for line in up.log if "IMPORT FAILED" in line and "redilate" in line]
-        print("\n".join(line for line in up.log if "Redilate:" in line))
+        print("\n".join(line[line.index("Redilate:") :] for line in up.log if "Redilate:" in line))
     if wrong:
         raise SystemExit("\n".join(["", "not as it should be:", *wrong]))
 
