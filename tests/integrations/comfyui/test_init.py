@@ -67,7 +67,8 @@ def test_every_node_lies_beside_its_likes_and_every_input_says_what_it_is(monkey
     for kind in ("sampler_names", "scheduler_names"):
         monkeypatch.setattr(host, kind, lambda: ["one"])
     for name, node in nodes.NODE_CLASS_MAPPINGS.items():
-        assert node.CATEGORY == ("model/latent" if "VAE" in name else "model/patch/unet")
+        place = "model/latent" if "VAE" in name else "model/patch/unet"
+        assert place == node.CATEGORY
         assert node.SEARCH_ALIASES and node.DESCRIPTION
         for inputs in node.INPUT_TYPES().values():
             assert [key for key, (_, *settings) in inputs.items() if not settings[0]["tooltip"]] == []
