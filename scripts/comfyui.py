@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_folder import NODES, build
-from PIL import Image
+from PIL import Image, ImageChops
 
 HERE = Path(__file__).parent
 # Of the stand-in's U-Nets: the second downsampler, all below it and the middle. Both have these numbers.
@@ -36,6 +36,8 @@ DEEP = re.compile(r"(input_blocks\.(4\.0\.op|5\.|6\.|7\.)|middle_block\.[02]\.)"
 UNTIL = 300  # of a thousand timesteps
 STEPS = 10  # in place of the workflows' own, for time
 STARTING, RUNNING = 180, 900  # seconds
+# Nodes of ComfyUI's own that ours lie beside; versions of 2025 had other names for these places.
+BESIDE = ("PatchModelAddDownscale", "VAEDecodeTiled")
 Api = dict[str, dict[str, Any]]
 
 
@@ -48,6 +50,10 @@ class Server:
     process: subprocess.Popen
 
     def ask(self, path: str, body: dict | None = None) -> Any:
+        text = self.read(path, body)
+        return json.loads(text) if text else None
+
+    def read(self, path: str, body: dict | None = None) -> bytes:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             None if body is None else json.dumps(body).encode(),
@@ -55,13 +61,14 @@ class Server:
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                text = answer.read()
+                return answer.read()
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{path}: {error.read().decode()[:2000]}") from error
-        return json.loads(text) if text else None
 
     def run(self, prompt: Api) -> list[Path]:
-        """Send a workflow; the pictures that it saved."""
+        """Send a workflow, every node of which is run; the pictures that it saved."""
+        self.ask("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1)  # it is done by the thread that runs workflows, which must not come to this one first
         started = time.monotonic()
         name = self.ask("/prompt", {"prompt": prompt})["prompt_id"]
         while time.monotonic() < started + RUNNING:
@@ -173,6 +180,29 @@ def without_nodes(prompt: Api) -> Api:
     return {key: prompt[key] for key in wanted} | {"save": save}
 
 
+def listed(up: Server, known: dict) -> list[str]:
+    """What is wrong with how the nodes are shown: place, tooltips, search words, help pages, templates."""
+    wrong = []
+    ours = {name: node for name, node in known.items() if name.startswith("Redilate")}
+    places = [known[name]["category"] for name in BESIDE]
+    for name, node in ours.items():
+        if node["category"] not in places and places[0].startswith("model/"):
+            wrong.append(f"{name} lies in {node['category']}, others of its kind in {places}")
+        if "search_aliases" in node and not node["search_aliases"]:
+            wrong.append(f"{name} has no search words")
+        for key, (_, *settings) in (node["input"]["required"] | node["input"].get("optional", {})).items():
+            if not settings or not settings[0].get("tooltip"):
+                wrong.append(f"{name}: {key} has no tooltip")
+        if not up.read(f"/extensions/comfyui-redilate/docs/{name}.md").startswith(b"# "):
+            wrong.append(f"{name} has no help page")
+    files = {file.stem for file in (NODES / "example_workflows").glob("*.json")}
+    if set(up.ask("/workflow_templates").get("comfyui-redilate", [])) != files:
+        wrong.append("the example workflows are not among the templates")
+    if len(ours) != 4:
+        wrong.append(f"there are {len(ours)} nodes: {sorted(ours)}")
+    return wrong
+
+
 def variants(prompts: dict[str, Api]) -> dict[str, Api]:
     """Two of the workflows with more in them: what later nodes do to a MODEL, and an upscale model."""
     hires, enlarge = (json.loads(json.dumps(prompts[name])) for name in ("hires_ksampler", "enlarge_picture"))
@@ -193,9 +223,32 @@ def variants(prompts: dict[str, Api]) -> dict[str, Api]:
 
 def plain(up: Server, prompt: Api) -> str:
     """The hash of the pixels of a picture that none of our nodes had a part in, drawn anew."""
-    up.ask("/free", {"unload_models": True, "free_memory": True})
+    seen = len(up.calls)
     (path,) = up.run(prompt)
+    if len(up.calls) == seen:
+        raise SystemExit("the plain picture was not drawn anew")
     return hashlib.sha256(Image.open(path).tobytes()).hexdigest()
+
+
+def exact(up: Server, prompt: Api) -> int:
+    """How far pictures by the exact VAE nodes are at most from those by ComfyUI's own, of 255: of `without_nodes`."""
+    (small,) = (key for key, node in prompt.items() if node["class_type"] == "VAEDecode")
+    vae = {"vae": prompt[small]["inputs"]["vae"]}
+    nodes = {key: node for key, node in prompt.items() if key != "save"}
+    nodes["decoded"] = prompt[small] | {"class_type": "RedilateVAEDecode"}
+    for kind in ("VAEEncode", "RedilateVAEEncode"):
+        nodes[kind] = {"class_type": kind, "inputs": vae | {"pixels": [small, 0]}}
+        nodes[f"{kind} decoded"] = {"class_type": "VAEDecode", "inputs": vae | {"samples": [kind, 0]}}
+    pairs = [(small, "decoded"), ("VAEEncode decoded", "RedilateVAEEncode decoded")]
+    for number, key in enumerate(key for pair in pairs for key in pair):
+        images = {"images": [key, 0], "filename_prefix": f"exact{number}"}
+        nodes[f"save {number}"] = {"class_type": "SaveImage", "inputs": images}
+    paths = sorted(up.run(nodes))
+    apart = [
+        ImageChops.difference(Image.open(a), Image.open(b)).getextrema()
+        for a, b in zip(paths[::2], paths[1::2], strict=True)
+    ]
+    return max(high for channels in apart for _, high in channels)
 
 
 def judged(calls: list[dict]) -> tuple[list[str], list[str]]:
@@ -228,10 +281,10 @@ def main() -> None:
         raise SystemExit(
             "set COMFYUI to a checkout of ComfyUI, and PYTHON to a Python that has its requirements"
         )
-    wrong: list[str] = []
     with server(checkout) as up:
         stats = up.ask("/system_stats")["system"]
         known = up.ask("/object_info")
+        wrong = listed(up, known)
         files = sorted((NODES / "example_workflows").glob("*.json"))
         files = [file for file in files if not sys.argv[1:] or file.stem in (*sys.argv[1:], "hires_ksampler")]
         prompts = {file.stem: as_prompt(json.loads(file.read_text()), known) for file in files}
@@ -249,11 +302,14 @@ def main() -> None:
             print(f"| {name} | {'; '.join(lines)} |", flush=True)
         same = plain(up, without_nodes(prompts["hires_ksampler"])) == before
         print(
-            f"| without a node of ours, before and after | none, {'the same bits' if same else 'CHANGED'} |\n"
+            f"| without a node of ours, before and after | none, {'the same bits' if same else 'CHANGED'} |"
         )
         wrong += [] if same else ["the plain picture changed"]
+        apart = exact(up, without_nodes(prompts["hires_ksampler"]))
+        print(f"| the exact VAE nodes against ComfyUI's own | at most {apart} of 255 apart |\n")
+        wrong += [] if apart <= 1 else [f"the exact VAE nodes' pictures are {apart} apart"]
         wrong += [line for line in up.log if "IMPORT FAILED" in line and "redilate" in line]
-        print("\n".join(line for line in up.log if "Redilate:" in line))
+        print("\n".join(line[line.index("Redilate:") :] for line in up.log if "Redilate:" in line))
     if wrong:
         raise SystemExit("\n".join(["", "not as it should be:", *wrong]))
 

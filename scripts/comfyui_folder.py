@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NODES, SOURCE = ROOT / "integrations" / "comfyui", ROOT / "src" / "redilate"
-CARRIED = "method"
+CARRIED, PICTURES = "method", "docs/images"
 ALLOWED = {"torch", "numpy", "pydantic"} | sys.stdlib_module_names
 
 
@@ -27,6 +27,11 @@ def build(folder: Path) -> list[str]:
     shutil.copytree(NODES, folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "images").mkdir()
+    for picture in (ROOT / PICTURES).glob("comfyui-*"):
+        shutil.copy(picture, folder / "images" / picture.name)
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace(f"../../{PICTURES}/", "images/"))
     for node in folder.glob("*.py"):
         node.write_text(
             re.sub(r"^from redilate\.", f"from .{CARRIED}.", node.read_text(), flags=re.MULTILINE)

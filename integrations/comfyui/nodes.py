@@ -78,7 +78,7 @@ class RedilateModel(_Node):
 class RedilateVAEDecode(_Node):
     """See `exact.decode`."""
 
-    CATEGORY = "latent"
+    CATEGORY = words.VAE_CATEGORY
     DESCRIPTION = words.DECODE[1]
     SEARCH_ALIASES = words.DECODE_ALIASES
     RETURN_TYPES = ("IMAGE",)
@@ -86,7 +86,7 @@ class RedilateVAEDecode(_Node):
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        return {"required": {"samples": _input("LATENT", "samples"), "vae": ("VAE",)}}
+        return {"required": {"samples": _input("LATENT", "samples"), "vae": _input("VAE", "autoencoder")}}
 
     def execute(self, samples, vae):
         return (exact.decode(vae, samples["samples"]),)
@@ -95,7 +95,7 @@ class RedilateVAEDecode(_Node):
 class RedilateVAEEncode(_Node):
     """See `exact.encode`."""
 
-    CATEGORY = "latent"
+    CATEGORY = words.VAE_CATEGORY
     DESCRIPTION = words.ENCODE[1]
     SEARCH_ALIASES = words.ENCODE_ALIASES
     RETURN_TYPES = ("LATENT",)
@@ -103,7 +103,7 @@ class RedilateVAEEncode(_Node):
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        return {"required": {"pixels": _input("IMAGE", "pixels"), "vae": ("VAE",)}}
+        return {"required": {"pixels": _input("IMAGE", "pixels"), "vae": _input("VAE", "autoencoder")}}
 
     def execute(self, pixels, vae):
         return ({"samples": exact.encode(vae, pixels)},)

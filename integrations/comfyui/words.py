@@ -7,6 +7,7 @@ from typing import Any
 from redilate.plans.defaults import DEFAULTS
 
 CATEGORY = "model/patch/unet"  # beside Kohya Deep Shrink
+VAE_CATEGORY = "model/latent"  # beside VAE Decode and VAE Encode
 ALIASES = [
     "ScaleCrafter",
     "hires fix",
@@ -102,6 +103,7 @@ TIPS = {
     "image": "A picture to enlarge, in place of a first leg.",
     "latent": "A picture to enlarge, as latents; an empty latent says how many pictures are drawn.",
     "upscale_model": "Enlarges the pixels between legs, in place of Lanczos' filter.",
+    "autoencoder": "That of SD 1.5, 2.1, SDXL or Flux; others are refused.",
     "samples": "Latents of any size.",
     "pixels": "A picture of any size.",
 }

@@ -166,6 +166,10 @@ class Fourfold:
     scale = 4
     model = torch.nn.Identity()
 
+    def __init__(self):
+        device = comfy.model_management.get_torch_device()
+        self.patcher = comfy.model_patcher.ModelPatcher(self.model, device, torch.device("cpu"))
+
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         return {"required": {}}

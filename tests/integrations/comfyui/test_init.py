@@ -1,6 +1,7 @@
 """What ComfyUI finds when it loads the folder, and the folder that is built for it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,24 @@ def test_the_folder_has_what_the_registry_wants(built):
     }
     assert sorted(path.stem for path in (built / "web" / "docs").iterdir()) == NAMES
     assert {path.suffix for path in (built / "method").rglob("*") if path.is_file()} == {".py"}
+
+
+def test_the_folder_carries_the_pictures_of_its_readme(built):
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (built / "README.md").read_text())
+    assert pictures and all((built / picture).is_file() for picture in pictures)
+
+
+def test_every_node_lies_beside_its_likes_and_every_input_says_what_it_is(monkeypatch):
+    from integrations.comfyui import host, nodes
+
+    for kind in ("sampler_names", "scheduler_names"):
+        monkeypatch.setattr(host, kind, lambda: ["one"])
+    for name, node in nodes.NODE_CLASS_MAPPINGS.items():
+        place = "model/latent" if "VAE" in name else "model/patch/unet"
+        assert place == node.CATEGORY
+        assert node.SEARCH_ALIASES and node.DESCRIPTION
+        for inputs in node.INPUT_TYPES().values():
+            assert [key for key, (_, *settings) in inputs.items() if not settings[0]["tooltip"]] == []
 
 
 def test_a_missing_package_is_named_with_what_works():
