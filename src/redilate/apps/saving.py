@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files
+from redilate.atomic import replacing
+
+from .files import PICTURES
 from .metadata import embedding
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 def save_picture(path: Path, image: Image, settings: Mapping[str, Any] | None = None) -> None:
     """Write one picture, whole or not at all, with its settings inside where there are some."""
-    kind = files.PICTURES[path.suffix.lower()]
+    kind = PICTURES[path.suffix.lower()]
     extra = {} if settings is None else embedding(kind, settings)
-    with files.replacing(path) as temporary:
+    with replacing(path) as temporary:
         image.save(temporary, format=kind, **extra)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replacing
 from .measures import VERSION, Seen
 
 
@@ -21,8 +21,7 @@ def kept(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> 
     if found is None:
         found = measured()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 stamp=stamp,
@@ -30,7 +29,6 @@ def kept(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> 
                 whole=found.whole,
                 pieces=found.pieces,
             )
-        os.replace(unfinished, path)
     return found
 
 

@@ -99,6 +99,7 @@ class Service:
             output=_output(asked),
             quality=asked.output_compression,
         )
+
     def checked(self, drawing: Drawing, image: Image | None = None) -> Drawing:
         """The drawing, starting from `image` fitted to its size where there is one, once it is known to be possible.
 
