@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,18 +43,6 @@ class Asked(BaseModel):
     steps: Steps
     guidance: Guidance
     strength: Strength | None = None
-
-
-def check_asked(**asked: Any) -> None:
-    """Refuse what `Asked` refuses.
-
-    Raises:
-        RedilateError: names the first value that cannot be, and what would work.
-    """
-    try:
-        Asked.model_validate(asked)
-    except ValidationError as error:
-        raise RedilateError(first_cause(error)) from error
 
 
 def settled_seed(seed: int | None, count: int = 1) -> int:
