@@ -14,7 +14,7 @@ from ..atomic import replacing
 from .measures import VERSION, Seen
 
 
-def kept(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> Seen:
+def cached(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> Seen:
     """What `path` (.npz) holds, if it was measured by this version of these very files; else measured and kept."""
     stamp = _stamp(pictures)
     found = _read(path, stamp)

@@ -21,7 +21,7 @@ class Drawing:
         prompt, negative, width, height, seed, count, steps, guidance, method, preset, strength: as for
             `redilate.generate`.
         image: the picture to start from, at (width, height); None: from nothing.
-        partials: how many early looks are wanted.
+        partials: how many previews are wanted.
         output: the file format, with Pillow's `quality` where one is asked for.
     """
 
@@ -49,7 +49,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Partial:
-    """An early look: the file, and its number from 0."""
+    """A preview: the file, and its number from 0."""
 
     data: bytes
     index: int

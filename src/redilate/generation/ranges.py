@@ -1,4 +1,4 @@
-"""What may be asked for one picture, which is also what may be recorded in it, and the seed where any will do."""
+"""The ranges of a picture's settings, for requests and for what pictures record; and the random seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Side = Annotated[int, Field(ge=8, le=65_536)]
 Strength = Annotated[float, Field(gt=0, le=1)]
 
 
-class Asked(BaseModel):
+class PictureSettings(BaseModel):
     """One picture's settings: whatever can be drawn from can be written into the picture and read back.
 
     Attributes:
