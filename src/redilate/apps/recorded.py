@@ -15,7 +15,7 @@ from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS
 
-from .metadata import read_text
+from .embedded import read_text
 
 
 class RecordedLeg(BaseModel):

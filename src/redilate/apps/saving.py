@@ -1,8 +1,9 @@
-"""A finished picture on disk."""
+"""A finished picture as a file, with its settings inside."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,3 +22,15 @@ def save_picture(path: Path, image: Image, settings: Mapping[str, Any] | None = 
     extra = {} if settings is None else embedding(kind, settings)
     with replacing(path) as temporary:
         image.save(temporary, format=kind, **extra)
+
+
+def picture_bytes(
+    image: Image, kind: str, settings: Mapping[str, Any] | None = None, quality: int | None = None
+) -> bytes:
+    """The bytes of a file of the format `kind`, one of `embedded.FORMATS`."""
+    extra = {} if settings is None else embedding(kind, settings)
+    if kind != "PNG" and quality is not None:
+        extra["quality"] = quality
+    out = BytesIO()
+    image.save(out, format=kind, **extra)
+    return out.getvalue()

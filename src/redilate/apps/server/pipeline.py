@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from io import BytesIO
 from typing import Any
 
 from PIL import Image
@@ -17,8 +16,9 @@ from redilate.pipelines.families import latent_scale
 from redilate.pipelines.native import native_size
 from redilate.pipelines.preview import preview
 
-from ..metadata import check_prompts, embedding
+from ..metadata import check_prompts
 from ..provenance import provenance
+from ..saving import picture_bytes
 from .drawing import Drawing, Partial, Picture
 from .worker import Job
 
@@ -118,10 +118,4 @@ class _Previews:
 
 def _file(image: Image.Image, drawing: Drawing, settings: dict[str, Any] | None) -> bytes:
     """The picture as a file of the format asked for, with its settings if it is the finished one."""
-    kind = drawing.output.upper()
-    extra = {} if settings is None else embedding(kind, settings)
-    if kind != "PNG" and drawing.quality is not None:
-        extra["quality"] = drawing.quality
-    out = BytesIO()
-    image.convert("RGB").save(out, format=kind, **extra)
-    return out.getvalue()
+    return picture_bytes(image.convert("RGB"), drawing.output.upper(), settings, drawing.quality)
