@@ -103,4 +103,4 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
     assert len(list(out.rglob("0*.png"))) == 24
     assert json.loads((out / "results.json").read_text())["summary"][1]["pictures"] == 12
-    assert not list(out.rglob("*.part"))
+    assert not list(out.rglob("*.tmp"))

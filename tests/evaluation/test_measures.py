@@ -4,14 +4,23 @@ from PIL import Image
 
 from redilate.evaluation.cost import Cost
 from redilate.evaluation.duplication import count_objects
-from redilate.evaluation.measures import GROUPS, OF_ONE_PICTURE, enlarged, is_broken_up, look, with_cost
+from redilate.evaluation.measures import (
+    GROUPS,
+    OF_ONE_PICTURE,
+    enlarged,
+    is_broken_up,
+    measure_picture,
+    with_cost,
+)
 from redilate.evaluation.views import CROPS
 from tests.evaluation.drawings import discs, face, tiled
 
 
 def test_copies_are_told_by_every_measure_of_repetition():
     native = face(256)
-    same, copies = (look(native, large, scale=8, seed=0).values for large in (face(512), tiled(face(512), 2)))
+    same, copies = (
+        measure_picture(native, large, scale=8, seed=0).values for large in (face(512), tiled(face(512), 2))
+    )
     assert (same["objects"], same["repeated"], same["same_count"]) == (1, 0, 1)
     assert (copies["objects"], copies["repeated"], copies["same_count"]) == (4, 1, 0)
     assert copies["parts"] > same["parts"]
@@ -22,7 +31,7 @@ def test_copies_are_told_by_every_measure_of_repetition():
 
 
 def test_each_measure_of_a_picture_has_a_value_and_every_key_is_its_own():
-    seen = look(discs(64, 1), discs(128, 1), scale=8, seed=0)
+    seen = measure_picture(discs(64, 1), discs(128, 1), scale=8, seed=0)
     values = with_cost(seen, Cost(seconds=1.5, memory=100.0, evaluations=4))
     # These two take other pictures: `run.measure_all` adds them.
     assert {*values, "recognised", "broken_up"} == {measure.key for measure in OF_ONE_PICTURE}

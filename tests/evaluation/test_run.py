@@ -88,7 +88,7 @@ def test_the_reports_have_a_row_for_each_size_and_method(results):
             f"{kind}-512x256.png",
             f"{kind}-256x384.png",
         }
-    assert not list(results.rglob("*.part"))
+    assert not list(results.rglob("*.tmp"))
 
 
 def test_the_page_shows_every_picture_and_needs_no_other_file(results):

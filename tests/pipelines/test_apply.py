@@ -191,18 +191,18 @@ def test_a_kept_delta_serves_its_own_generation_only():
     torch.manual_seed(0)
     sample, view = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
     kept = KeptDelta(torch.zeros(1, 4, 8, 8), 0.8, sample, weakref.ref(condition))
-    assert kept.serves(0.7, 0.2, sample, condition)
-    assert kept.serves(0.6, 0.2, sample, condition) and 0.8 - 0.6 > 0.2  # in binary fractions, that is
-    assert kept.serves(0.7, 0.2, sample + 0.5 * view + 3, condition)  # a step on, of another colour
-    assert not kept.serves(
+    assert kept.is_usable(0.7, 0.2, sample, condition)
+    assert kept.is_usable(0.6, 0.2, sample, condition) and 0.8 - 0.6 > 0.2  # in binary fractions, that is
+    assert kept.is_usable(0.7, 0.2, sample + 0.5 * view + 3, condition)  # a step on, of another colour
+    assert not kept.is_usable(
         0.7, 0.2, view + 3, condition
     )  # another view of the same prompt, as a panorama has it
-    assert not kept.serves(0.8, 0.2, sample, condition) and not kept.serves(0.9, 0.2, sample, condition)
-    assert not kept.serves(0.5, 0.2, sample, condition)
-    assert not kept.serves(0.7, 0.2, torch.cat([sample, sample], -1), condition)
-    assert not kept.serves(0.7, 0.2, sample, other) and not kept.serves(0.7, 0.2, sample, None)
+    assert not kept.is_usable(0.8, 0.2, sample, condition) and not kept.is_usable(0.9, 0.2, sample, condition)
+    assert not kept.is_usable(0.5, 0.2, sample, condition)
+    assert not kept.is_usable(0.7, 0.2, torch.cat([sample, sample], -1), condition)
+    assert not kept.is_usable(0.7, 0.2, sample, other) and not kept.is_usable(0.7, 0.2, sample, None)
     del condition
-    assert not kept.serves(0.7, 0.2, sample, None)
+    assert not kept.is_usable(0.7, 0.2, sample, None)
 
 
 def test_views_of_one_panorama_never_take_each_others_delta(pipe):

@@ -1,10 +1,9 @@
-"""Where results go: refused before any work if they can't be written, and never left half-written."""
+"""Where results go: refused before any work if they can't be written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from redilate.errors import RedilateError
@@ -31,15 +30,15 @@ def check_output(path: Path, extensions: Sequence[str]) -> None:
         raise RedilateError(
             f"can't write {str(path)!r}: extension {path.suffix!r} is unknown; one of {known} works"
         )
-    temporary = _temporary(path)
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.is_dir():
             raise RedilateError(f"can't write {str(path)!r}: it is a folder")
         if not path.parent.is_dir():
             raise RedilateError(f"can't write {str(path)!r}: there is no folder {str(path.parent)!r}")
         # Only trying tells: permissions, read-only mounts and overlong names all show here.
-        temporary.open("xb").close()
-        temporary.unlink()
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise RedilateError(f"can't write {str(path)!r}: {error.strerror}") from error
 
@@ -53,19 +52,3 @@ def check_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise RedilateError(f"can't write to the folder {str(folder)!r}: {error.strerror}") from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`: what is written there takes the place of `path` at the end, or vanishes."""
-    temporary = _temporary(path)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    """A name of this process's own in the same folder, so that the last move can't cross file systems."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

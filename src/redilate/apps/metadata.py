@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from redilate.errors import RedilateError
 
-# The names of the two text chunks of a PNG.
-PARAMETERS, SETTINGS = "parameters", "redilate"
-# What stands before the JSON in EXIF, where a description may also be anybody's.
-_MARK = "redilate:"
+from .embedded import FORMATS as FORMATS
+from .embedded import MARK, SETTINGS
+
+# The PNG text chunk of the text for people.
+PARAMETERS = "parameters"
 # How EXIF says that a comment is UTF-16; the byte order is A1111's.
 _UTF16 = b"UNICODE\0"
 # One segment of a JPEG, less its length and the word "Exif".
 _JPEG_HOLDS = 65_527
 # What is kept free for the plan, the versions and the rest when only the prompts are known yet.
 _KEPT_FREE = 32_768
-
-FORMATS = ("PNG", "JPEG", "WEBP")
 
 # What A1111 calls the samplers that diffusers has as these classes; any other goes by its class.
 _SAMPLERS = {
@@ -89,7 +86,7 @@ def embedding(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         info.add_text(PARAMETERS, parameters(settings))
         info.add_text(SETTINGS, json.dumps(settings))
         return {"pnginfo": info}
-    exif = _exif(parameters(settings), _MARK + json.dumps(settings))
+    exif = _exif(parameters(settings), MARK + json.dumps(settings))
     if kind == "JPEG" and len(exif) > _JPEG_HOLDS:
         raise RedilateError(
             f"the settings take {len(exif)} bytes, and a JPEG holds {_JPEG_HOLDS}; PNG and WebP hold them"
@@ -114,42 +111,13 @@ def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
         )
 
 
-def read_text(path: str | Path) -> tuple[str, tuple[int, int], str]:
-    """The JSON inside the picture at `path`, not yet looked at, the size (width, height), and the format.
-
-    Only headers are read, never pixels.
-
-    Raises:
-        RedilateError: no PNG, JPEG or WebP that can be read, or one without settings of Redilate.
-    """
-    if not Path(path).is_file():
-        raise RedilateError(f"there is no file {str(path)!r}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of many pixels and odd EXIF: neither matters here
-            with Image.open(path, formats=FORMATS) as image:
-                size, kind = image.size, str(image.format)
-                text = image.info.get(SETTINGS) if kind == "PNG" else _described(image)
-    # Whatever a damaged file makes Pillow's readers stumble over.
-    except (
-        OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
-        MemoryError, Image.DecompressionBombError,
-    ) as error:  # fmt: skip
-        raise RedilateError(
-            f"{path} is not a PNG, JPEG or WebP that can be read ({_one_line(error)})"
-        ) from error
-    if not isinstance(text, str):
-        raise RedilateError(f"{path} carries no settings of Redilate; pictures that `redilate` writes do")
-    return text, size, kind
-
-
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings that made the picture at `path`, checked by `recorded.Recorded`.
 
     Raises:
         RedilateError: it can't be read, carries no settings of Redilate, or damaged ones.
     """
-    from .recorded import Recorded
+    from .recorded import Recorded  # imports torch
 
     return Recorded.read(path).settings
 
@@ -161,13 +129,6 @@ def _exif(comment: str, description: str) -> bytes:
     return exif.tobytes()
 
 
-def _described(image: Image.Image) -> str | None:
-    description = image.getexif().get(ExifTags.Base.ImageDescription)
-    if isinstance(description, str) and description.startswith(_MARK):
-        return description.removeprefix(_MARK)
-    return None
-
-
 def _kept_whole(prompt: str) -> str:
     return _ENDS_PROMPT.sub(r"\1 :", prompt)
 
@@ -176,7 +137,3 @@ def _quoted(value: object) -> str:
     """A value as A1111 writes it: in JSON's quotes where a comma, a colon or a line end would split it."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

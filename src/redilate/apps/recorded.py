@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from redilate.errors import RedilateError
-from redilate.generation.asked import Asked
+from redilate.generation.ranges import PictureSettings
 from redilate.generation.request import Hires
 from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS
 
-from .metadata import read_text
+from .embedded import read_text
 
 
 class RecordedLeg(BaseModel):
@@ -26,10 +26,10 @@ class RecordedLeg(BaseModel):
     plan: Plan | None = None
 
 
-class Recorded(Asked):
+class Recorded(PictureSettings):
     """A generation's settings as they stand in its picture; what a later version adds is kept and not looked at.
 
-    What may be recorded is what may be asked: the attributes of `Asked`, and
+    What may be recorded is what may be asked: the attributes of `PictureSettings`, and
 
     Attributes:
         method, preset, hires, windows, sequential, scheduler: as for `redilate.generate`.

@@ -41,7 +41,7 @@ _PLANNED_FOR = {"size", "method", "strength", "preset", "model", "plan", "hires"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Options:
     """What `redilate generate` is to draw, in the words of its options."""
 
     prompt: str | None = None
@@ -64,7 +64,7 @@ class Asked:
     windows: float | None = None
 
 
-def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, list[str]]:
+def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Options, Recorded, list[str]]:
     """What to draw so that the picture at `path` comes out again, but for what is given.
 
     Args:
@@ -104,7 +104,7 @@ def again(path: Path, asked: Asked, given: Set[str]) -> tuple[Asked, Recorded, l
     return merged, recorded, [name for name in _PICTURE if name in given]
 
 
-def _before(recorded: Recorded, *, anew: bool) -> Asked:
+def _before(recorded: Recorded, *, anew: bool) -> Options:
     """What was asked for; `anew`: without what was decided for another size or model."""
     strength = recorded.strength
     preset = recorded.preset
@@ -112,7 +112,7 @@ def _before(recorded: Recorded, *, anew: bool) -> Asked:
         strength = 1.0
     elif recorded.mode == "relay":
         preset = "faithful"
-    return Asked(
+    return Options(
         prompt=recorded.prompt,
         width=recorded.width,
         height=recorded.height,

@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 
 from filelock import FileLock, Timeout
 
+from ..atomic import replacing, write_text
 from ..errors import RedilateError
 from .index import Index
 from .tasks import Fault, Task
@@ -72,7 +73,7 @@ class Store:
             for line in self.records():
                 self._made.put(line["id"], line["digest"])
             if self._writing:
-                _replace(self.folder / SETTINGS, json.dumps(self._settings, indent=2).encode() + b"\n")
+                write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
                 self._manifest = _open_lines(self.folder / MANIFEST)
                 self._failures = (self.folder / FAILURES).open("w", encoding="utf-8")
         except BaseException as error:
@@ -138,7 +139,8 @@ class Store:
 
     def keep(self, task: Task, picture: bytes, seconds: float) -> None:
         """Write the picture, then its line; OSError where the disk does not take it."""
-        _replace(self.path(task), picture)
+        with replacing(self.path(task)) as temporary:
+            temporary.write_bytes(picture)
         self._record(task, seconds)
 
     def fail(self, fault: Fault) -> None:
@@ -171,12 +173,10 @@ class Store:
         for number, line in enumerate(self.records()):
             last.put(line["id"], str(number))
         path = self.folder / "manifest.parquet"
-        temporary = _temporary(path)
-        with parquet.ParquetWriter(temporary, schema) as writer:
+        with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
             held = (line for number, line in enumerate(self.records()) if last.get(line["id"]) == str(number))
             while lines := list(islice(held, 1024)):
                 writer.write_table(pyarrow.Table.from_pylist(lines, schema))
-        os.replace(temporary, path)
         return path
 
     def _record(self, task: Task, seconds: float | None) -> None:
@@ -210,21 +210,6 @@ def check_folder(folder: Path) -> None:
         raise RedilateError(f"{str(folder)!r} is a file; name a folder for the pictures")
     if not folder.absolute().parent.is_dir():
         raise RedilateError(f"there is no folder {str(folder.absolute().parent)!r}")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: also after a power cut there is the old file or the new one."""
-    temporary = _temporary(path)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _temporary(path: Path) -> Path:
-    """A name beside `path`, always the same: a run that was killed leaves nothing that the next does not use up."""
-    return path.with_name(f".{path.name}.tmp")
 
 
 def _open_lines(path: Path) -> IO[bytes]:

@@ -112,7 +112,7 @@ class KeptDelta:
     sample: Tensor
     condition: weakref.ref[Tensor]
 
-    def serves(self, noise_level: float, within: float, sample: Tensor, condition: Any) -> bool:
+    def is_usable(self, noise_level: float, within: float, sample: Tensor, condition: Any) -> bool:
         """Whether Δ may be used at `noise_level` for the ∅ part `sample`, if it holds down to `within` below."""
         return (
             # Rounded, so that the last bit of steps that are as wide as `within` does not decide.

@@ -258,7 +258,7 @@ class Patch:
             return
         part = take_unconditional(sample, sample.shape[0], layout)
         kept, condition = self._kept, condition_of(args, kwargs)
-        if kept is not None and kept.serves(noise_level, plan.damping_reuse, part, condition):
+        if kept is not None and kept.is_usable(noise_level, plan.damping_reuse, part, condition):
             self._pending = _Damping(mild, layout, sample.shape[0], noise_level, (), {}, kept.delta)
             return
         args, kwargs = copy_containers((args, kwargs))

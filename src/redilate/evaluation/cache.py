@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..atomic import replacing
 from .measures import VERSION, Seen
 
 
-def kept(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> Seen:
+def cached(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> Seen:
     """What `path` (.npz) holds, if it was measured by this version of these very files; else measured and kept."""
     stamp = _stamp(pictures)
     found = _read(path, stamp)
     if found is None:
         found = measured()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 stamp=stamp,
@@ -30,7 +29,6 @@ def kept(path: Path, pictures: Sequence[Path], measured: Callable[[], Seen]) -> 
                 whole=found.whole,
                 pieces=found.pieces,
             )
-        os.replace(unfinished, path)
     return found
 
 

@@ -109,7 +109,7 @@ class Measurement:
     values: Mapping[str, float]  # of every measure of one picture
 
 
-def look(native: Image.Image, large: Image.Image, *, scale: int, seed: int) -> Seen:
+def measure_picture(native: Image.Image, large: Image.Image, *, scale: int, seed: int) -> Seen:
     """Measure a large picture against the native one of its prompt and seed.
 
     `scale` is the pipeline's pixels for each latent, `seed` decides where the crops lie. RedilateError if the `eval`

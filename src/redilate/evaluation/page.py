@@ -11,9 +11,10 @@ from typing import Any
 
 from PIL import Image
 
+from ..atomic import write_text
 from .extra import needed
 from .measures import Measure, Measurement
-from .report import LEGEND, baseline, groups_of, real_note, shown, stated, write_whole
+from .report import LEGEND, baseline, groups_of, real_note, shown, stated
 from .sheets import sheet_of
 from .statistics import Interval
 from .summary import Row
@@ -67,7 +68,7 @@ def write_page(
         shown=min(PROMPTS, len(cases)),
         count=len(cases),
     )
-    write_whole(path, text)
+    write_text(path, text)
 
 
 def _tables(rows: Sequence[Row]) -> list[dict[str, Any]]:

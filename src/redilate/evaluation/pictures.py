@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import nn
 
+from ..atomic import replacing
 from ..errors import RedilateError
 from ..pipelines.families import unet_of
 from ..rivals.registry import find as find_method
@@ -110,9 +110,8 @@ def make(
     text = PngInfo()
     text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "cost": meter.cost.as_json()}))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    image.save(unfinished, format="PNG", pnginfo=text)
-    os.replace(unfinished, path)
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=text)
     return Picture(image, meter.cost)
 
 

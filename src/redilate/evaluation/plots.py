@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..atomic import replacing
 from .extra import needed
 from .measures import Measure
 from .report import groups_of
@@ -82,9 +82,8 @@ def _figure(width: float, height: float, title: str) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    unfinished = path.with_suffix(".part")
-    figure.savefig(unfinished, format="png", dpi=110)
-    os.replace(unfinished, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def _times(measure: Measure) -> int:

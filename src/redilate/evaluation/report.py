@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_text
 from .measures import GROUPS, Measure, Measurement
 from .statistics import Interval
 from .summary import NATIVE, Row
@@ -42,7 +42,7 @@ def write_json(
         "summary": [asdict(row) for row in rows],
         "pictures": [asdict(one) for one in measurements],
     }
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_table(path: Path, settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -53,7 +53,7 @@ def write_table(path: Path, settings: Mapping[str, Any], rows: Sequence[Row]) ->
         parts += [f"## {size.replace('x', '×')}", tables(list(of_size))]
         if note := real_note(settings, size):
             parts.append(note)
-    write_whole(path, "\n\n".join(parts) + "\n")
+    write_text(path, "\n\n".join(parts) + "\n")
 
 
 def tables(rows: Sequence[Row]) -> str:
@@ -96,13 +96,6 @@ def real_note(settings: Mapping[str, Any], size: str) -> str | None:
         return None
     sharp = settings["sharpness of real pictures, dB"][size]
     return f"{count} real pictures; their mean sharpness is {sharp:.1f} dB."
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def _header(group: str, measures: Sequence[Measure]) -> str:

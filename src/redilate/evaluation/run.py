@@ -14,11 +14,11 @@ from PIL import Image
 from ..errors import RedilateError
 from ..generation.settings import versions
 from ..pipelines.families import latent_scale
-from .cache import kept
+from .cache import cached
 from .drawing import OnProgress, Workers, draw
 from .extra import check_installed
 from .features import features, side_by_side
-from .measures import Measurement, Seen, enlarged, is_broken_up, look, with_cost
+from .measures import Measurement, Seen, enlarged, is_broken_up, measure_picture, with_cost
 from .page import write_page
 from .pictures import Picture, find
 from .plots import write_plots
@@ -120,7 +120,7 @@ def measure_all(
     for done, case in enumerate(cases):
         progress("measuring", "measuring", done, len(cases))
         natives: dict[str, Mapping[str, float]] = {}
-        for task, size, seen, cost in _looks(case, out, scale):
+        for task, size, seen, cost in _measured_pictures(case, out, scale):
             found.setdefault(size, {}).setdefault(task.method, []).append(seen)
             request = task.request
             values = with_cost(seen, cost.cost)
@@ -141,7 +141,9 @@ def measure_all(
     return measurements, sets, sharp
 
 
-def _looks(case: Sequence[Task], out: Path, scale: int) -> Iterator[tuple[Task, str, Seen, Picture]]:
+def _measured_pictures(
+    case: Sequence[Task], out: Path, scale: int
+) -> Iterator[tuple[Task, str, Seen, Picture]]:
     """For each size the native picture, enlarged, then each method's: what it shows and what it cost."""
     reference, *larges = case
     native = _existing(reference)
@@ -153,10 +155,10 @@ def _looks(case: Sequence[Task], out: Path, scale: int) -> Iterator[tuple[Task, 
 
             def measured(picture: Picture = picture, task: Task = task, shape=(width, height)) -> Seen:
                 large = enlarged(native.image, shape) if task is reference else picture.image
-                return look(native.image, large, scale=scale, seed=seed)
+                return measure_picture(native.image, large, scale=scale, seed=seed)
 
             store = out / "measured" / size / task.method / f"{task.path.stem}.npz"
-            yield task, size, kept(store, (reference.path, task.path), measured), picture
+            yield task, size, cached(store, (reference.path, task.path), measured), picture
 
 
 def _is_recognised(

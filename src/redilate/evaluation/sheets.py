@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..atomic import replacing
 from .measures import Measurement
 from .summary import NATIVE
 from .tasks import Task
@@ -84,9 +84,8 @@ def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) ->
                     shrunk = image.convert("RGB").resize((width, CELL), Image.Resampling.LANCZOS)
                 sheet.paste(shrunk, (edge, top + _LABEL))
                 _text(draw, (edge, top + _LABEL + CELL), note, width)
-    unfinished = path.with_suffix(".part")
-    sheet.save(unfinished, format="PNG")
-    os.replace(unfinished, path)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _objects(count: int) -> str:

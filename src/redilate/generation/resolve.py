@@ -38,8 +38,8 @@ from ..plans.defaults import (
 )
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
-from .asked import settled_seed
 from .drawing import Drawing, Leg
+from .ranges import settled_seed
 from .request import Method, Request
 from .second_pass import second_pass
 from .sizes import leg_sizes, native_shape

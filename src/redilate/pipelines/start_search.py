@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import torch
-
 from ..errors import RedilateError
 
 _TIMESTEPS = 1000
@@ -106,28 +104,3 @@ def _first(holds: Callable[[int], bool], low: int, high: int, guess: int) -> int
             below, at = at, at + stride
         stride *= 2
     return bisect.bisect_left(range(high), True, below + 1, above, key=holds)
-
-
-def level_at_size(scheduler: Any, level: float, scale: float) -> float:
-    """The noise level that hides as much of a picture enlarged `scale` times per side as `level` hid of it before.
-
-    A mean over scale² pixels has its noise divided by `scale`, so σ must be `scale` times as large (Hoogeboom et al.
-    2023, arXiv 2301.11093, equation 3). Always below 1: there is something left of the picture.
-
-    Args:
-        scheduler: its `alphas_cumprod` are asked; Stable Diffusion's schedule where it has none.
-        level: in [0, 1].
-        scale: above 0.
-    """
-    kept = getattr(scheduler, "alphas_cumprod", None)
-    kept = _stable_diffusion() if kept is None else kept.to("cpu", torch.float64)
-    sigmas = ((1 - kept) / kept).clamp(min=0).sqrt()
-    last = len(sigmas) - 1
-    wanted = sigmas[min(last, round(level * len(sigmas)))] * scale
-    # Not the last: with zero terminal signal-to-noise ratio nothing would be left there.
-    return min(int(torch.searchsorted(sigmas, wanted)), last - 1) / len(sigmas)
-
-
-def _stable_diffusion() -> torch.Tensor:
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, _TIMESTEPS, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, 0)

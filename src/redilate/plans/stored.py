@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..atomic import write_text
 from ..errors import RedilateError
 
 
@@ -38,6 +38,4 @@ class Stored(BaseModel):
 
     def write(self, path: str | Path) -> None:
         """Write them as JSON, whole or not at all."""
-        half_written = Path(f"{path}.tmp")
-        half_written.write_text(self.model_dump_json(indent=2) + "\n")
-        os.replace(half_written, path)
+        write_text(Path(path), self.model_dump_json(indent=2) + "\n")

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,7 @@ from redilate.errors import RedilateError
 
 from ..arguments import check_device, lora_name, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
-from ..metadata import embedding, read_settings
+from ..metadata import read_settings
 from ..options import (
     SIZE,
     Device,
@@ -36,6 +35,7 @@ from ..options import (
     Vae,
     silence_libraries,
 )
+from ..saving import picture_bytes
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
@@ -150,9 +150,7 @@ def batch(
 
 def png(image: Image, settings: Mapping[str, Any]) -> bytes:
     """The bytes of a PNG with its settings inside."""
-    buffer = BytesIO()
-    image.save(buffer, format="PNG", **embedding("PNG", settings))
-    return buffer.getvalue()
+    return picture_bytes(image, "PNG", settings)
 
 
 def _check(

@@ -18,8 +18,8 @@ from redilate.rivals.registry import METHODS, find
 
 from .. import files
 from ..arguments import parse_size
+from ..concepts import advice
 from ..console import one_line_endings, progress, say_note, say_notes, say_warning
-from ..known_words import advice
 from ..metadata import check_prompts
 from ..options import (
     SIZE,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from redilate.generation.request import Hires
 
     from ..recorded import Recorded
-    from ..redraw import Asked
+    from ..redraw import Options
 
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
           "hires_model", "upscaler", "control")  # fmt: skip
@@ -162,14 +162,14 @@ def generate(
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
-            from redilate.generation.asked import settled_seed
             from redilate.generation.photos import read_photo
+            from redilate.generation.ranges import settled_seed
             from redilate.generation.request import Hires
             from redilate.generation.super_resolution import shipped_model
             from redilate.pipelines.control import with_controlnet
 
             from ..provenance import provenance
-            from ..redraw import Asked, again
+            from ..redraw import Options, options_to_redraw
 
             if upscaler is not None:
                 shipped_model(upscaler)
@@ -190,7 +190,7 @@ def generate(
                 lora_scale=hires_lora_scale,
                 enlarge=upscaler,
             )
-            asked = Asked(
+            asked = Options(
                 prompt=prompt,
                 width=asked_size[0],
                 height=asked_size[1],
@@ -212,7 +212,7 @@ def generate(
             )
             recorded = None
             if source is not None:
-                asked, recorded, replaced = again(source, asked, _given(context))
+                asked, recorded, replaced = options_to_redraw(source, asked, _given(context))
                 if replaced:
                     say_warning(f"not {source} again: given here, {', '.join(replaced)}")
             if asked.prompt is None:
@@ -285,7 +285,7 @@ def generate(
             print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
 
 
-def _check_method(asked: Asked, preview: Path | None) -> None:
+def _check_method(asked: Options, preview: Path | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
     find(asked.method)
     if asked.method in ("redilate", "direct"):
@@ -304,7 +304,7 @@ def _check_method(asked: Asked, preview: Path | None) -> None:
             )
 
 
-def _size(asked: Asked, pipe: Any) -> dict[str, int]:
+def _size(asked: Options, pipe: Any) -> dict[str, int]:
     from redilate.pipelines.native import native_size
 
     height, width = native_size(pipe)
@@ -312,7 +312,7 @@ def _size(asked: Asked, pipe: Any) -> dict[str, int]:
 
 
 def _own(
-    asked: Asked,
+    asked: Options,
     hires: Hires,
     extra: dict[str, Any],
     *,

@@ -84,10 +84,10 @@ def serve(
             pipe = load_pipeline(
                 model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
             )
-            from ..server.painter import Painter
+            from ..server.pipeline import ServedPipeline
             from ..server.service import Service
 
-            painter = Painter(pipe, model)
+            painter = ServedPipeline(pipe, model)
             bound = socket.getsockname()[1]
             place = f"[{host}]" if ":" in host else host
             print(f"{painter.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)

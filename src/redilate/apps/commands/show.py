@@ -10,8 +10,8 @@ import typer
 
 from redilate.errors import RedilateError
 
+from ..concepts import concepts
 from ..console import one_line_endings
-from ..known_words import known_words
 from ..options import Json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def show(
         if (picture is None) != model:
             raise RedilateError("say what to show: a PICTURE, or --model for the bundled model's words")
         if picture is None:
-            print(json.dumps(known_words()) if as_json else _words())
+            print(json.dumps(concepts()) if as_json else _words())
             return
         from ..recorded import Recorded
 
@@ -87,7 +87,7 @@ def _last_plan(recorded: Recorded) -> Plan | None:
 
 def _words() -> str:
     """A thing in each line, with its other names."""
-    return "\n".join(", ".join([name, *others]) for name, others in known_words().items())
+    return "\n".join(", ".join([name, *others]) for name, others in concepts().items())
 
 
 def _safe(text: str) -> str:

@@ -45,7 +45,7 @@ async def all_at_once(service: Service, request: Request, drawing: Drawing, urls
 
 
 async def streamed(service: Service, request: Request, drawing: Drawing, name: str) -> StreamingResponse:
-    """Send early looks and the picture as they come, as `name`.partial_image and `name`.completed.
+    """Send previews and the picture as they come, as `name`.partial_image and `name`.completed.
 
     Raises:
         ApiError: the queue is full.

@@ -22,7 +22,7 @@ class Drawing:
             `redilate.generate`.
         image: the picture to start from, at (width, height); None: from nothing.
         mask: of the same size, white where it is drawn anew; None: everywhere.
-        partials: how many early looks are wanted.
+        partials: how many previews are wanted.
         output: the file format, with Pillow's `quality` where one is asked for.
     """
 
@@ -51,7 +51,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Partial:
-    """An early look: the file, and its number from 0."""
+    """A preview: the file, and its number from 0."""
 
     data: bytes
     index: int

@@ -1,4 +1,4 @@
-"""What the routes share: the painter, the queue, the limits; and a request made into a drawing."""
+"""What the routes share: the pipeline, the queue, the limits; and a request made into a drawing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from redilate.errors import RedilateError
-from redilate.generation.asked import settled_seed
 from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
+from redilate.generation.ranges import settled_seed
 
 from ..arguments import parse_size
 from .drawing import Drawing
@@ -25,7 +25,7 @@ from .worker import Worker
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .painter import Painter
+    from .pipeline import ServedPipeline
 
 
 class Service:
@@ -39,7 +39,7 @@ class Service:
 
     def __init__(
         self,
-        painter: Painter,
+        painter: ServedPipeline,
         limits: Limits | None = None,
         keys: Keys | None = None,
         names: Sequence[str] = (),

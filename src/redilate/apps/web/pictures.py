@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redilate.apps.metadata import FORMATS, embedding
+from redilate.apps.embedded import FORMATS
+from redilate.apps.saving import save_picture
 from redilate.errors import RedilateError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def keep(folder: Path, ask: Ask, drawn: Drawn) -> Picture:
     own = folder / secrets.token_hex(16)
     own.mkdir(parents=True)
     path = own / f"{file_name(drawn.settings)}.png"
-    drawn.image.save(path, **embedding("PNG", drawn.settings))
+    save_picture(path, drawn.image, drawn.settings)
     small = drawn.image.copy()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small_path = own / "small.webp"

@@ -6,7 +6,7 @@ import json
 import re
 
 
-def known_words() -> dict[str, list[str]]:
+def concepts() -> dict[str, list[str]]:
     """Each thing that the bundled model draws → its other names."""
     from redilate.pipelines.loading import BUNDLED
 
@@ -15,7 +15,7 @@ def known_words() -> dict[str, list[str]]:
 
 def advice(prompt: str) -> str | None:
     """What to say of a prompt that names nothing the bundled model knows; None where it does."""
-    words = known_words()
+    words = concepts()
     names = [*words, *(other for others in words.values() for other in others)]
     said = f" {' '.join(re.findall(r'[a-z]+', prompt.lower()))} "
     # In any order: "apple, red" is a red apple.

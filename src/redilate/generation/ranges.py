@@ -1,9 +1,9 @@
-"""What may be asked for one picture, which is also what may be recorded in it, and the seed where any will do."""
+"""The ranges of a picture's settings, for requests and for what pictures record; and the random seed."""
 
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ Side = Annotated[int, Field(ge=8, le=65_536)]
 Strength = Annotated[float, Field(gt=0, le=1)]
 
 
-class Asked(BaseModel):
+class PictureSettings(BaseModel):
     """One picture's settings: whatever can be drawn from can be written into the picture and read back.
 
     Attributes:
@@ -43,18 +43,6 @@ class Asked(BaseModel):
     steps: Steps
     guidance: Guidance
     strength: Strength | None = None
-
-
-def check_asked(**asked: Any) -> None:
-    """Refuse what `Asked` refuses.
-
-    Raises:
-        RedilateError: names the first value that cannot be, and what would work.
-    """
-    try:
-        Asked.model_validate(asked)
-    except ValidationError as error:
-        raise RedilateError(first_cause(error)) from error
 
 
 def settled_seed(seed: int | None, count: int = 1) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from io import BytesIO
 from typing import Any
 
 from PIL import Image
@@ -17,15 +16,16 @@ from redilate.pipelines.families import latent_scale
 from redilate.pipelines.native import native_size
 from redilate.pipelines.preview import preview
 
-from ..metadata import check_prompts, embedding
+from ..metadata import check_prompts
 from ..provenance import provenance
+from ..saving import picture_bytes
 from .drawing import Drawing, Partial, Picture
 from .worker import Job
 
 log = logging.getLogger("redilate.server")
 
 
-class Painter:
+class ServedPipeline:
     """Draws with one pipeline, which nobody else may use meanwhile.
 
     Attributes:
@@ -61,7 +61,7 @@ class Painter:
             for index in range(job.drawing.count):
                 seed = job.drawing.seed + index
                 resolved = resolve(self._pipe, self._request(job.drawing, seed))
-                made = run(self._pipe, resolved, _Looks(self._pipe, job, len(resolved.legs)).watch)
+                made = run(self._pipe, resolved, _Previews(self._pipe, job, len(resolved.legs)).watch)
                 settings = made.settings | self._made_by
                 job.legs = len(resolved.legs)
                 job.put(Picture(_file(made.images[0], job.drawing, settings), seed))
@@ -85,13 +85,13 @@ class Painter:
         )
 
 
-class _Looks:
-    """Sends the early looks that are wanted, evenly over the steps, and stops a drawing that is cancelled."""
+class _Previews:
+    """Sends the previews that are wanted, evenly over the steps, and stops a drawing that is cancelled."""
 
     def __init__(self, pipe: Any, job: Job, legs: int):
         self._pipe, self._job = pipe, job
         self._done = self._total = self._sent = 0
-        # The picture at native size is the best early look: the last one is kept for it.
+        # The picture at native size is the best preview: the last one is kept for it.
         self._of_latents = job.drawing.partials - (legs > 1)
         self.watch = Watch(
             on_step=self.on_step, on_latents=self.on_latents, on_preview=self.on_preview, on_note=log.warning
@@ -119,10 +119,4 @@ class _Looks:
 
 def _file(image: Image.Image, drawing: Drawing, settings: dict[str, Any] | None) -> bytes:
     """The picture as a file of the format asked for, with its settings if it is the finished one."""
-    kind = drawing.output.upper()
-    extra = {} if settings is None else embedding(kind, settings)
-    if kind != "PNG" and drawing.quality is not None:
-        extra["quality"] = drawing.quality
-    out = BytesIO()
-    image.convert("RGB").save(out, format=kind, **extra)
-    return out.getvalue()
+    return picture_bytes(image.convert("RGB"), drawing.output.upper(), settings, drawing.quality)

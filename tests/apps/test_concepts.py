@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redilate.apps.cli import main
-from redilate.apps.known_words import advice, known_words
+from redilate.apps.concepts import advice, concepts
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_show_model_lists_every_thing_with_its_other_names(capsys: pytest.Captur
     with pytest.raises(SystemExit) as ending:
         main(["show", "--model"])
     lines = capsys.readouterr().out.splitlines()
-    assert not ending.value.code and len(lines) == len(known_words()) >= 48
+    assert not ending.value.code and len(lines) == len(concepts()) >= 48
     assert "fox, fox face" in lines
 
 
