@@ -164,18 +164,18 @@ def test_an_edit_starts_from_the_picture_the_more_so_the_less_the_strength(serve
 
 def test_an_edit_with_a_mask_draws_what_is_transparent_anew_and_keeps_the_rest(served: Served):
     colour = (255, 255, 255)
-    mask = Image.new("RGBA", (128, 64), (0, 0, 0, 255))
-    mask.paste((0, 0, 0, 0), (0, 0, 64, 64))
+    mask = Image.new("RGBA", (256, 128), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, 128, 128))
     answer = served.openai.images.edit(
-        image=png(Image.new("RGB", (128, 64), colour)),
+        image=png(Image.new("RGB", (256, 128), colour)),
         mask=png(mask),
         prompt="a red apple",
         extra_body={"strength": 1, "steps": 4, "seed": 1},
     )
     image = opened(answer.data[0].b64_json).convert("RGB")
     changed = ImageChops.difference(image, Image.new("RGB", image.size, colour))
-    kept, drawn = (ImageStat.Stat(changed.crop(box)).mean for box in ((80, 0, 128, 64), (0, 0, 48, 64)))
-    assert max(kept) < 12 < max(drawn)
+    kept, drawn = (ImageStat.Stat(changed.crop(box)).mean for box in ((160, 0, 256, 128), (0, 0, 96, 128)))
+    assert max(kept) < 6 and max(drawn) > 4 * max(kept)
 
 
 def test_an_edit_of_another_size_in_a_list_of_one_streams_too(served: Served):
