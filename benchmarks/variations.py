@@ -72,15 +72,15 @@ def others() -> dict[str, Variation]:
     """Name → another method with settings that its paper does not have."""
 
     def of(method: str, **settings: Any) -> Variation:
-        return Variation(method=method, settings=settings)
+        return Variation.model_validate({"method": method, "settings": settings})
 
     found = {}
     for levels in ("published", "inner", "all"):
-        for name, fall in {"": None, "-late": (0.3, 0.1), "-held": (0.0, 0.0)}.items():
+        for name, fall in {"": None, "-late": [0.3, 0.1], "-held": [0.0, 0.0]}.items():
             if (levels, fall) != ("published", None):
                 found[f"fouriscale-{levels}{name}"] = of("fouriscale", levels=levels, fall=fall)
     for first in (0.2, 0.6, 0.8, 1.0):
-        found[f"hidiffusion-{first}"] = of("hidiffusion", switches=(first, first / 2))
+        found[f"hidiffusion-{first}"] = of("hidiffusion", switches=[first, first / 2])
     for skip in (1.5, 6.0):
         found[f"demofusion-skip-{skip}"] = of("demofusion", skip=skip)
     for stride in (0.125, 0.5):

@@ -99,3 +99,15 @@ def test_the_card_s_one_run_writes_figures_and_a_page_here_too(tmp_path, monkeyp
     text = page.read_text()
     assert "| 264 | full size from the first step | – | – | – | CUDA out of memory. |" in text
     assert "| 8 | 8 | float32 | NHWC |" in text and "### On" in text
+
+
+def test_the_variations_that_are_compared_can_be_written_and_read(tmp_path):
+    from benchmarks import variations
+    from redilate.evaluation.variation import Variation
+
+    variations.main(size="512x512", out=tmp_path)
+    files = sorted(tmp_path.glob("*.json"))
+    assert {"legs-0.2-plain", "whole-inner-0", "fouriscale-all-held", "hidiffusion-0.6"} <= {
+        file.stem for file in files
+    }
+    assert all(Variation.read(file).arguments() or file.stem == "legs-inner-0" for file in files)
