@@ -1,5 +1,7 @@
 """Where image to image starts: against what diffusers' own pipelines then do."""
 
+from itertools import pairwise
+
 import diffusers
 import pytest
 import torch
@@ -111,3 +113,14 @@ def test_the_scheduler_that_is_asked_is_left_as_it_was():
 def test_a_scheduler_that_cannot_take_so_many_steps_is_refused():
     with pytest.raises(RedilateError, match="LCMScheduler cannot start"):
         find_start(diffusers.LCMScheduler(), 50, 0.5, lambda timestep: float(timestep) / 1000)
+
+
+@pytest.mark.parametrize(("steps", "level"), [(11, 0.45), (6, 0.3), (7, 0.61), (15, 0.6)])
+def test_ddims_steps_go_down_to_just_the_next_timestep(pipe, steps, level):
+    """Its `step` goes down by T // steps, whatever lies between its timesteps."""
+    scheduler = leg_scheduler(diffusers.DDIMScheduler.from_config(pipe.scheduler.config))
+    assert type(scheduler).__name__ == "DDIMScheduler" and isinstance(scheduler, diffusers.DDIMScheduler)
+    found = find_start(scheduler, steps, level, lambda timestep: float(timestep) / 1000)
+    apart = 1000 // found.scheduled
+    assert [before - after for before, after in pairwise(found.timesteps)] == [apart] * (steps - 1)
+    assert found.timesteps[-1] - apart == -1 and found.level == pytest.approx(level, abs=0.02)
