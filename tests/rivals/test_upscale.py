@@ -8,7 +8,6 @@ from redilate import RedilateError
 from redilate.generation.super_resolution import enlarged_by
 from redilate.rivals import upscale_esrgan, upscale_lanczos
 from redilate.rivals.registry import find
-from redilate.rivals.upscale_lanczos import native_shape
 from tests.marks import needs_real_esrgan
 from tests.models import tiny_sdxl
 
@@ -20,10 +19,16 @@ def pipe():
     return pipe
 
 
-def test_what_is_drawn_has_the_native_area_and_the_shape_asked_for():
-    assert native_shape((1024, 1024), (256, 256), 8) == (256, 256)
-    assert native_shape((256, 768), (256, 256), 8) == (144, 440)
-    assert native_shape((128, 256), (256, 256), 8) == (128, 256)
+def test_what_is_enlarged_is_the_native_picture_that_the_default_enlarges(pipe):
+    asked = {"width": 152, "height": 72, "seed": 2, "steps": 2, "native_size": 64}
+    made = upscale_lanczos.draw(pipe, "apple", **asked)
+    legs = redilate.resolve(pipe, redilate.Request("apple", **asked)).legs
+    assert made.settings["parameters"] == {"drawn": f"{legs[0].width}x{legs[0].height}"}
+
+
+def test_a_size_below_the_native_area_is_drawn_as_it_is(pipe):
+    made = upscale_lanczos.draw(pipe, "apple", width=56, height=40, seed=2, steps=2, native_size=64)
+    assert made.settings["parameters"] == {"drawn": "56x40"}
 
 
 def test_lanczos_is_the_native_picture_resized(pipe):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,26 +10,14 @@ from typing import Any
 from PIL import Image
 
 from ..generation.generate import generate
+from ..generation.resolve import unit_of
 from ..generation.run import Generation
+from ..generation.sizes import native_shape
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.native import native_size as native_size_of
 
 NAME = "upscale_lanczos"
-
-
-def native_shape(size: Size, native: Size, scale: int) -> Size:
-    """The size of the native area and of the shape of `size`, in multiples of `scale`; `size` where that is no larger.
-
-    Args:
-        size, native: (height, width) in pixels.
-        scale: pixels per latent.
-    """
-    share = math.sqrt(native[0] * native[1] / (size[0] * size[1]))
-    if share >= 1:
-        return size
-    height, width = (max(scale, round(side * share / scale) * scale) for side in size)
-    return height, width
 
 
 def draw_enlarged(
@@ -45,10 +32,14 @@ def draw_enlarged(
     native_size: int | Size | None = None,
     **arguments: Any,
 ) -> Generation:
-    """A picture of the native area, as `generation.generate` draws it, made `height` × `width` by `enlarge`."""
-    scale = latent_scale(pipe)
-    check_size(width, height, scale)
-    drawn = native_shape((height, width), native_size_of(pipe, native_size), scale)
+    """A picture of the native area, the one that `generate` enlarges by default, made `height` × `width` by `enlarge`.
+
+    A size that is no larger than the native area is drawn as it is.
+    """
+    check_size(width, height, latent_scale(pipe))
+    native = native_size_of(pipe, native_size)
+    larger = height * width > native[0] * native[1]
+    drawn = native_shape((height, width), native, unit_of(pipe)) if larger else (height, width)
     made = generate(pipe, prompt, width=drawn[1], height=drawn[0], method="direct", **arguments)
     started = time.monotonic()
     images = [enlarge(image, (height, width)) for image in made.images]
