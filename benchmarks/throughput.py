@@ -15,7 +15,7 @@ import typer
 
 from redilate.apps.commands.batch import png
 from redilate.apps.options import load_pipeline
-from redilate.batch.drawing import draw
+from redilate.batch.draw import draw
 from redilate.batch.engine import run
 from redilate.batch.prompts import read_rows
 from redilate.batch.tasks import Defaults, Task, tasks_of

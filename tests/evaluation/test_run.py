@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from redilate.errors import RedilateError
-from redilate.evaluation import drawing
+from redilate.evaluation import workers
 from redilate.evaluation.pictures import find, fingerprint
 from redilate.evaluation.run import run_study
 from redilate.evaluation.tasks import Study, plan_tasks
@@ -132,9 +132,9 @@ def test_a_killed_study_goes_on_and_makes_only_what_is_missing(pipe, results, mo
         pixels = image.tobytes()
     lost.unlink()
     calls = []
-    make = drawing.make
+    make = workers.make
     monkeypatch.setattr(
-        drawing, "make", lambda pipe, request, *rest: calls.append(request) or make(pipe, request, *rest)
+        workers, "make", lambda pipe, request, *rest: calls.append(request) or make(pipe, request, *rest)
     )
     progress = []
     run_study(_STUDY, pipe, results, "tiny", lambda *event: progress.append(event))
@@ -180,7 +180,7 @@ def test_an_interrupted_picture_leaves_nothing_behind(pipe, tmp_path, monkeypatc
     [({"steps": 3}, "steps"), ({"guidance": 2.0}, "guidance"), ({"prompts": ["red  apple"]}, "prompt")],
 )
 def test_pictures_of_another_study_are_refused_before_any_work(pipe, results, change, named, monkeypatch):
-    monkeypatch.setattr(drawing, "make", None)
+    monkeypatch.setattr(workers, "make", None)
     other = Study(**{**vars(_STUDY), **change})
     with pytest.raises(RedilateError, match=f"was made with another {named}"):
         run_study(other, pipe, results)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import RedilateError
-from .drawing import Drawn
+from .draw import Drawn
 from .engine import Outcome
 from .index import Index
 from .prompts import read_rows

@@ -15,7 +15,6 @@ from ..errors import RedilateError
 from ..generation.settings import versions
 from ..pipelines.families import latent_scale
 from .cache import cached
-from .drawing import OnProgress, Workers, draw
 from .extra import check_installed
 from .features import features, side_by_side
 from .measures import Measurement, Seen, enlarged, is_broken_up, measure_picture, with_cost
@@ -30,6 +29,7 @@ from .spectrum import sharpness
 from .summary import NATIVE, Row, SizeFeatures, Views, summarise
 from .tasks import Study, Task, plan_tasks
 from .views import crops
+from .workers import OnProgress, Workers, draw
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from redilate.apps.web import messages
-from redilate.apps.web.drawing import Ask
+from redilate.apps.web.draw import Ask
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.speed import Speed
 

@@ -9,7 +9,7 @@ from PIL import Image
 from redilate import RedilateError
 from redilate.apps.metadata import read_settings
 from redilate.apps.web import pictures
-from redilate.apps.web.drawing import Ask, Drawn
+from redilate.apps.web.draw import Ask, Drawn
 
 SETTINGS = {
     "prompt": "a red apple", "negative": None, "width": 640, "height": 320, "seed": 7, "steps": 2, "guidance": 3.0,

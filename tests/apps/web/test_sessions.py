@@ -7,7 +7,7 @@ import pytest
 from redilate.apps.metadata import read_settings
 from redilate.apps.provenance import fingerprint
 from redilate.apps.web import sessions as module
-from redilate.apps.web.drawing import Ask
+from redilate.apps.web.draw import Ask
 from redilate.apps.web.pictures import Picture
 from redilate.apps.web.sessions import Studio, Under, Waiting
 from redilate.apps.web.worker import Stopped

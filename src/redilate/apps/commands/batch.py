@@ -115,7 +115,7 @@ def batch(
                 **({} if not lora else {"lora": [lora_name(one) for one in lora]}),
             }
             from redilate.batch.batch import draw_missing, survey
-            from redilate.batch.drawing import draw
+            from redilate.batch.draw import draw
             from redilate.batch.store import MANIFEST, Store
             from redilate.batch.tasks import Defaults
 

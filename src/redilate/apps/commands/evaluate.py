@@ -31,8 +31,8 @@ from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
-    from redilate.evaluation.drawing import Workers
     from redilate.evaluation.variation import Variation
+    from redilate.evaluation.workers import Workers
 
 
 def evaluate(
@@ -138,7 +138,7 @@ def _workers(count: int, model: str | None, device: str | None, dtype: str | Non
     """The processes that draw, who share the cores; None: this process draws."""
     if count == 0:
         return None
-    from redilate.evaluation.drawing import Workers
+    from redilate.evaluation.workers import Workers
 
     make_pipe = partial(worker_pipe, model, dtype, None)
     return Workers(make_pipe, count, max(1, cores() // count), worker_devices(device))

@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from .drawing import MEDIA, Done, Drawing, Event, Failed, Left, Partial, Picture
 from .errors import NO_RETRY, ApiError, from_failure
+from .picture_request import MEDIA, Done, Event, Failed, Left, Partial, Picture, PictureRequest
 from .schemas import ImageData, ImagesResponse
 from .service import Service
 from .worker import Cancelled, Job, shutting_down
@@ -28,7 +28,9 @@ _USAGE = {
 }
 
 
-async def all_at_once(service: Service, request: Request, drawing: Drawing, urls: bool) -> ImagesResponse:
+async def all_at_once(
+    service: Service, request: Request, drawing: PictureRequest, urls: bool
+) -> ImagesResponse:
     """Wait for every picture.
 
     Raises:
@@ -44,7 +46,9 @@ async def all_at_once(service: Service, request: Request, drawing: Drawing, urls
     )
 
 
-async def streamed(service: Service, request: Request, drawing: Drawing, name: str) -> StreamingResponse:
+async def streamed(
+    service: Service, request: Request, drawing: PictureRequest, name: str
+) -> StreamingResponse:
     """Send previews and the picture as they come, as `name`.partial_image and `name`.completed.
 
     Raises:
@@ -73,7 +77,7 @@ async def streamed(service: Service, request: Request, drawing: Drawing, name: s
 
 @asynccontextmanager
 async def _events(
-    service: Service, request: Request, drawing: Drawing
+    service: Service, request: Request, drawing: PictureRequest
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """Submit a drawing and listen to it until it is done; however the `with` ends, the drawing does too."""
     job = Job(drawing)
@@ -122,14 +126,16 @@ async def _until_done(service: Service, job: Job) -> AsyncIterator[Event]:
         yield event
 
 
-def _data(service: Service, request: Request, drawing: Drawing, picture: Picture, urls: bool) -> ImageData:
+def _data(
+    service: Service, request: Request, drawing: PictureRequest, picture: Picture, urls: bool
+) -> ImageData:
     if not urls:
         return ImageData(b64_json=b64encode(picture.data).decode(), seed=picture.seed)
     name = service.store.put(picture.data, MEDIA[drawing.output])
     return ImageData(url=str(request.url_for("stored_file", name=name)), seed=picture.seed)
 
 
-def _line(kind: str, drawing: Drawing, data: bytes, more: dict[str, Any]) -> str:
+def _line(kind: str, drawing: PictureRequest, data: bytes, more: dict[str, Any]) -> str:
     said = {
         "type": kind,
         "b64_json": b64encode(data).decode(),

@@ -19,7 +19,7 @@ from redilate.pipelines.preview import preview
 from ..metadata import check_prompts
 from ..provenance import provenance
 from ..saving import picture_bytes
-from .drawing import Drawing, Partial, Picture
+from .picture_request import Partial, Picture, PictureRequest
 from .worker import Job
 
 log = logging.getLogger("redilate.server")
@@ -45,7 +45,7 @@ class ServedPipeline:
         """What sides must be multiples of, in pixels."""
         return latent_scale(self._pipe)
 
-    def check(self, drawing: Drawing) -> None:
+    def check(self, drawing: PictureRequest) -> None:
         """Refuse, before it waits, what could not be drawn.
 
         Raises:
@@ -66,7 +66,7 @@ class ServedPipeline:
                 job.legs = len(resolved.legs)
                 job.put(Picture(_file(made.images[0], job.drawing, settings), seed))
 
-    def _request(self, drawing: Drawing, seed: int) -> Request:
+    def _request(self, drawing: PictureRequest, seed: int) -> Request:
         """What the engine is asked for one picture."""
         return Request(
             prompt=drawing.prompt,
@@ -117,6 +117,6 @@ class _Previews:
         self._sent += 1
 
 
-def _file(image: Image.Image, drawing: Drawing, settings: dict[str, Any] | None) -> bytes:
+def _file(image: Image.Image, drawing: PictureRequest, settings: dict[str, Any] | None) -> bytes:
     """The picture as a file of the format asked for, with its settings if it is the finished one."""
     return picture_bytes(image.convert("RGB"), drawing.output.upper(), settings, drawing.quality)

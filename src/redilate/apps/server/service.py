@@ -12,11 +12,11 @@ from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
 from redilate.generation.ranges import settled_seed
 
 from ..arguments import parse_size
-from .drawing import Drawing
 from .errors import ApiError
 from .keys import Keys
 from .limits import Limits
 from .metrics import Metrics
+from .picture_request import PictureRequest
 from .schemas import STEPS, EditRequest, GenerationRequest
 from .store import Store
 from .uploads import fitted
@@ -55,7 +55,9 @@ class Service:
         self.store = Store(self.limits.stored_megabytes * 1e6, self.limits.stored_seconds)
         self.started = int(time.time())
 
-    def understand(self, asked: GenerationRequest | EditRequest, image: Image | None = None) -> Drawing:
+    def understand(
+        self, asked: GenerationRequest | EditRequest, image: Image | None = None
+    ) -> PictureRequest:
         """The drawing that a request asks for, for `checked`; of `image`, the picture of an edit, only the size counts.
 
         Raises:
@@ -82,7 +84,7 @@ class Service:
                 f"{width}x{height} is more than the {self.limits.megapixels:g} megapixels of one picture",
             )
         edit = isinstance(asked, EditRequest)
-        return Drawing(
+        return PictureRequest(
             prompt=asked.prompt,
             negative=asked.negative_prompt or None,
             width=width,
@@ -100,7 +102,9 @@ class Service:
             quality=asked.output_compression,
         )
 
-    def checked(self, drawing: Drawing, image: Image | None = None, mask: Image | None = None) -> Drawing:
+    def checked(
+        self, drawing: PictureRequest, image: Image | None = None, mask: Image | None = None
+    ) -> PictureRequest:
         """The drawing, from `image` and its `mask` fitted to its size where there are any, once it is known to be
         possible.
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from redilate.errors import RedilateError
 
-from .drawing import Done, Drawing, Event, Failed
 from .errors import ApiError
+from .picture_request import Done, Event, Failed, PictureRequest
 
 log = logging.getLogger("redilate.server")
 
@@ -34,7 +34,7 @@ class Job:
         events: what has come of it so far; `Done` or `Failed` is the last.
     """
 
-    def __init__(self, drawing: Drawing):
+    def __init__(self, drawing: PictureRequest):
         self.drawing = drawing
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.legs = 1

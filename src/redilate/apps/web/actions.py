@@ -12,7 +12,7 @@ import gradio as gr
 from redilate.errors import RedilateError
 
 from . import messages
-from .drawing import MOST_SEED, Ask
+from .draw import MOST_SEED, Ask
 from .form import Form, Stage
 from .pictures import Picture, read_upload
 from .sessions import Session, Studio, Under, Waiting

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from .drawing import Ask
+from .draw import Ask
 from .sizes import Sizes
 from .speed import Speed
 

@@ -11,7 +11,7 @@ from redilate.plans.defaults import FamilyDefaults
 
 from . import messages
 from .actions import Actions
-from .drawing import MOST_STEPS
+from .draw import MOST_STEPS
 from .form import Form, Stage
 from .sessions import Studio
 from .sizes import SCALES, SHAPES

@@ -16,7 +16,7 @@ from redilate.errors import RedilateError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .drawing import Ask, Drawn
+    from .draw import Ask, Drawn
 
 # Of what is uploaded. A picture of so many pixels takes 150 MB as RGB.
 MOST_BYTES, MOST_PIXELS = 32 * 2**20, 50_000_000

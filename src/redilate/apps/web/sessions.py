@@ -15,7 +15,7 @@ from redilate.pipelines.model_family import defaults_family
 from redilate.plans.defaults import DEFAULTS
 
 from . import pictures
-from .drawing import Ask, Drawn, Early, Step, draw
+from .draw import Ask, Drawn, Early, Step, draw
 from .pictures import Picture
 from .sizes import Sizes
 from .speed import Speed

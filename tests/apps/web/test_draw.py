@@ -8,7 +8,7 @@ from PIL import Image
 
 import redilate
 from redilate import RedilateError
-from redilate.apps.web.drawing import Ask, Drawn, Step, draw
+from redilate.apps.web.draw import Ask, Drawn, Step, draw
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.worker import Stopped, Worker
 from tests.models import tiny_sdxl

@@ -4,10 +4,10 @@ import signal
 import pytest
 
 from redilate.errors import RedilateError
-from redilate.evaluation import drawing
-from redilate.evaluation.drawing import Workers, draw
+from redilate.evaluation import workers
 from redilate.evaluation.pictures import find
 from redilate.evaluation.tasks import Study, plan_tasks
+from redilate.evaluation.workers import Workers, draw
 from tests.models import tiny_sdxl
 
 _STUDY = Study(["red apple", "fox"], [(256, 384)], count=2, methods=["redilate"], steps=1)
@@ -20,9 +20,9 @@ def pipe():
 
 def test_workers_draw_the_same_pictures_as_this_process(pipe, tmp_path):
     pixels, events = {}, []
-    for where, workers in (("here", None), ("there", Workers(_tiny, 2, threads=1))):
+    for where, drawn_by in (("here", None), ("there", Workers(_tiny, 2, threads=1))):
         tasks = [task for case in plan_tasks(_STUDY, pipe, tmp_path / where) for task in case]
-        draw(pipe, tasks, lambda *event, log=events: log.append(event), workers)
+        draw(pipe, tasks, lambda *event, log=events: log.append(event), drawn_by)
         pixels[where] = [find(task.request, task.path).image.tobytes() for task in tasks]
         assert events[-1] == ("drawing", events[-1][1], 4, 4)
         assert all(0 <= done <= total for _, _, done, total in events)
@@ -38,14 +38,14 @@ def test_a_worker_that_dies_loses_no_picture(pipe, tmp_path):
 
 
 def test_what_cannot_be_made_is_named_once_all_else_is_made(pipe, tmp_path, monkeypatch):
-    make = drawing.make
+    make = workers.make
 
     def fails_for_the_fox(pipe, request, *rest):
         if (request.prompt, request.height) == ("fox", 384):
             raise RuntimeError("no fox")
         return make(pipe, request, *rest)
 
-    monkeypatch.setattr(drawing, "make", fails_for_the_fox)
+    monkeypatch.setattr(workers, "make", fails_for_the_fox)
     tasks = [task for case in plan_tasks(_STUDY, pipe, tmp_path) for task in case]
     with pytest.raises(RedilateError, match=r"^1 of 4 .*256x384/redilate/001-fox.png: RuntimeError: no fox"):
         draw(pipe, tasks, lambda *_: None)

@@ -14,7 +14,7 @@ MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True)
-class Drawing:
+class PictureRequest:
     """What to draw.
 
     Attributes:
