@@ -46,6 +46,7 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
         "freescale-0.3": leg_plan(names, "sdxl", ratio),
         "freescale-0": leg_plan(names, "sdxl", ratio).model_copy(update={"until": 0.0}),
         "inner-0-low-pass": changed(low_passed=low_passed(inner)),
+        "inner-0.3-low-pass": changed(until=0.3, low_passed=low_passed(inner)),
         "all-0-low-pass": changed(dilation=everywhere, low_passed=low_passed(everywhere)),
         "inner-0-dispersed": changed(dispersed=list(inner)),
         "inner-0-damped": changed(noise_damping=damped(0.0, {})),
@@ -58,7 +59,7 @@ def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
 def legs(plans: dict[str, Plan]) -> dict[str, Variation]:
     """Name → what a drawing in legs does differently from the default; `plans` are for its last leg."""
     found = {}
-    for strength in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
+    for strength in (0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8):
         found[f"legs-{strength}"] = Variation(strength=strength)
         found[f"legs-{strength}-plain"] = Variation(strength=strength, plan="none")
     found["legs-plain"] = Variation(plan="none")
