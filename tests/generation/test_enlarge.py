@@ -125,3 +125,18 @@ def test_it_is_the_second_pass_around_ones_own_call(pipe):
     same = redilate.enlarge(pipe, picture, width=384, prompt="apple", steps=4, guidance=3.0)
     assert own.images[0].tobytes() == same.images[0].tobytes()
     assert own.drawing.legs[-1].dilated > 0
+
+
+def test_embeddings_stand_for_the_prompt_wherever_they_are_given(pipe):
+    found = pipe.encode_prompt("fox", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True)
+    names = (
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "pooled_prompt_embeds",
+        "negative_pooled_prompt_embeds",
+    )
+    embedded = dict(zip(names, found, strict=True))
+    inside = enlarge(pipe, photo(64, 64), scale=2, extra=embedded)
+    assert inside.images[0].tobytes() == enlarge(pipe, photo(64, 64), scale=2, **embedded).images[0].tobytes()
+    with pytest.raises(RedilateError, match="both a prompt and prompt_embeds"):
+        enlarge(pipe, photo(64, 64), scale=2, prompt="fox", **embedded)

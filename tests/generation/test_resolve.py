@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import torch
 from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -184,6 +185,20 @@ def test_the_second_pass_has_its_own_guidance_and_steps():
         ({"extra": {"generator": None}}, "generator is called seed here"),
         ({"extra": {"num_images_per_prompt": 2}}, "called count here"),
         ({"extra": {"output_type": "latent"}}, r"redilate\.apply"),
+        (
+            {"extra": {"timesteps": [900, 500]}},
+            "'timesteps', and a leg that starts from a picture has a schedule",
+        ),
+        ({"extra": {"sigmas": [9.0, 1.0]}}, "'sigmas', and a leg that starts from a picture has a schedule"),
+        (
+            {"extra": {"latents": torch.zeros(1, 4, 8, 8)}},
+            r"shape \(1, 4, 8, 8\); a picture of 512x512 has \(1, .* 64, 64\)",
+        ),
+        ({"prompt": None, "extra": {"prompt_embeds": [[1]]}}, "prompt_embeds in extra is a list; a tensor"),
+        (
+            {"prompt": None, "extra": {"prompt_embeds": torch.zeros(1, 77, 16)}},
+            "without pooled_prompt_embeds",
+        ),
         ({"method": "direct", "strength": 0.5}, "direct inference draws at full size"),
         ({"hires": Hires(control="enlarged")}, "needs a pipeline with a ControlNet"),
         ({"hires": Hires(scheduler="nope")}, "unknown scheduler 'nope'"),
@@ -208,6 +223,13 @@ def test_a_pipeline_that_is_not_text_to_image_is_refused_by_name(name, says):
     pipe = getattr(diffusers, name).from_pipe(tiny_sdxl())
     with pytest.raises(RedilateError, match=f"{name} {says}"):
         asked(pipe, 512, 512)
+
+
+def test_a_schedule_of_ones_own_is_for_one_leg_and_for_a_scheduler_that_takes_it():
+    own = {"timesteps": [900, 500, 100]}
+    assert len(asked(tiny_sdxl(), 512, 512, strength=1, extra=own).legs) == 1
+    with pytest.raises(RedilateError, match="DDIMScheduler takes no timesteps of one's own"):
+        asked(tiny_sd15(), 512, 512, strength=1, extra=own)
 
 
 def test_a_plan_for_a_size_is_the_one_that_generate_uses():

@@ -142,6 +142,19 @@ def test_a_callback_of_ones_own_is_called_at_every_step_of_every_leg(pipe):
     assert len(calls) == made.drawing.steps
 
 
+def test_a_callback_that_asks_for_other_tensors_than_latents_gets_them_too(pipe):
+    seen = set()
+
+    def own(_pipe, _index, _timestep, arguments):
+        seen.update(arguments)
+        return arguments
+
+    own_words = {"callback_on_step_end": own, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    with_own = redilate.generate(pipe, "fox", extra=own_words, **FEW)
+    assert seen == {"latents", "prompt_embeds"}
+    assert with_own.images[0].tobytes() == redilate.generate(pipe, "fox", **FEW).images[0].tobytes()
+
+
 def test_a_lora_on_convolutions_changes_the_large_leg_too():
     pipe = quiet(tiny_sdxl())
     picture = Image.radial_gradient("L").convert("RGB")

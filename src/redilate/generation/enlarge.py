@@ -89,9 +89,11 @@ def enlarge(
     start = padded(
         photo, *(side * have / side_of for side, have, side_of in zip(work, photo.size, target, strict=True))
     )
-    guided = prompt is not None or asked["negative"] is not None or "prompt_embeds" in arguments
+    further = {**(extra or {}), **arguments}
+    embedded = further.get("prompt_embeds") is not None
+    guided = prompt is not None or asked["negative"] is not None or embedded
     request = Request(
-        prompt=None if "prompt_embeds" in arguments else prompt or "",
+        prompt=prompt if embedded else prompt or "",
         negative=asked["negative"],
         width=work[0],
         height=work[1],
@@ -105,7 +107,7 @@ def enlarge(
         hires=hires or Hires(),
         native_size=native_size,
         sequential=sequential,
-        extra={**(extra or {}), **arguments},
+        extra=further,
         image=start,
     )
     made = run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_decode=on_decode, on_note=on_note))

@@ -39,6 +39,7 @@ from ..plans.defaults import (
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
 from .drawing import Drawing, Leg
+from .extra import SCHEDULES, check_values
 from .ranges import settled_seed
 from .request import Method, Request
 from .second_pass import second_pass
@@ -80,6 +81,7 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     native = native_size_of(pipe, request.native_size)
     height, width = _target(request, native)
     check_size(width, height, scale)
+    check_values(pipe, request.extra, (height, width))
     if request.image is not None and min(width, height) < 2 * scale:
         raise RedilateError(
             f"{width}x{height} is too small to start from a picture: {2 * scale} a side works"
@@ -355,6 +357,11 @@ def _check_second(pipe: Any, request: Request) -> None:
     """Refuse extra arguments that the large legs' pipeline does not take."""
     takes = inspect.signature(type(pipe).__call__).parameters
     for name in request.extra:
+        if name in SCHEDULES and request.mask is None:
+            raise RedilateError(
+                f"extra has {name!r}, and a leg that starts from a picture has a schedule of its own; leave it out of "
+                "extra, or ask generate for strength 1"
+            )
         if name not in takes and not (name == "image" and "control_image" in takes):
             raise RedilateError(
                 f"{type(pipe).__name__}, which draws the large legs, takes no argument {name!r}; leave it out of "

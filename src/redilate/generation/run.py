@@ -249,6 +249,10 @@ class _Runner:
     def _extra(self, index: int, for_second: bool = False) -> dict[str, Any]:
         extra = embeddings_of(self.drawing.request.extra, index, len(self.drawing.seeds))
         extra.pop("callback_on_step_end", None)
+        if told := extra.get("callback_on_step_end_tensor_inputs"):
+            extra["callback_on_step_end_tensor_inputs"] = list(
+                dict.fromkeys([*told, "latents"])
+            )  # ours wants them
         if for_second and "image" in extra:
             # What a ControlNet follows is called `image` where there is no other picture.
             extra["control_image"] = extra.pop("image")
