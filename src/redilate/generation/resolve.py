@@ -25,8 +25,6 @@ from ..pipelines.plans import Plans
 from ..pipelines.schedulers import check_scheduler
 from ..plans.defaults import (
     DEFAULTS,
-    FAITHFUL_SHARE,
-    FAITHFUL_STRENGTH,
     LARGEST_SCALE,
     LARGEST_SCALE_OF_NETWORK,
     LEGS_FROM,
@@ -34,6 +32,7 @@ from ..plans.defaults import (
     TIE,
     Family,
     leg_steps,
+    row_of,
     strengths,
 )
 from ..plans.plan import Plan
@@ -60,7 +59,6 @@ _OWN_WORDS = {
     "strength": "strength",
 }
 _RETURNED = {"output_type", "return_dict"}
-_FAITHFUL_FLOOR = 0.1
 
 
 def resolve(pipe: Any, request: Request) -> Drawing:
@@ -180,7 +178,7 @@ def _way(
 ) -> tuple[float, list[Size], list[str]]:
     """The strength, the sizes of all legs, and what is to be said of them."""
     asked = request.strength
-    default = FAITHFUL_STRENGTH if request.preset == "faithful" else DEFAULTS[family].strength
+    default = row_of(family, request.preset).strength
     if request.preset == "published" and request.image is None:
         default = 1.0
     if request.image is not None:
@@ -253,6 +251,8 @@ class _Legs:
         self._pipe, self._request = pipe, request
         self._family: Family = family
         self._guidance = guidance
+        self._editing = request.from_picture == "edit" and request.image is not None
+        self._row = row_of(family, request.preset, self._editing)
         self._plans = Plans(pipe, native, request.preset, family)
         if isinstance(request.plan, Plan):
             check_names(unet_of(request.hires.pipe or pipe), request.plan)
@@ -286,25 +286,21 @@ class _Legs:
 
     def _large(self, before: Size, size: Size, start: float, last: bool) -> Leg:
         request, hires = self._request, self._request.hires
-        editing = request.from_picture == "edit" and request.image is not None
         other, steps = self._second, self._steps(start)
         schedule = leg_schedule(
             other, other.scheduler, steps, start, noise_level_of(other), explicit=request.mask is None
         )
         plan = self._plan(size, start, last)
-        faithful = request.preset == "faithful"
-        guidance = (
-            (1.0 if faithful and not editing else self._guidance)
-            if hires.guidance is None
-            else hires.guidance
-        )
+        guidance = hires.guidance
+        if guidance is None:
+            guidance = self._guidance if self._row.guided else 1.0
         enlarge = hires.enlarge or "lanczos"
         if enlarge in UPSCALERS:
             shipped_model(enlarge)  # refused now where it is not installed
-        weight = (0.0 if editing else TIE.weight) if hires.tie is None else hires.tie
-        until = (2.0 if faithful else TIE.until) if hires.tie_until is None else hires.tie_until
+        weight = (0.0 if self._editing else TIE.weight) if hires.tie is None else hires.tie
+        until = self._row.tie_until if hires.tie_until is None else hires.tie_until
         grown = max(1, min(after // side for after, side in zip(size, before, strict=True)))
-        floor = (_FAITHFUL_FLOOR if faithful else 0.0) if hires.noise_floor is None else hires.noise_floor
+        floor = self._row.noise_floor if hires.noise_floor is None else hires.noise_floor
         return Leg(
             width=size[1],
             height=size[0],
@@ -316,7 +312,7 @@ class _Legs:
             enlarge=enlarge,
             grown=grown,
             tie=Tie(weight, until, TIE.period) if weight else None,
-            noise_floor=0.0 if editing else floor,
+            noise_floor=floor,
             colour=hires.colour,
             schedule=schedule,
         )
@@ -325,10 +321,7 @@ class _Legs:
         """A leg's share of the steps asked for, in proportion to the noise level that it starts at."""
         if self._request.hires.steps is not None:
             return self._request.hires.steps
-        asked = self._request.steps
-        if self._request.preset == "faithful":
-            return max(min(2, asked), round(FAITHFUL_SHARE * asked))
-        return leg_steps(asked, start, self._family)
+        return leg_steps(self._request.steps, start, self._row)
 
     def _plan(self, size: Size, start: float, last: bool) -> Plan | None:
         request = self._request

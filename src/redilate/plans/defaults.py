@@ -6,7 +6,7 @@ For real checkpoints published evidence decides; the bundled model, a small one,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..core.geometry import Dilation, nearest_half
@@ -31,6 +31,10 @@ class FamilyDefaults:
         until: the noise level below which a large leg's network runs as trained.
         least_share: of the denoising steps asked for, how many a large leg takes at least.
         source: where the values come from.
+        step_share: of the steps that a large leg's noise level leaves it, how many it takes.
+        guided: whether the large legs are guided as the first one is.
+        tie_until: the share of a large leg's steps over which its tie fades to nothing; above 1: it never fades.
+        noise_floor: of a large leg; see `core.shrinkage`.
     """
 
     strength: float
@@ -38,10 +42,24 @@ class FamilyDefaults:
     until: float
     least_share: float
     source: str
+    step_share: float = 1.0
+    guided: bool = True
+    tie_until: float = 0.5
+    noise_floor: float = 0.0
 
 
 DEFAULTS: dict[Family, FamilyDefaults] = {
-    "bundled": FamilyDefaults(0.45, 3.0, 0.3, 6 / 25, "measured on it: docs/results.md"),
+    "bundled": FamilyDefaults(
+        0.45,
+        3.0,
+        0.3,
+        6 / 25,
+        "measured on it: docs/results.md",
+        step_share=0.5,
+        guided=False,
+        tie_until=1.0,
+        noise_floor=0.1,
+    ),
     "sd15": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     "sd21": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
     # Between DiffuseHigh (0.28), FreCaS (0.34), RectifiedHR (0.38), ScaleDiff (0.40) and FreeScale (0.68);
@@ -60,15 +78,28 @@ _ABOVE_UNTIL = 0.01
 LEGS_FROM = 1.5
 # How many times larger a leg is than the one before at most: enlarged by a filter, by a network.
 LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK = 2.0, 4.0
-TIE = Tie(weight=1.0, until=0.5, period=2.0)
+TIE = Tie(weight=1.0, until=FamilyDefaults.tie_until, period=2.0)
 
 # An odd number, so that every leg of every seed draws noise of its own.
 _SEED_STEP = 0x9E3779B97F4A7C15
 
-# "faithful" keeps to the native picture: a short leg, unguided, tied to its end.
-FAITHFUL_STRENGTH, FAITHFUL_SHARE = 0.25, 0.12
 
 _UNKNOWN_UNTIL = 0.4
+
+
+def row_of(family: Family, preset: Preset, editing: bool = False) -> FamilyDefaults:
+    """The table's row for a family, changed as a preset has it.
+
+    "faithful" keeps to the native picture: short large legs, unguided, tied to their end. `editing` a picture changes
+    it, so nothing of the family's holds the leg back.
+    """
+    row = DEFAULTS[family]
+    if editing:
+        return replace(row, guided=True, step_share=1.0, noise_floor=0.0)
+    if preset == "faithful":
+        held = {"guided": False, "tie_until": 2.0, "noise_floor": 0.1}
+        return replace(row, strength=0.25, least_share=0.12, step_share=0.48, **held)
+    return row
 
 
 def strengths(first: float, count: int, family: Family) -> list[float]:
@@ -77,10 +108,9 @@ def strengths(first: float, count: int, family: Family) -> list[float]:
     return [max(first * FURTHER**index, lowest) for index in range(count)]
 
 
-def leg_steps(asked: int, start: float, family: Family) -> int:
-    """Denoising steps of a large leg: of those `asked` for the share that the noise level leaves that it starts at."""
-    least = math.ceil(DEFAULTS[family].least_share * asked)
-    return max(1, least, round(asked * start))
+def leg_steps(asked: int, start: float, row: FamilyDefaults) -> int:
+    """Denoising steps of a large leg that starts at the noise level `start`, of those `asked` for."""
+    return max(1, math.ceil(row.least_share * asked), round(asked * start * row.step_share))
 
 
 def leg_seed(seed: int, number: int) -> int:
