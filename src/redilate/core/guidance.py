@@ -126,6 +126,8 @@ class KeptDelta:
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
-    """Cosine of the angle between two samples, each channel's mean taken out: its colour says little of the view."""
+    """The least cosine of the angle between two batches' samples, each channel's mean taken out: colour says little of
+    the view.
+    """
     one, other = (each.float() - each.float().mean(dim=(-2, -1), keepdim=True) for each in (one, other))
-    return float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+    return float(torch.nn.functional.cosine_similarity(one.flatten(1), other.flatten(1), dim=1).min())

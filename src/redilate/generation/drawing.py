@@ -84,6 +84,7 @@ class Drawing:
         legs: from the smallest size to the full one.
         prompts: one for each picture; None where embeddings are given.
         seeds: one for each picture.
+        batch: how many pictures of the same prompt share a call at most, each with its own noise.
         notes: what somebody should know before it is drawn, a line each.
     """
 
@@ -96,6 +97,7 @@ class Drawing:
     legs: tuple[Leg, ...]
     prompts: tuple[str | None, ...]
     seeds: tuple[int, ...]
+    batch: int = 1
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -15,7 +15,7 @@ from ..plans.plan import Plan
 from .photos import read_photo
 from .request import Hires, Method, Request
 from .resolve import resolve
-from .run import Generation, OnDrawing, OnLatents, OnStep, Watch, run
+from .run import Generation, OnDrawing, OnLatents, OnPicture, OnStep, Watch, run
 
 STRENGTH = 0.6
 
@@ -40,11 +40,13 @@ def edit(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
+    batch: int | None = None,
     on_drawing: OnDrawing | None = None,
     on_step: OnStep | None = None,
     on_latents: OnLatents | None = None,
     on_decode: OnProgress | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_picture: OnPicture | None = None,
 ) -> Generation:
     """Draw from `image` (SDEdit, arXiv 2108.01073) in one leg, with diffusers' own pipeline for that.
 
@@ -56,7 +58,7 @@ def edit(
             nothing.
         width, height: in pixels, multiples of the latent scale (8); None: the picture's own, rounded down to them.
         prompt, seed, count, steps, guidance, negative, preset, method, plan, native_size, extra, sequential,
-            on_drawing, on_step, on_latents, on_decode, on_note: as for `generate`.
+            batch, on_drawing, on_step, on_latents, on_decode, on_note, on_picture: as for `generate`.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -84,10 +86,13 @@ def edit(
         hires=Hires(),
         native_size=native_size,
         sequential=sequential,
+        batch=batch,
         extra=extra or {},
         image=read_photo(image),
         mask=None if mask is None else mask.convert("L"),
         from_picture="edit",
     )
-    watch = Watch(on_drawing, on_step, on_latents, on_decode=on_decode, on_note=on_note)
+    watch = Watch(
+        on_drawing, on_step, on_latents, on_decode=on_decode, on_note=on_note, on_picture=on_picture
+    )
     return run(pipe, resolve(pipe, request), watch)

@@ -11,7 +11,7 @@ from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .request import Hires, Method, Request
 from .resolve import resolve
-from .run import Generation, OnDrawing, OnLatents, OnPreview, OnStep, Watch, run
+from .run import Generation, OnDrawing, OnLatents, OnPicture, OnPreview, OnStep, Watch, run
 
 
 def generate(
@@ -33,6 +33,7 @@ def generate(
     native_size: int | Size | None = None,
     extra: Mapping[str, Any] | None = None,
     sequential: bool = False,
+    batch: int | None = None,
     windows: float | None = None,
     on_drawing: OnDrawing | None = None,
     on_step: OnStep | None = None,
@@ -40,8 +41,9 @@ def generate(
     on_preview: OnPreview | None = None,
     on_decode: OnProgress | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_picture: OnPicture | None = None,
 ) -> Generation:
-    """Generate pictures, one after another, each from a seed of its own.
+    """Generate pictures, each from a seed of its own.
 
     Args:
         pipe: a diffusers text-to-image pipeline with a U-Net. It is left as it was, also after an exception; one
@@ -66,14 +68,20 @@ def generate(
         extra: further arguments of the pipeline's own call: a ControlNet's `image`, `ip_adapter_image`,
             `prompt_embeds`, …
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
+        batch: how many pictures of a prompt are drawn together at most, each within rounding as if drawn alone; where
+            memory runs out, half as many, then one. None: several on a GPU; on a CPU, which is busy with one, one after
+            another, bit for bit as if drawn alone. `sequential`, `Hires.control`, and tensors, pictures or callbacks
+            in `extra` have it one after another, too.
         windows: the noise level in [0, 1] below which self-attention looks through windows, for speed; None: at none.
         on_drawing: called with the `Drawing`, before any work.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.
-        on_latents: called after `on_step` with the latents of that step, (1, channels, height / 8, width / 8).
+        on_latents: called after `on_step` with the latents of that step, of each picture (1, channels, height / 8,
+            width / 8).
         on_preview: called with each picture at the native size, before its first large leg.
         on_decode: called with (work done, in all) while a picture is encoded or decoded in strips.
         on_note: called with a line that somebody should know, such as which words of a prompt are cut; None: a
             warning.
+        on_picture: called with each finished picture and the settings that make it again alone.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -95,8 +103,8 @@ def generate(
         native_size=native_size,
         windows=windows,
         sequential=sequential,
+        batch=batch,
         extra=extra or {},
     )
-    return run(
-        pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_latents, on_preview, on_decode, on_note)
-    )
+    watch = Watch(on_drawing, on_step, on_latents, on_preview, on_decode, on_note, on_picture)
+    return run(pipe, resolve(pipe, request), watch)

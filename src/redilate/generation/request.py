@@ -82,6 +82,7 @@ class Request:
         native_size: the side, or (height, width), in pixels that the checkpoint was trained at.
         windows: the noise level below which self-attention looks through windows in the large legs; None: at none.
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
+        batch: how many pictures of a prompt share a call at most; None: several on a GPU, one on a CPU.
         extra: further arguments of the pipeline's own call.
         image: the picture that the first leg starts from, upright RGB; None: from noise alone.
         mask: for `edit`: white where the picture is drawn anew; of the picture's size.
@@ -104,6 +105,7 @@ class Request:
     native_size: int | Size | None = None
     windows: float | None = None
     sequential: bool = False
+    batch: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     image: Image.Image | None = None
     mask: Image.Image | None = None

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from torch import Tensor
 
+from ..core.devices import has_own_memory
 from ..core.patch import find_patch
 from ..core.tie import Tie
 from ..errors import RedilateError
@@ -23,6 +24,7 @@ from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.plans import Plans
 from ..pipelines.schedulers import check_scheduler
+from ..pipelines.sparing import execution_device
 from ..plans.defaults import (
     DEFAULTS,
     LARGEST_SCALE,
@@ -59,6 +61,8 @@ _OWN_WORDS = {
     "strength": "strength",
 }
 _RETURNED = {"output_type", "return_dict"}
+# Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
+_BATCH_ON_GPU = 8
 
 
 def resolve(pipe: Any, request: Request) -> Drawing:
@@ -90,7 +94,8 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     prompts = _prompts(request)
     seed = settled_seed(request.seed, len(prompts))
     check_scheduler(pipe.scheduler, request.steps)
-    legs = _Legs(pipe, request, family, native, guidance).laid_out(sizes, strength)
+    planned = _Legs(pipe, request, family, native, guidance)
+    legs = planned.laid_out(sizes, strength)
     if request.method == "redilate" and request.plan != "none":
         notes += _as_trained(legs)
     return Drawing(
@@ -103,6 +108,7 @@ def resolve(pipe: Any, request: Request) -> Drawing:
         legs=tuple(legs),
         prompts=tuple(prompts),
         seeds=tuple(seed + index for index in range(len(prompts))),
+        batch=planned.batch(legs),
         notes=tuple(notes),
     )
 
@@ -113,6 +119,8 @@ def _check(request: Request) -> None:
         raise RedilateError(f"steps is {request.steps}; at least 1 is needed")
     if request.count < 1:
         raise RedilateError(f"count is {request.count}; at least 1 is needed")
+    if request.batch is not None and request.batch < 1:
+        raise RedilateError(f"batch is {request.batch}; at least 1 is needed")
     if request.guidance is not None and not 0 <= request.guidance < math.inf:
         raise RedilateError(f"guidance is {request.guidance:g}; a number from 0 on works")
     if request.strength is not None and not 0 < request.strength <= 1:
@@ -252,7 +260,8 @@ class _Legs:
         self._family: Family = family
         self._guidance = guidance
         self._editing = request.from_picture == "edit" and request.image is not None
-        self._row = row_of(family, request.preset, self._editing)
+        more = request.strength is not None and request.strength > DEFAULTS[family].strength
+        self._row = row_of(family, "default" if self._editing else request.preset, self._editing or more)
         self._plans = Plans(pipe, native, request.preset, family)
         if isinstance(request.plan, Plan):
             check_names(unet_of(request.hires.pipe or pipe), request.plan)
@@ -278,6 +287,27 @@ class _Legs:
             legs.append(self._large(before, size, start, last=index + 1 == len(large)))
             before = size
         return legs
+
+    def batch(self, legs: list[Leg]) -> int:
+        """How many pictures of a prompt share a call at most."""
+        request = self._request
+        large = any(leg.schedule is not None for leg in legs)
+        pipes = (
+            [self._second] if request.image is not None else [self._pipe, *([self._second] if large else [])]
+        )
+        if not all("num_images_per_prompt" in inspect.signature(pipe.__call__).parameters for pipe in pipes):
+            return 1
+        # A pipeline encodes the one picture of a mask with the first generator; tensors, pictures and callbacks in
+        # `extra` may be of one picture; one sample at a time is no faster for several pictures.
+        plain = all(
+            isinstance(one, bool | int | float | str | tuple | dict) for one in request.extra.values()
+        )
+        if request.mask is not None or request.hires.control is not None or not plain or request.sequential:
+            return 1
+        if request.batch is not None:
+            return request.batch
+        # A CPU is busy with one picture: several take no less time each, and more memory. Metal has the host's memory.
+        return _BATCH_ON_GPU if has_own_memory(execution_device(self._pipe)) else 1
 
     def _first(self, size: Size, last: bool) -> Leg:
         plan = self._plan(size, 1.0, last)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ OnDrawing = Callable[[Drawing], None]
 OnStep = Callable[[int, int], None]
 OnLatents = Callable[[Tensor], None]
 OnPreview = Callable[[Image.Image], None]
+OnPicture = Callable[[Image.Image, dict[str, Any]], None]
 
 
 class SafetyStopped(RedilateError):
@@ -75,11 +77,13 @@ class Watch:
     Attributes:
         on_drawing: with the drawing, before any work.
         on_step: with (steps done, steps in all) over all pictures, after each denoising step.
-        on_latents: with the latents of each step, (1, channels, height / 8, width / 8), after `on_step`.
+        on_latents: with the latents of each step and picture, (1, channels, height / 8, width / 8), after `on_step`.
         on_preview: with each picture at its first leg's size, before its first large leg.
         on_decode: with (work done, in all) while a picture is encoded or decoded in strips.
         on_note: with a line that somebody should know, such as which words of a prompt are cut, or that memory ran out
             and a thriftier way is taken; None: a warning.
+        on_picture: with each finished picture and the settings that make it again alone, in the order of the seeds,
+            as soon as it and those that share its calls are finished.
     """
 
     on_drawing: OnDrawing | None = None
@@ -88,10 +92,11 @@ class Watch:
     on_preview: OnPreview | None = None
     on_decode: OnProgress | None = None
     on_note: Callable[[str], None] | None = None
+    on_picture: OnPicture | None = None
 
 
 def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
-    """Make the pictures of a drawing.
+    """Make the pictures of a drawing: `Drawing.batch` of a prompt together, each within rounding as if drawn alone.
 
     Where the device runs out of memory, the same is tried again in a thriftier way, from what is done: a decode from
     its latents, a denoising from its leg's start. Each such step down is said through `Watch.on_note`.
@@ -102,13 +107,14 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
 
     Raises:
         RedilateError: the device has too little memory for the thriftiest way, too.
-        SafetyStopped: the safety checker took a picture back; no large leg is drawn on it.
+        SafetyStopped: the safety checker took a picture back; no large leg is drawn on it. Those before it are
+            finished first, and handed to `Watch.on_picture`.
     """
     runner = _Runner(pipe, drawing, watch or Watch())
     if runner.watch.on_drawing is not None:
         runner.watch.on_drawing(drawing)
     started = time.monotonic()
-    images = [runner.picture(index) for index in range(len(drawing.seeds))]
+    images = [image for group in _groups(drawing) for image in runner.pictures(group)]
     seconds = time.monotonic() - started
     settings = settings_of(pipe, drawing, sequential=runner.sparing.sequential)
     return Generation(images, list(drawing.seeds), drawing, seconds, settings)
@@ -124,6 +130,8 @@ class _Runner:
     sparing: Sparing = field(init=False)
     _second: Any = field(init=False, default=None)
     _encoded: dict[tuple, dict[str, Any]] = field(init=False, default_factory=dict)
+    _done: int = field(init=False, default=0)  # denoising steps, over all pictures
+    _stopped: bool = field(init=False, default=False)  # by the safety checker
 
     def __post_init__(self) -> None:
         request = self.drawing.request
@@ -131,72 +139,81 @@ class _Runner:
         if any(leg.schedule is not None for leg in self.drawing.legs):
             self._second = second_pass(self.pipe, request)
 
-    def picture(self, index: int) -> Image.Image:
-        """Picture `index`, through every leg."""
-        drawing = self.drawing
-        picture: Image.Image | Tensor | None = drawing.request.image
-        done = index * drawing.steps
+    def pictures(self, group: list[int]) -> list[Image.Image]:
+        """The pictures of `group`, which share a prompt, through every leg."""
+        drawing, watch = self.drawing, self.watch
+        pictures: list[Any] = [drawing.request.image for _ in group]
         for number, leg in enumerate(drawing.legs):
-            before = picture
+            before = pictures
             if leg.schedule is None:
-                picture = self._first(leg, index, done)
+                pictures = self._first(leg, group)
             else:
-                assert picture is not None  # of the leg before, or the request's own
-                picture = self._large(picture, leg, index, number, done)
-            if isinstance(picture, Image.Image) and isinstance(before, Image.Image):
-                picture = keep_colour(picture, before, leg.colour)
-            done += leg.steps
-        assert isinstance(picture, Image.Image)  # the last leg's
-        return picture
+                pictures = self._large(pictures, leg, group, number)
+            pictures = [_coloured(*both, leg) for both in zip(pictures, before, strict=False)]
+            group = group[: len(pictures)]
+            if not pictures:
+                break
+        if watch.on_picture is not None:
+            for index, picture in zip(group, pictures, strict=True):
+                settings = settings_of(self.pipe, drawing, sequential=self.sparing.sequential, index=index)
+                watch.on_picture(picture, settings)
+        if self._stopped:
+            raise SafetyStopped(
+                "the pipeline's safety checker took the picture back, and it is black; another seed or prompt works, "
+                "or the pipeline without the checker"
+            )
+        return pictures
 
-    def _first(self, leg: Leg, index: int, done: int) -> Image.Image:
+    def _first(self, leg: Leg, group: list[int]) -> list[Image.Image]:
         """Text to image, by the pipeline as it is."""
         drawing, request = self.drawing, self.drawing.request
-        arguments = self._extra(index)
+        arguments = self._extra(group[0])
         with self._within(self.pipe, leg):
 
-            def call() -> Any:
-                return self.pipe(
-                    **self._texts(self.pipe, drawing.prompts[index], request.negative, arguments),
+            def call(part: Sequence[int]) -> list[Image.Image]:
+                result = self.pipe(
+                    **self._texts(self.pipe, drawing.prompts[group[0]], request.negative, arguments),
                     width=leg.width,
                     height=leg.height,
                     num_inference_steps=leg.steps,
                     guidance_scale=leg.guidance,
-                    generator=torch.Generator("cpu").manual_seed(drawing.seeds[index]),
-                    **self._callback(self.pipe, leg, done),
+                    **_noise_of([drawing.seeds[index] for index in part]),
+                    **self._callback(self.pipe, leg, len(part)),
                     **copy_containers(arguments),
                 )
+                return self._taken(result, leg, len(part))
 
-            result = self.sparing.denoise(self.pipe, (leg.height, leg.width), leg.guidance > 1, call)
-        image = _checked(result)
+            images = self.sparing.denoise(self.pipe, (leg.height, leg.width), leg.guidance > 1, group, call)
         if len(drawing.legs) > 1 and self.watch.on_preview is not None:
-            self.watch.on_preview(image)
-        return image
+            for image in images:
+                self.watch.on_preview(image)
+        return images
 
     def _large(
-        self, picture: Image.Image | Tensor, leg: Leg, index: int, number: int, done: int
-    ) -> Image.Image | Tensor:
-        """One call of the image-to-image pipeline, from the enlarged picture."""
+        self, pictures: list[Image.Image | Tensor], leg: Leg, group: list[int], number: int
+    ) -> list[Image.Image] | list[Tensor]:
+        """One call of the image-to-image pipeline, from the enlarged pictures."""
         drawing, request, hires = self.drawing, self.drawing.request, self.drawing.request.hires
         pipe = self._second
         assert leg.schedule is not None
-        seed = leg_seed(drawing.seeds[index], number)
         as_latents = number + 1 < len(drawing.legs) and _meet_in_latents(leg, drawing.legs[number + 1])
         takes = inspect.signature(pipe.__call__).parameters
-        prompt = hires.prompt if hires.prompt is not None else drawing.prompts[index]
+        prompt = hires.prompt if hires.prompt is not None else drawing.prompts[group[0]]
         with self._within(pipe, leg):
-            arguments = self._extra(index, for_second=True)
+            arguments = self._extra(group[0], for_second=True)
             if hires.prompt is not None:
                 arguments = {
                     name: one for name, one in arguments.items() if not name.endswith("prompt_embeds")
                 }
-            if hires.control is not None and isinstance(picture, Image.Image):
-                arguments["control_image"] = picture.resize((leg.width, leg.height), Image.Resampling.LANCZOS)
+            if hires.control is not None and isinstance(pictures[0], Image.Image):
+                size = (leg.width, leg.height)
+                arguments["control_image"] = pictures[0].resize(size, Image.Resampling.LANCZOS)
             if request.mask is not None:
-                start: Any = request.image and request.image.resize((leg.width, leg.height))
+                starts: list[Any] = [request.image and request.image.resize((leg.width, leg.height))]
                 arguments["mask_image"] = request.mask.resize((leg.width, leg.height))
             else:
-                start = enlarged_latents(pipe, picture, (leg.height, leg.width), leg.enlarge or "lanczos")
+                how = leg.enlarge or "lanczos"
+                starts = [enlarged_latents(pipe, one, (leg.height, leg.width), how) for one in pictures]
             if hires.lora_scale is not None and "cross_attention_kwargs" in takes:
                 own = arguments.get("cross_attention_kwargs") or {}
                 arguments["cross_attention_kwargs"] = own | {"scale": hires.lora_scale}
@@ -204,22 +221,36 @@ class _Runner:
             negative = hires.negative if hires.negative is not None else request.negative
             schedule = leg.schedule.arguments
 
-            def call() -> Any:
-                hold = None if request.mask is not None else hold_to(start, seed, leg)
-                return pipe(
+            def call(part: Sequence[tuple[int, Any]]) -> list[Any]:
+                seeds = [leg_seed(drawing.seeds[index], number) for index, _ in part]
+                start = part[0][1] if request.mask is not None else torch.cat([one for _, one in part])
+                hold = None if request.mask is not None else hold_to(start, seeds, leg)
+                result = pipe(
                     **self._texts(pipe, prompt, negative, arguments),
                     image=start,
                     guidance_scale=leg.guidance,
-                    generator=torch.Generator("cpu").manual_seed(seed),
+                    **_noise_of(seeds),
                     output_type="latent" if as_latents else "pil",
                     **schedule,
                     **{name: side for name, side in sizes.items() if name in takes},
-                    **self._callback(pipe, leg, done, hold),
+                    **self._callback(pipe, leg, len(part), hold),
                     **copy_containers(arguments),
                 )
+                if as_latents:
+                    self._done += leg.steps * len(part)
+                    return list(result.images.split(1))
+                return self._taken(result, leg, len(part))
 
-            result = self.sparing.denoise(pipe, (leg.height, leg.width), leg.guidance > 1, call)
-        return result.images if as_latents else _checked(result)
+            size = (leg.height, leg.width)
+            todo = list(zip(group, starts, strict=True))
+            return self.sparing.denoise(pipe, size, leg.guidance > 1, todo, call)
+
+    def _taken(self, result: Any, leg: Leg, count: int) -> list[Image.Image]:
+        """The pictures of a pipeline's answer, up to the first that its safety checker has blacked out."""
+        self._done += leg.steps * count
+        black = blacked_out(result)
+        self._stopped = self._stopped or bool(black)
+        return list(result.images[: black[0] if black else count])
 
     def _texts(
         self, pipe: Any, prompt: str | None, negative: str | None, arguments: dict[str, Any]
@@ -280,22 +311,23 @@ class _Runner:
                 stack.enter_context(apply(pipe, leg.plan))
             yield
 
-    def _callback(self, pipe: Any, leg: Leg, before: int, hold: Any = None) -> dict[str, Any]:
-        """Keyword arguments that make the pipeline report each step, where it can."""
+    def _callback(self, pipe: Any, leg: Leg, count: int, hold: Any = None) -> dict[str, Any]:
+        """Keyword arguments that make the pipeline report each step of `count` pictures, where it can."""
         watch, own = self.watch, self.drawing.request.extra.get("callback_on_step_end")
         if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
             return {}
         if watch.on_step is None and watch.on_latents is None and own is None and hold is None:
             return {}
-        total = self.drawing.steps * len(self.drawing.seeds)
+        before, total = self._done, self.drawing.steps * len(self.drawing.seeds)
 
         def step_end(pipe: Any, index: int, timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             if watch.on_step is not None:
-                watch.on_step(before + min(index + 1, leg.steps), total)
+                watch.on_step(before + count * min(index + 1, leg.steps), total)
             if hold is not None:
                 arguments = hold(pipe, index, timestep, arguments)
             if watch.on_latents is not None:
-                watch.on_latents(arguments["latents"])
+                for latents in arguments["latents"].split(1):
+                    watch.on_latents(latents)
             return arguments if own is None else own(pipe, index, timestep, arguments)
 
         return {"callback_on_step_end": step_end}
@@ -312,11 +344,22 @@ def _refuse_applied(pipe: Any, drawing: Drawing) -> None:
         raise RedilateError("the pipeline is re-dilated; call redilate.remove(pipe) before direct inference")
 
 
-def _checked(result: Any) -> Image.Image:
-    """The picture of a pipeline's answer, unless its safety checker has blacked it out."""
-    if blacked_out(result):
-        raise SafetyStopped(
-            "the pipeline's safety checker took the picture back, and it is black; another seed or prompt works, or "
-            "the pipeline without the checker"
-        )
-    return result.images[0]
+def _groups(drawing: Drawing) -> Iterator[list[int]]:
+    """The pictures that share calls: neighbours of the same prompt, `Drawing.batch` at most."""
+    for _, same in groupby(range(len(drawing.seeds)), key=drawing.prompts.__getitem__):
+        indices = list(same)
+        for start in range(0, len(indices), drawing.batch):
+            yield indices[start : start + drawing.batch]
+
+
+def _noise_of(seeds: Sequence[int]) -> dict[str, Any]:
+    """What has a pipeline draw as many pictures, each with its own seed's noise, also within a scheduler's steps."""
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    if len(generators) == 1:
+        return {"generator": generators[0]}
+    return {"generator": generators, "num_images_per_prompt": len(generators)}
+
+
+def _coloured(picture: Any, before: Any, leg: Leg) -> Any:
+    both = isinstance(picture, Image.Image) and isinstance(before, Image.Image)
+    return keep_colour(picture, before, leg.colour) if both else picture

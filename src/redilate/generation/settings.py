@@ -9,19 +9,19 @@ import torch
 from .drawing import Drawing
 
 
-def settings_of(pipe: Any, drawing: Drawing, *, sequential: bool) -> dict[str, Any]:
-    """All that is needed to make the first picture of a drawing again, as plain data.
+def settings_of(pipe: Any, drawing: Drawing, *, sequential: bool, index: int | None = None) -> dict[str, Any]:
+    """All that is needed to make picture `index` of a drawing again, as plain data; None: the first, with all prompts.
 
     `sequential`: whether guidance was evaluated one sample at a time, as asked or for want of memory.
 
     `extra` holds the names of further arguments alone: their values are not plain data.
     """
     request = drawing.request
-    prompts = list(dict.fromkeys(drawing.prompts))
+    prompts = list(dict.fromkeys(drawing.prompts if index is None else drawing.prompts[index : index + 1]))
     return {
         "prompt": (prompts[0] if len(prompts) == 1 else prompts) or "",
         "negative": request.negative,
-        "seed": drawing.seeds[0],
+        "seed": drawing.seeds[index or 0],
         "steps": request.steps,
         "guidance": drawing.guidance,
         "method": request.method,

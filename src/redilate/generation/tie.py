@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from .drawing import Leg
 OnStepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 
 
-def hold_to(before: Tensor, seed: int, leg: Leg) -> OnStepEnd | None:
+def hold_to(before: Tensor, seeds: Sequence[int], leg: Leg) -> OnStepEnd | None:
     """A `callback_on_step_end` that keeps the latents near those of `before`.
 
     After every step it gives them a share of the low frequencies of `before`, noised alike, as DemoFusion's skip
@@ -25,8 +25,8 @@ def hold_to(before: Tensor, seed: int, leg: Leg) -> OnStepEnd | None:
     floor shrinks what the leg has changed (`core.shrinkage`).
 
     Args:
-        before: the latents of the enlarged picture, (1, channels, height, width).
-        seed: that of the generator which the pipeline draws its noise from.
+        before: the latents of the enlarged pictures, (pictures, channels, height, width).
+        seeds: those of the generators which the pipeline draws each picture's noise from.
         leg: for its tie and noise floor; with neither there is nothing to do, and no callback.
     """
     tie = leg.tie
@@ -43,7 +43,7 @@ def hold_to(before: Tensor, seed: int, leg: Leg) -> OnStepEnd | None:
         weight = 0.0 if tie is None or done >= len(timesteps) else tie_weight(tie, done, len(timesteps))
         if tie is not None and weight > 0:
             if noise is None:
-                noise = _noise(before, seed).to(latents)
+                noise = _noise(before, seeds).to(latents)
             # `add_noise` after a step adds what the next step expects: diffusers' inpainting relies on it too.
             following = torch.tensor([timesteps[done]], device=latents.device)
             wanted = pipe.scheduler.add_noise(clean, noise, following.to(pipe.scheduler.timesteps.dtype))
@@ -55,8 +55,8 @@ def hold_to(before: Tensor, seed: int, leg: Leg) -> OnStepEnd | None:
     return callback
 
 
-def _noise(like: Tensor, seed: int) -> Tensor:
+def _noise(like: Tensor, seeds: Sequence[int]) -> Tensor:
     from diffusers.utils.torch_utils import randn_tensor
 
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return randn_tensor(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    return randn_tensor(like.shape, generator=generators, device=like.device, dtype=like.dtype)

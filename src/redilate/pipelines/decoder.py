@@ -100,6 +100,9 @@ class _Calls:
 
         size = (z.shape[-2], z.shape[-1])
         known = _supported(decoder_steps, self._vae) and z.dim() == 4
+        if known and z.shape[0] > 1:  # in the memory of one, since a picture is enough work for any device
+            alone = [self.decode(one, *args, **kwargs)[0] for one in z.split(1)]
+            return DecoderOutput(torch.cat(alone)) if _as_object(args, kwargs) else (torch.cat(alone),)
         needed = whole_decode_bytes(self._vae, *size) if known else None
         return self._first("decode", needed, lambda: self._own["decode"](z, *args, **kwargs), strips, z)
 

@@ -1,4 +1,5 @@
-"""What spares memory while a leg is denoised: guidance one sample at a time, then networks that wait on the host.
+"""What spares memory while a leg is denoised: fewer pictures at a time, then guidance one sample at a time, then
+networks that wait on the host.
 
 Nothing is foretold: the pipeline is called as it is, and where the device runs out of memory called again in the next
 thriftier way.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -20,9 +21,10 @@ from ..core.sequential import Sequential
 from ..errors import RedilateError
 from .families import unet_of
 
+Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-# From how many pixels on a network's guided batch was too large: the next picture need not find out anew.
+# From how many pixels × samples on a network's batch was too large: the next picture need not find out anew.
 _too_large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
@@ -42,14 +44,23 @@ class Sparing:
         self._asked = sequential
         self._note = note
 
-    def denoise(self, pipe: Any, size: tuple[int, int], guided: bool, call: Callable[[], Made]) -> Made:
-        """`call()`, a call of `pipe`, as often as it takes: each time in a thriftier way.
+    def denoise(
+        self,
+        pipe: Any,
+        size: tuple[int, int],
+        guided: bool,
+        pictures: Sequence[Given],
+        call: Callable[[Sequence[Given]], list[Made]],
+    ) -> list[Made]:
+        """What `call`, a call of `pipe`, makes of all pictures, as often as it takes: each time in a thriftier way.
 
         Args:
             pipe: under offload at the end, if only that fitted; its networks wait in the host's memory from then on.
             size: (height, width) in pixels.
-            guided: whether its batch has more than one sample.
-            call: starts anew each time, from the leg's own start.
+            guided: whether a picture has two samples in the batch, and not one.
+            pictures: at least one; handed to `call` together, or where memory runs out by halves, down to one.
+            call: starts anew each time, from the leg's own start; one result for each picture. Where it gives fewer,
+                no further one is called for.
 
         Raises:
             RedilateError: for sequential guidance on a network that does not allow it; or there is no thriftier way.
@@ -59,21 +70,36 @@ class Sparing:
         if self._asked and reason:
             raise RedilateError(reason)
         may = guided and reason is None
-        sequential = self._asked or (may and pixels >= _too_large.get(unet, math.inf))
+        one = 2 * pixels if guided else pixels
+        known = _too_large.get(unet, math.inf)
+        sequential = self._asked or (may and one >= known)
         where = f"{device} ran out of memory at {size[1]}x{size[0]}"
+        at_once = 1 if sequential else len(pictures)  # one sample at a time: no faster for several pictures
+        while at_once > 1 and at_once * one >= known:
+            at_once //= 2
+        made: list[Made] = []
         while True:
+            part = pictures[len(made) : len(made) + at_once]
             self.sequential = self.sequential or sequential
             try:
                 with Sequential(pipe.unet) if sequential else nullcontext():
-                    return call()
+                    found = call(part)
+                made += found
+                if len(found) < len(part) or len(made) == len(pictures):
+                    return made
+                continue
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 said = str(error).strip().splitlines()
             release(device)
-            if may and not sequential:
+            if len(part) > 1 or (may and not sequential):
+                _too_large[unet] = min(len(part) * one, _too_large.get(unet, len(part) * one))
+            if len(part) > 1:
+                at_once = len(part) // 2
+                self._note(f"{where} with {len(part)} pictures at a time: once more with {at_once}")
+            elif may and not sequential:
                 sequential = True
-                _too_large[unet] = min(pixels, _too_large.get(unet, pixels))
                 self._note(f"{where}: once more with guidance one sample at a time")
             elif offload(pipe):
                 self._note(f"{where}: once more with each network in the host's memory until it is needed")

@@ -57,7 +57,7 @@ DEFAULTS: dict[Family, FamilyDefaults] = {
         "measured on it: docs/results.md",
         step_share=0.5,
         guided=False,
-        tie_until=1.0,
+        tie_until=2.0,
         noise_floor=0.1,
     ),
     "sd15": FamilyDefaults(0.45, 7.5, 0.3, 6 / 25, "as SDXL; no cascade published its settings for it"),
@@ -87,18 +87,21 @@ _SEED_STEP = 0x9E3779B97F4A7C15
 _UNKNOWN_UNTIL = 0.4
 
 
-def row_of(family: Family, preset: Preset, editing: bool = False) -> FamilyDefaults:
+def row_of(family: Family, preset: Preset, freely: bool = False) -> FamilyDefaults:
     """The table's row for a family, changed as a preset has it.
 
-    "faithful" keeps to the native picture: short large legs, unguided, tied to their end. `editing` a picture changes
-    it, so nothing of the family's holds the leg back.
+    "faithful" keeps to the native picture: short large legs, unguided, tied to their end.
+
+    Args:
+        freely: nothing of the family's holds the large legs back, where a picture is edited or a strength above the
+            default asks for more change than that makes.
     """
     row = DEFAULTS[family]
-    if editing:
-        return replace(row, guided=True, step_share=1.0, noise_floor=0.0)
     if preset == "faithful":
         held = {"guided": False, "tie_until": 2.0, "noise_floor": 0.1}
         return replace(row, strength=0.25, least_share=0.12, step_share=0.48, **held)
+    if freely:
+        return replace(row, guided=True, step_share=1.0, tie_until=TIE.until, noise_floor=0.0)
     return row
 
 

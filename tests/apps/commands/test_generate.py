@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from typer.testing import CliRunner
 
 from redilate.apps.cli import app, main
 from redilate.apps.metadata import read_settings
+from redilate.generation import resolve
 
 run = CliRunner()
 
@@ -49,3 +50,23 @@ def test_refusals_are_one_line_before_the_model_is_looked_for(
         main(["generate", "x", "-o", "a.png", "--model", "no/where", *options])
     err = capfd.readouterr().err
     assert ending.value.code == 2 and err.count("\n") == 1 and says in err
+
+
+def test_pictures_drawn_together_are_kept_each_with_settings_that_draw_it_alone(
+    tiny_pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = ["--model", str(tiny_pipeline_folder), "--size", "384x384", "--steps", "2", "--device", "cpu"]
+    out, first = tmp_path / "a.png", tmp_path / "p.png"
+    with monkeypatch.context() as on_a_gpu:
+        on_a_gpu.setattr(resolve, "has_own_memory", lambda _: True)
+        asked = [*asked, "--seed", "4", "--count", "2", "--preview", str(first)]
+        ended = run.invoke(app, ["generate", "fox", *asked, "-o", str(out)])
+    assert ended.exit_code == 0, ended.output
+    for number in (1, 2):
+        assert (tmp_path / f"p-{number}.png").is_file()
+        path = tmp_path / f"a-{number}.png"
+        assert read_settings(path)["seed"] == 3 + number
+        again = [*asked[:2], "--from", str(path), "-o", str(tmp_path / "b.png")]
+        assert run.invoke(app, ["generate", *again]).exit_code == 0
+        with Image.open(path) as one, Image.open(tmp_path / "b.png") as other:
+            assert max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 2

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 
 import redilate
 from redilate.apps.metadata import read_settings
+from redilate.generation import resolve
 
 from .conftest import Served
 
@@ -64,6 +65,21 @@ def test_several_pictures_have_seeds_of_their_own_and_each_comes_again_alone(ser
     assert [one["seed"] for one in several] == [5, 6, 7]
     assert served.draw(seed=7).json()["data"] == several[2:]
     assert several[0]["b64_json"] != several[1]["b64_json"]
+
+
+def test_several_pictures_share_a_batch_where_there_is_a_gpu(
+    served: Served, bundled: Any, monkeypatch: pytest.MonkeyPatch
+):
+    alone = [served.draw(seed=seed).json()["data"][0] for seed in (5, 6)]
+    batches: list[int] = []
+    hook = bundled.unet.conv_in.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
+    monkeypatch.setattr(resolve, "has_own_memory", lambda _: True)
+    together = served.draw(n=2, seed=5).json()["data"]
+    hook.remove()
+    assert batches == [4] and [one["seed"] for one in together] == [5, 6]
+    for one, other in zip(together, alone, strict=True):
+        pictures = opened(one["b64_json"]), opened(other["b64_json"])
+        assert max(high for _, high in ImageChops.difference(*pictures).getextrema()) <= 2
 
 
 def test_without_a_seed_two_pictures_differ_and_say_their_seeds(served: Served):

@@ -43,16 +43,15 @@ from ..options import (
 from ..saving import save_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from PIL.Image import Image
 
-    from redilate.generation.drawing import Drawing
     from redilate.generation.request import Hires
 
     from ..recorded import Recorded
     from ..redraw import Options
 
+# The methods that take all that `redilate.generate` does.
+OURS = ("redilate", "direct")
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
           "hires_model", "upscaler", "control")  # fmt: skip
 
@@ -246,37 +245,51 @@ def generate(
             made_by = provenance(pipe, asked.model, vae=vae, lora=lora or ())
             if recorded is not None:
                 _warn(source, recorded, made_by)
-            made = []
+            left, left_previews = iter(paths), iter(previews)
+
+            def keep(image: Image, settings: dict[str, Any]) -> None:
+                save_picture(next(left), image, settings | made_by)
+
+            def keep_preview(image: Image) -> None:
+                save_picture(next(left_previews), image)
+
             with progress(Console(stderr=True, quiet=as_json)) as bars:
-                for index, path in enumerate(paths):
-                    # One at a time, each kept before the next: what is drawn when a long run ends is not lost.
-                    draw = partial(
-                        find(asked.method),
-                        pipe,
-                        asked.prompt,
-                        **_size(asked, pipe),
-                        seed=asked.seed + index,
-                        steps=asked.steps,
-                        guidance=asked.guidance,
-                        negative=asked.negative,
-                        on_step=lambda done, total, index=index: bars(index * total + done, count * total),
-                        **_own(
-                            asked,
-                            asked.hires.model_copy(update={"pipe": second}),
-                            extra,
-                            on_drawing=say_notes if index == 0 else None,
-                            on_preview=partial(save_picture, previews[index]) if previews else None,
+                draw = partial(
+                    find(asked.method),
+                    pipe,
+                    asked.prompt,
+                    **_size(asked, pipe),
+                    steps=asked.steps,
+                    guidance=asked.guidance,
+                    negative=asked.negative,
+                )
+                # Each is kept as soon as it is finished: what is drawn when a long run ends is not lost.
+                if asked.method in OURS:
+                    made = [
+                        draw(
+                            seed=asked.seed,
+                            on_step=bars,
+                            **_own(asked, asked.hires.model_copy(update={"pipe": second}), extra, count),
+                            on_drawing=say_notes,
+                            on_preview=keep_preview if previews else None,
                             on_decode=bars.on_decode,
-                        ),
-                    )
-                    one = draw()
-                    save_picture(path, one.images[0], one.settings | made_by)
-                    made.append(one)
+                            on_picture=keep,
+                        )
+                    ]
+                else:
+                    made = []
+                    for index in range(count):
+                        one = draw(
+                            seed=asked.seed + index,
+                            on_step=lambda done, total, index=index: bars(
+                                index * total + done, count * total
+                            ),
+                        )
+                        keep(one.images[0], one.settings)
+                        made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
         if as_json:
-            images = [
-                {"path": str(path), "seed": one.seeds[0]} for path, one in zip(paths, made, strict=True)
-            ]
+            images = [{"path": str(path), "seed": asked.seed + index} for index, path in enumerate(paths)]
             print(json.dumps({"images": images, "seconds": round(seconds, 3), "settings": settings}))
         else:
             for path in paths:
@@ -288,7 +301,7 @@ def generate(
 def _check_method(asked: Options, preview: Path | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
     find(asked.method)
-    if asked.method in ("redilate", "direct"):
+    if asked.method in OURS:
         return
     for name, given in (
         ("--plan", asked.plan),
@@ -311,19 +324,10 @@ def _size(asked: Options, pipe: Any) -> dict[str, int]:
     return {"width": asked.width or width, "height": asked.height or height}
 
 
-def _own(
-    asked: Options,
-    hires: Hires,
-    extra: dict[str, Any],
-    *,
-    on_drawing: Callable[[Drawing], None] | None,
-    on_preview: Callable[[Image], None] | None,
-    on_decode: Callable[[int, int], None] | None,
-) -> dict[str, Any]:
+def _own(asked: Options, hires: Hires, extra: dict[str, Any], count: int) -> dict[str, Any]:
     """What only our own methods take."""
-    if asked.method not in ("redilate", "direct"):
-        return {}
     return {
+        "count": count,
         "strength": asked.strength,
         "preset": asked.preset,
         "plan": asked.plan,
@@ -332,9 +336,6 @@ def _own(
         "on_note": say_note,
         "sequential": asked.sequential,
         "windows": asked.windows,
-        "on_drawing": on_drawing,
-        "on_preview": on_preview,
-        "on_decode": on_decode,
     }
 
 

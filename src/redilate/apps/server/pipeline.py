@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -53,27 +54,29 @@ class ServedPipeline:
                 scheduler can't take, a strength that the pipeline can't do.
         """
         check_prompts(drawing.output.upper(), drawing.prompt, drawing.negative)
-        resolve(self._pipe, self._request(drawing, drawing.seed))
+        resolve(self._pipe, self._request(drawing))
 
     def draw(self, job: Job) -> None:
-        """Draw a job's pictures, one after another, each sent when it is done."""
-        with self._using:
-            for index in range(job.drawing.count):
-                seed = job.drawing.seed + index
-                resolved = resolve(self._pipe, self._request(job.drawing, seed))
-                made = run(self._pipe, resolved, _Previews(self._pipe, job, len(resolved.legs)).watch)
-                settings = made.settings | self._made_by
-                job.legs = len(resolved.legs)
-                job.put(Picture(_file(made.images[0], job.drawing, settings), seed))
+        """Draw a job's pictures, each sent when it is done."""
 
-    def _request(self, drawing: PictureRequest, seed: int) -> Request:
-        """What the engine is asked for one picture."""
+        def send(image: Image.Image, settings: dict[str, Any]) -> None:
+            job.put(Picture(_file(image, job.drawing, settings | self._made_by), settings["seed"]))
+
+        with self._using:
+            resolved = resolve(self._pipe, self._request(job.drawing))
+            job.legs = len(resolved.legs)
+            watch = _Previews(self._pipe, job, len(resolved.legs)).watch
+            run(self._pipe, resolved, replace(watch, on_picture=send))
+
+    def _request(self, drawing: PictureRequest) -> Request:
+        """What the engine is asked for."""
         return Request(
             prompt=drawing.prompt,
             negative=drawing.negative,
             width=drawing.width,
             height=drawing.height,
-            seed=seed,
+            seed=drawing.seed,
+            count=drawing.count,
             steps=drawing.steps,
             guidance=drawing.guidance,
             strength=drawing.strength,
