@@ -78,13 +78,14 @@ def test_the_default_strength_lies_above_the_default_end_but_for_distilled_model
 
 
 def test_a_drawing_goes_from_the_native_size_up_with_falling_starts(family):
-    _, pipe, native = family
+    name, pipe, native = family
     drawing = asked(pipe, 4 * native, 4 * native)
     assert [leg.width for leg in drawing.legs] == [native, 2 * native, 4 * native]
     starts = [leg.start for leg in drawing.legs]
     assert starts[0] == 1 and starts[0] > starts[1] > starts[2]
     assert drawing.legs[0].dilated == 0 and drawing.steps == sum(leg.steps for leg in drawing.legs)
-    assert all(leg.guidance == drawing.guidance for leg in drawing.legs)
+    large = {leg.guidance for leg in drawing.legs[1:]}
+    assert large == ({1.0} if name == "bundled" else {drawing.guidance})
     assert all(leg.steps >= 6 for leg in drawing.legs), "of 25 steps asked for"
 
 
@@ -162,7 +163,17 @@ def test_presets(family):
     if name in ("sd15", "sd21", "sdxl"):
         assert len(asked(pipe, *size, preset="published").legs) == 1
     default = asked(pipe, *size).legs[-1]
-    assert default.noise_floor == 0 and default.tie.until < 1
+    if name != "bundled":
+        assert default.noise_floor == 0 and default.tie.until < 1
+
+
+def test_a_strength_above_the_default_is_held_back_by_nothing(family):
+    name, pipe, native = family
+    leg = asked(pipe, 2 * native, 2 * native, strength=0.6).legs[-1]
+    assert leg.noise_floor == 0 and leg.tie.until < 1 and leg.steps == 15 and leg.guidance > 1
+    if name == "bundled":
+        held = asked(pipe, 2 * native, 2 * native, strength=0.4).legs[-1]
+        assert held.noise_floor > 0 and held.tie.until > 1 and held.steps == 6 and held.guidance == 1
 
 
 def test_the_second_pass_has_its_own_guidance_and_steps():
