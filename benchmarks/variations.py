@@ -63,9 +63,11 @@ def legs(plans: dict[str, Plan]) -> dict[str, Variation]:
         found[f"legs-{strength}"] = Variation(strength=strength)
         found[f"legs-{strength}-plain"] = Variation(strength=strength, plan="none")
     found["legs-plain"] = Variation(plan="none")
+    found["legs-guided"] = Variation(hires=Hires(guidance=3.0))
     found["legs-unguided"] = Variation(hires=Hires(guidance=1.0))
     found["legs-untied"] = Variation(hires=Hires(tie=0.0))
-    found["legs-tied-to-the-end"] = Variation(hires=Hires(tie_until=2.0))
+    found["legs-fading"] = Variation(hires=Hires(tie_until=0.5))
+    found["legs-no-floor"] = Variation(hires=Hires(noise_floor=0.0))
     return found | {f"legs-{name}": Variation(plan=plan) for name, plan in plans.items()}
 
 
