@@ -129,6 +129,10 @@ def test_lists_of_prompts_and_their_embeddings_give_the_same_pictures(pipe):
     extra = {name: torch.cat(rows) for name, *rows in zip(names, *each, strict=False) if rows[0] is not None}
     given = redilate.generate(pipe, extra=extra, guidance=1.0, **FEW)
     assert [one.tobytes() for one in given.images] == [one.tobytes() for one in told.images]
+    # Two pictures of each: the second prompt's are not the first one's.
+    twice = {"guidance": 1.0, "count": 2, **FEW}
+    told, given = redilate.generate(pipe, prompts, **twice), redilate.generate(pipe, extra=extra, **twice)
+    assert [one.tobytes() for one in given.images] == [one.tobytes() for one in told.images]
 
 
 def test_a_callback_of_ones_own_is_called_at_every_step_of_every_leg(pipe):

@@ -397,11 +397,13 @@ def _check_second(pipe: Any, request: Request) -> None:
         )
 
 
-def embeddings_of(extra: Mapping[str, Any], index: int, count: int) -> dict[str, Any]:
-    """`extra` for picture `index` of `count`: of embeddings of several prompts its own row."""
+def embeddings_of(drawing: Drawing, index: int) -> dict[str, Any]:
+    """The request's `extra` for picture `index`: of embeddings of several prompts the row of its own prompt."""
+    count = drawing.request.count
+    row, rows = index // count, len(drawing.seeds) // count
     return {
-        name: value[index : index + 1]
-        if name.endswith("_embeds") and isinstance(value, Tensor) and len(value) == count
+        name: value[row : row + 1]
+        if name.endswith("_embeds") and isinstance(value, Tensor) and len(value) == rows
         else value
-        for name, value in extra.items()
+        for name, value in drawing.request.extra.items()
     }

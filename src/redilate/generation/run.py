@@ -278,7 +278,7 @@ class _Runner:
             warnings.warn(line, stacklevel=2)
 
     def _extra(self, index: int, for_second: bool = False) -> dict[str, Any]:
-        extra = embeddings_of(self.drawing.request.extra, index, len(self.drawing.seeds))
+        extra = embeddings_of(self.drawing, index)
         extra.pop("callback_on_step_end", None)
         if told := extra.get("callback_on_step_end_tensor_inputs"):
             extra["callback_on_step_end_tensor_inputs"] = list(
