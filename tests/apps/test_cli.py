@@ -130,7 +130,7 @@ def test_the_second_picture_of_a_count_is_the_one_its_own_seed_gives(generate: R
 def test_another_method_draws_and_the_png_tells_its_name_and_parameters(generate: Run, tmp_path: Path):
     assert generate("--method", "upscale_lanczos").code == 0
     settings = read_settings(tmp_path / "apple.png")
-    assert (settings["method"], settings["parameters"]) == ("upscale_lanczos", {"drawn": "360x184"})
+    assert (settings["method"], settings["parameters"]) == ("upscale_lanczos", {"drawn": "384x192"})
     assert (settings["width"], settings["height"]) == (512, 256)
 
 
