@@ -46,31 +46,33 @@ WAYS = {
     "a faithful leg with a noise floor": {"preset": "faithful"},
     "noise-damped guidance": {"damped": 0.0},
     "noise-damped guidance whose Δ is used again": {"damped": 0.5},
-    "legs that meet in latents": {"width": 768, "height": 768, "hires": Hires(enlarge="latent-bicubic")},
+    "legs that meet in latents": {"width": 512, "height": 512, "hires": Hires(enlarge="latent-bicubic")},
     "no guidance": {"guidance": 1},
     "colours kept": {"hires": Hires(colour="moments")},
     "an argument of the pipeline's own": {"extra": {"eta": 0.5}},
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_each_picture_of_a_batch_is_the_one_drawn_alone_with_its_seed(pipe, way):
-    asked = LARGE | WAYS[way]
+@pytest.mark.parametrize(
+    ("build", "way"), [((tiny_sdxl, tiny_sd15)[index % 2], way) for index, way in enumerate(WAYS)]
+)
+def test_each_picture_of_a_batch_is_the_one_drawn_alone_with_its_seed(build, way):
+    pipe, asked = quiet(build()), LARGE | WAYS[way]
     if "damped" in asked:
         names = convolutions(pipe.unet)
         mild = NoiseDamping(dilation=dict.fromkeys(names, (1, 2)), until=0.1, reuse=asked.pop("damped"))
         asked["plan"] = Plan(dilation=dict.fromkeys(names, (2, 2)), until=0.1, noise_damping=mild)
-    made, seen = batches(pipe, lambda: redilate.generate(pipe, "fox", seed=7, count=3, batch=3, **asked))
-    samples = 3 if asked["guidance"] == 1 else 6
-    assert {one for one, _ in seen} <= {samples, 3} and samples in {one for one, _ in seen}
-    alone = [redilate.generate(pipe, "fox", seed=7 + index, **asked).images[0] for index in range(3)]
-    assert [difference(*both) <= 2 for both in zip(made.images, alone, strict=True)] == [True] * 3
+    made, seen = batches(pipe, lambda: redilate.generate(pipe, "fox", seed=7, count=2, batch=2, **asked))
+    samples = 2 if asked["guidance"] == 1 else 4
+    assert {one for one, _ in seen} <= {samples, 2} and samples in {one for one, _ in seen}
+    alone = [redilate.generate(pipe, "fox", seed=7 + index, **asked).images[0] for index in range(2)]
+    assert [difference(*both) <= 2 for both in zip(made.images, alone, strict=True)] == [True] * 2
     assert difference(alone[0], alone[1]) > 20, "seeds make different pictures"
 
 
 @pytest.mark.parametrize("name", [
-    "EulerAncestralDiscreteScheduler", "DDPMScheduler", "LCMScheduler", "KDPM2AncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler", "HeunDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler", "LCMScheduler", "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
 ])  # fmt: skip
 def test_noise_that_a_scheduler_adds_is_each_picture_s_own(name):
     pipe = quiet(tiny_sdxl())
