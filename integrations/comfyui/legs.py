@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from redilate.errors import RedilateError
 from redilate.generation.sizes import leg_sizes, native_shape
-from redilate.plans.defaults import LEGS_FROM, Family, leg_steps, strengths
+from redilate.plans.defaults import DEFAULTS, LEGS_FROM, Family, leg_steps, strengths
 
 from .native import PIXELS_PER_LATENT
 
@@ -94,7 +94,7 @@ def legs_for(
         )
     levels = strengths(strength, len(sizes), family)
     for (height, width), level in zip(sizes, levels, strict=True):
-        legs.append(Leg(width, height, level, leg_steps(steps, level, family)))
+        legs.append(Leg(width, height, level, leg_steps(steps, level, DEFAULTS[family])))
     return legs
 
 
