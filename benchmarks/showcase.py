@@ -13,7 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 _GAP = 6
 _LABEL = 26
-_TITLES = {"direct": "by itself", "strength1": "strength 1", "redilate": "Redilate", "upscale_lanczos": "Lanczos"}
+_TITLES = {
+    "direct": "by itself",
+    "strength1": "strength 1",
+    "redilate": "Redilate",
+    "upscale_lanczos": "Lanczos",
+}
 
 
 def main(
