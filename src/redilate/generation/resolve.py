@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, get_args
-
-from torch import Tensor
 
 from ..core.devices import has_own_memory
 from ..core.patch import find_patch
@@ -40,7 +37,7 @@ from ..plans.defaults import (
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
 from .drawing import Drawing, Leg
-from .extra import SCHEDULES, check_values
+from .extra import SCHEDULES, check_extra, check_values
 from .ranges import settled_seed
 from .request import Method, Request
 from .second_pass import second_pass
@@ -48,19 +45,6 @@ from .sizes import leg_sizes, native_shape
 from .super_resolution import shipped_model
 from .upscalers import FACTORS, UPSCALERS
 
-# What `generate` says itself, by the pipeline's word for it.
-_OWN_WORDS = {
-    "prompt": "prompt",
-    "negative_prompt": "negative",
-    "width": "width",
-    "height": "height",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-    "generator": "seed",
-    "num_images_per_prompt": "count",
-    "strength": "strength",
-}
-_RETURNED = {"output_type", "return_dict"}
 # Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
 _BATCH_ON_GPU = 8
 
@@ -137,21 +121,6 @@ def _check(request: Request) -> None:
                 )
         if request.image is None and (request.strength or 1) < 1:
             raise RedilateError("direct inference draws at full size; leave strength out, or the method")
-
-
-def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = False) -> None:
-    """Refuse what the pipeline's own call does not take, and what has a word of its own here."""
-    takes = inspect.signature(type(pipe).__call__).parameters
-    for name in extra:
-        if name in _OWN_WORDS:
-            raise RedilateError(f"{name} is called {_OWN_WORDS[name]} here; pass it so, not in extra")
-        if name in _RETURNED:
-            raise RedilateError(
-                f"extra has {name!r}, and pictures come back as Pillow pictures; for latents call the pipeline "
-                "itself under redilate.apply(pipe)"
-            )
-        if name not in takes and not (from_picture and name == "control_image"):
-            raise RedilateError(f"{type(pipe).__name__} takes no argument {name!r}; leave it out of extra")
 
 
 def _prompts(request: Request) -> list[str | None]:
@@ -395,15 +364,3 @@ def _check_second(pipe: Any, request: Request) -> None:
             "control needs a pipeline with a ControlNet, such as StableDiffusionXLControlNetImg2ImgPipeline with a "
             "tile ControlNet as Hires.pipe"
         )
-
-
-def embeddings_of(drawing: Drawing, index: int) -> dict[str, Any]:
-    """The request's `extra` for picture `index`: of embeddings of several prompts the row of its own prompt."""
-    count = drawing.request.count
-    row, rows = index // count, len(drawing.seeds) // count
-    return {
-        name: value[row : row + 1]
-        if name.endswith("_embeds") and isinstance(value, Tensor) and len(value) == rows
-        else value
-        for name, value in drawing.request.extra.items()
-    }

@@ -29,8 +29,8 @@ from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
 from .drawing import Drawing, Leg
 from .enlarged import enlarged_latents
+from .extra import embeddings_of
 from .pixels import keep_colour
-from .resolve import embeddings_of
 from .second_pass import second_pass
 from .settings import settings_of
 from .tie import hold_to
