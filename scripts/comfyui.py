@@ -38,6 +38,18 @@ STEPS = 10  # in place of the workflows' own, for time
 STARTING, RUNNING = 180, 900  # seconds
 # Nodes of ComfyUI's own that ours lie beside; versions of 2025 had other names for these places.
 BESIDE = ("PatchModelAddDownscale", "VAEDecodeTiled")
+# What people combine with ours: each before ours and after. SPOILERS only come after.
+OTHERS = (
+    "StandInLora",
+    "FreeU_V2",
+    "RescaleCFG",
+    "PerturbedAttentionGuidance",
+    "SelfAttentionGuidance",
+    "HyperTile",
+    "PatchModelAddDownscale",
+)
+SPOILERS = ("StandInAfterNodes",)
+SAMPLERS = ("euler_ancestral", "dpmpp_2m_sde", "heun", "uni_pc", "lcm", "euler_cfg_pp")
 Api = dict[str, dict[str, Any]]
 
 
@@ -67,8 +79,10 @@ class Server:
 
     def run(self, prompt: Api) -> list[Path]:
         """Send a workflow, every node of which is run; the pictures that it saved."""
+        while self.ask("/queue")["queue_running"]:
+            time.sleep(0.5)
         self.ask("/free", {"unload_models": True, "free_memory": True})
-        time.sleep(1)  # it is done by the thread that runs workflows, which must not come to this one first
+        time.sleep(3)  # it is done by the thread that runs workflows, which must not come to this one first
         started = time.monotonic()
         name = self.ask("/prompt", {"prompt": prompt})["prompt_id"]
         while time.monotonic() < started + RUNNING:
@@ -203,22 +217,63 @@ def listed(up: Server, known: dict) -> list[str]:
     return wrong
 
 
-def variants(prompts: dict[str, Api]) -> dict[str, Api]:
-    """Two of the workflows with more in them: what later nodes do to a MODEL, and an upscale model."""
-    hires, enlarge = (json.loads(json.dumps(prompts[name])) for name in ("hires_ksampler", "enlarge_picture"))
-    ours = next(key for key, node in hires.items() if node["class_type"] == "RedilateModel")
-    for node in hires.values():
-        if node["inputs"].get("model") == [ours, 0]:
-            node["inputs"]["model"] = ["after", 0]
-    hires["after"] = {"class_type": "StandInAfterNodes", "inputs": {"model": [ours, 0]}}
+def variants(prompts: dict[str, Api], known: dict) -> dict[str, Api]:
+    """The workflows with more in them: what other nodes do to a MODEL, a ControlNet, samplers, an upscale model."""
+    found = {}
+    for where in ("before", "after"):
+        hires = found[f"hires_ksampler, {len(OTHERS)} other nodes {where}"] = _copy(prompts["hires_ksampler"])
+        ours = next(key for key, node in hires.items() if node["class_type"] == "RedilateModel")
+        chain = OTHERS if where == "before" else (*OTHERS, *SPOILERS)
+        first, last = _chain(hires, chain, known)
+        if where == "before":
+            hires[first]["inputs"]["model"], hires[ours]["inputs"]["model"] = (
+                hires[ours]["inputs"]["model"],
+                [last, 0],
+            )
+            continue
+        for node in hires.values():
+            if node["inputs"].get("model") == [ours, 0]:
+                node["inputs"]["model"] = [last, 0]
+        hires[first]["inputs"]["model"] = [ours, 0]
+    control = found["hires_ksampler, a ControlNet in the large pass"] = _copy(prompts["hires_ksampler"])
+    large = next(node for node in control.values() if node["inputs"].get("denoise", 1) < 1)["inputs"]
+    picture = next(key for key, node in control.items() if node["class_type"] == "ImageScale")
+    control["network"] = {"class_type": "StandInControlNet", "inputs": {}}
+    followed = {name: large[name] for name in ("positive", "negative")}
+    followed |= {"control_net": ["network", 0], "image": [picture, 0]}
+    followed |= {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    control["apply"] = {"class_type": "ControlNetApplyAdvanced", "inputs": followed}
+    large |= {"positive": ["apply", 0], "negative": ["apply", 1]}
+    for sampler in SAMPLERS:
+        sampled = found[f"hires_ksampler, {sampler}"] = _copy(prompts["hires_ksampler"])
+        for node in sampled.values():
+            node["inputs"] |= {"sampler_name": sampler} if node["class_type"] == "KSampler" else {}
+    enlarge = found["enlarge_picture, with an upscale model"] = _copy(prompts["enlarge_picture"])
     for node in enlarge.values():
         if node["class_type"] == "RedilateUpscale":
             node["inputs"]["upscale_model"] = ["network", 0]
     enlarge["network"] = {"class_type": "StandInFourfold", "inputs": {}}
-    return {
-        "hires_ksampler, another network and a U-Net wrapper set later": hires,
-        "enlarge_picture, with an upscale model": enlarge,
-    }
+    return found
+
+
+def _chain(prompt: Api, names: tuple[str, ...], known: dict) -> tuple[str, str]:
+    """Add nodes that take a MODEL and give one, in a row, with their defaults; the keys of the first and the last."""
+    for number, name in enumerate(names):
+        declared = known[name]["input"]["required"]
+        values = {key: _default(*kind) for key, kind in declared.items() if key != "model"}
+        before = {"model": [names[number - 1], 0]} if number else {}
+        prompt[name] = {"class_type": name, "inputs": values | before}
+    return names[0], names[-1]
+
+
+def _default(kind: Any, settings: dict | None = None) -> Any:
+    settings = settings or {}
+    options = kind if isinstance(kind, list) else settings.get("options")
+    return settings.get("default", options[0] if options else None)
+
+
+def _copy(prompt: Api) -> Api:
+    return json.loads(json.dumps(prompt))
 
 
 def plain(up: Server, prompt: Api) -> str:
@@ -286,13 +341,14 @@ def main() -> None:
         known = up.ask("/object_info")
         wrong = listed(up, known)
         files = sorted((NODES / "example_workflows").glob("*.json"))
-        files = [file for file in files if not sys.argv[1:] or file.stem in (*sys.argv[1:], "hires_ksampler")]
         prompts = {file.stem: as_prompt(json.loads(file.read_text()), known) for file in files}
-        prompts |= {} if sys.argv[1:] else variants(prompts)
+        prompts |= variants(prompts, known)
         before = plain(up, without_nodes(prompts["hires_ksampler"]))
         print(f"ComfyUI {stats['comfyui_version']}, torch {stats['pytorch_version']}, {date.today()}\n")
         print("| workflow | at each size: dilated convolutions, noise levels |\n|---|---|")
         for name, prompt in prompts.items():
+            if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
+                continue
             seen = len(up.calls)
             path, *_ = up.run(prompt)
             lines, faults = judged(up.calls[seen:])

@@ -12,9 +12,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import comfy.cldm.cldm
+import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.sd
 import comfy.supported_models
 import nodes
@@ -46,6 +49,12 @@ _SD15 = _SHARED | {
     "use_linear_in_transformer": False,
     "context_dim": 768,
 }
+_OF_THE_DECODER = (
+    "out_channels",
+    "transformer_depth_output",
+    "use_temporal_attention",
+    "use_temporal_resblock",
+)
 _SDXL = _SHARED | {
     "num_classes": "sequential",
     "adm_in_channels": 2816,
@@ -157,6 +166,46 @@ class AfterNodes:
         return (changed,)
 
 
+class Lora:
+    """Changes weights as a LoRA does: by patches that ComfyUI adds when it loads the MODEL."""
+
+    CATEGORY = "loaders"
+    FUNCTION = "execute"
+    RETURN_TYPES = ("MODEL",)
+    INPUT_TYPES = AfterNodes.INPUT_TYPES
+
+    def execute(self, model):
+        changed, noise = model.clone(), torch.Generator().manual_seed(2)
+        weights = {name: one for name, one in model.model_state_dict().items() if one.dim() == 4}
+        patches = {
+            name: ("diff", (0.01 * torch.randn(one.shape, generator=noise),)) for name, one in weights.items()
+        }
+        if not patches or set(changed.add_patches(patches)) != set(patches):
+            raise ValueError("ComfyUI took none or not all of the LoRA's weights")
+        return (changed,)
+
+
+class ControlNet:
+    """A ControlNet of the small Stable Diffusion 1.5, with random weights."""
+
+    CATEGORY = "loaders"
+    FUNCTION = "load"
+    RETURN_TYPES = ("CONTROL_NET",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {"required": {}}
+
+    def load(self):
+        layout = {name: value for name, value in _SD15.items() if name not in _OF_THE_DECODER}
+        network = comfy.cldm.cldm.ControlNet(
+            **layout, hint_channels=3, operations=comfy.ops.manual_cast, device=torch.device("cpu")
+        )
+        _randomise(network, 3)
+        device = comfy.model_management.get_torch_device()
+        return (comfy.controlnet.ControlNet(network, load_device=device),)
+
+
 class Fourfold:
     """An upscale model: each pixel becomes four by four."""
 
@@ -215,4 +264,9 @@ def _randomise(model: torch.nn.Module, seed: int) -> None:
 
 
 nodes.NODE_CLASS_MAPPINGS["CheckpointLoaderSimple"] = Loader
-NODE_CLASS_MAPPINGS = {"StandInAfterNodes": AfterNodes, "StandInFourfold": Fourfold}
+NODE_CLASS_MAPPINGS = {
+    "StandInAfterNodes": AfterNodes,
+    "StandInLora": Lora,
+    "StandInControlNet": ControlNet,
+    "StandInFourfold": Fourfold,
+}
