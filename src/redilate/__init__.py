@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .generation.plan_for import plan_for
     from .generation.request import Hires, Request
     from .generation.resolve import resolve
-    from .generation.run import Generation, SafetyStopped, run
+    from .generation.run import Generation, SafetyStopped, Watch, run
     from .pipelines.apply import Handle, apply, is_applied, remove
+    from .pipelines.guider import NoiseDampedGuidance
     from .pipelines.loading import load
     from .plans.plan import NoiseDamping, Plan, Windows
 
@@ -43,11 +44,13 @@ __all__ = [
     "Handle",
     "Hires",
     "Leg",
+    "NoiseDampedGuidance",
     "NoiseDamping",
     "Plan",
     "RedilateError",
     "Request",
     "SafetyStopped",
+    "Watch",
     "Windows",
     "apply",
     "decode",
@@ -73,10 +76,12 @@ _HOMES = {
     "Handle": "pipelines.apply",
     "Hires": "generation.request",
     "Leg": "generation.drawing",
+    "NoiseDampedGuidance": "pipelines.guider",
     "NoiseDamping": "plans.plan",
     "Plan": "plans.plan",
     "Request": "generation.request",
     "SafetyStopped": "generation.run",
+    "Watch": "generation.run",
     "Windows": "plans.plan",
     "apply": "pipelines.apply",
     "decode": "decoding.decode",

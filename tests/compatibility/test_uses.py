@@ -5,6 +5,7 @@ import copy
 import diffusers
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from peft import LoraConfig
 
 import redilate
@@ -173,6 +174,14 @@ class Loop:
         return self.unet(sample, timestep, text).sample
 
 
+class DerivedLoop(DiffusionPipeline):
+    def __init__(self, pipe):
+        super().__init__()
+        self.register_modules(unet=pipe.unet, scheduler=pipe.scheduler)
+
+    step = Loop.step
+
+
 @row("A loop of one's own", "`apply(pipe, layout=…)` says where ∅ stands")
 def test_a_loop_in_a_class_of_ones_own_is_asked_for_its_layout_too():
     pipe = quiet(tiny_sd15())
@@ -187,6 +196,8 @@ def test_a_loop_in_a_class_of_ones_own_is_asked_for_its_layout_too():
         draw(pipe, guidance_scale=1.0)  # diffusers' own speaks for itself
         watch.remove()
         assert batches == [1, 1]
+        # Derived from diffusers' own, it still does not say whether it guides.
+        assert torch.equal(DerivedLoop(pipe).step(sample, 900, text), damped)
 
 
 @row("`from_single_file` of a U-Net", "`UNet2DConditionModel.from_single_file`")

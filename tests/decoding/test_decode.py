@@ -162,12 +162,16 @@ def test_weights_that_are_there_in_a_call_only_are_found():
     assert vae.decoder.conv_in.weight.device.type == "meta"
 
 
-def test_a_tiny_autoencoder_previews_and_encodes():
-    torch.manual_seed(0)
-    vae = AutoencoderTiny(
+def tiny_autoencoder():
+    return AutoencoderTiny(
         encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
         num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1), scaling_factor=0.5, shift_factor=0.1,
     ).eval()  # fmt: skip
+
+
+def test_a_tiny_autoencoder_previews_and_encodes():
+    torch.manual_seed(0)
+    vae = tiny_autoencoder()
     latents, image = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 16, 16) * 2 - 1
     with torch.inference_mode():
         plain, found = vae.decode(latents).sample.clamp(-1, 1), vae.encode(image).latents
@@ -254,6 +258,20 @@ def test_what_cannot_be_decoded_is_refused():
         redilate.encode(vae, torch.randn(3, 8, 8))
     with pytest.raises(RedilateError, match="Linear cannot be run in strips"):
         redilate.decode(torch.nn.Linear(2, 2), torch.randn(1, 4, 8, 8))
+    with pytest.raises(RedilateError, match="latents is a list; a tensor"):
+        redilate.decode(vae, [1])
+    for batch, says in (
+        (torch.full((1, 4, 8, 8), torch.nan), "float32 is not all finite numbers"),
+        (torch.full((1, 4, 8, 8), torch.inf).half(), "float16 is not all finite numbers"),
+        (torch.empty(1, 4, 8, 8, device="meta"), "the device 'meta', which holds no values"),
+    ):
+        for one in (vae, tiny_autoencoder()):
+            with pytest.raises(RedilateError, match=says):
+                redilate.decode(one, batch)
+            with pytest.raises(RedilateError, match=says):
+                redilate.encode(one, batch[:, :3])
+    with pytest.raises(RedilateError, match="the autoencoder is on the device 'meta'"):
+        redilate.decode(autoencoder().to("meta"), torch.randn(1, 4, 8, 8))
     vae.decoder.up_blocks[0].resnets[0].conv1.padding_mode = "circular"
     with pytest.raises(RedilateError, match="padding is 'circular'"):
         redilate.decode(vae, torch.randn(1, 4, 8, 8))

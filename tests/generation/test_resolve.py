@@ -15,11 +15,13 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
 )
+from PIL import Image
 
 import redilate
 from redilate import Hires, Plan, RedilateError, Request, resolve
 from redilate.plans.defaults import DEFAULTS
 from redilate.plans.structure import block_of
+from tests.compatibility import films
 from tests.full_size import full_size_unet
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -178,6 +180,14 @@ def test_the_second_pass_has_its_own_guidance_and_steps():
     assert [leg.guidance for leg in drawing.legs] == [4, 9] and drawing.legs[-1].steps == 3
 
 
+def embeds(tokens=77, width=16, **others):
+    return {
+        "prompt_embeds": torch.zeros(1, tokens, width),
+        "pooled_prompt_embeds": torch.zeros(1, 8),
+        **others,
+    }
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -202,6 +212,47 @@ def test_the_second_pass_has_its_own_guidance_and_steps():
             {"extra": {"latents": torch.zeros(1, 4, 8, 8)}},
             r"shape \(1, 4, 8, 8\); a picture of 512x512 has \(1, .* 64, 64\)",
         ),
+        ({"extra": {"latents": torch.zeros(2, 3, 64, 64)}}, r"has \(1, 4, 64, 64\)"),
+        ({"extra": {"latents": torch.full((1, 4, 64, 64), torch.nan)}}, "not all finite"),
+        (
+            {"negative": ["blurry"]},
+            r"the negative prompt is a text for all pictures, or None, not \['blurry'\]",
+        ),
+        (
+            {"extra": {"callback_on_step_end": [print]}},
+            r"callback_on_step_end in extra is \[.*\]; a function",
+        ),
+        ({"extra": {"callback_on_step_end_tensor_inputs": ["noise"]}}, "hands no 'noise' to .*knows latents"),
+        ({"extra": {"clip_skip": 2}}, "clip_skip in extra is 2; for a text encoder of 2 layers 0 to 1 works"),
+        ({"extra": {"ip_adapter_image": 1}}, "no IP-Adapter; call its load_ip_adapter first"),
+        (
+            {"prompt": None, "extra": embeds(tokens=0)},
+            r"shape \(1, 0, 16\); \(prompts, tokens, width\) works",
+        ),
+        ({"prompt": None, "extra": embeds(width=5)}, "this U-Net's text is 16 wide"),
+        ({"prompt": None, "extra": embeds(tokens=154)}, "154 tokens, .* negative ones of 77"),
+        (
+            {"prompt": None, "extra": embeds(negative_prompt_embeds=torch.zeros(1, 154, 16))},
+            "prompt_embeds",  # pooled ones are missing
+        ),
+        (
+            {
+                "prompt": None,
+                "extra": embeds(
+                    negative_prompt_embeds=torch.zeros(1, 154, 16),
+                    negative_pooled_prompt_embeds=torch.zeros(1, 8),
+                ),
+            },
+            "as many tokens, and as wide, work",
+        ),
+        (
+            {"prompt": None, "extra": embeds(pooled_prompt_embeds=torch.zeros(3, 8))},
+            "pooled_prompt_embeds in extra has 3 rows; 1 works",
+        ),
+        (
+            {"negative": "blurry", "extra": {"negative_prompt_embeds": torch.zeros(1, 77, 16)}},
+            "both a negative prompt and negative_prompt_embeds",
+        ),
         ({"prompt": None, "extra": {"prompt_embeds": [[1]]}}, "prompt_embeds in extra is a list; a tensor"),
         (
             {"prompt": None, "extra": {"prompt_embeds": torch.zeros(1, 77, 16)}},
@@ -216,6 +267,31 @@ def test_what_cannot_be_done_is_refused(wrong, says):
     request = replace(Request(prompt="fox", width=512, height=512), **wrong)
     with pytest.raises(RedilateError, match=says):
         resolve(tiny_sdxl(), request)
+
+
+def test_layers_that_diffusers_cannot_skip_with_this_transformers_are_refused():
+    pipe = tiny_sd15()
+    if hasattr(pipe.text_encoder, "text_model"):
+        pytest.skip("this transformers still has the part that diffusers looks for")
+    with pytest.raises(AttributeError, match="text_model"):
+        pipe("fox", clip_skip=1, num_inference_steps=1)
+    with pytest.raises(RedilateError, match=r"clip_skip is 1, .* of transformers .* leave clip_skip out"):
+        asked(pipe, 512, 512, extra={"clip_skip": 1})
+
+
+@pytest.mark.parametrize("film", [films.animation, films.film_of_a_picture])
+def test_video_pipelines_are_refused_as_such_by_every_verb(film):
+    pipe, picture = film().pipe, Image.new("RGB", (256, 256))
+    for call in (
+        lambda: redilate.generate(pipe, "fox"),
+        lambda: redilate.enlarge(pipe, picture, scale=2),
+        lambda: redilate.enlarge(pipe, torch.zeros(1, 4, 32, 32), scale=2),
+        lambda: redilate.edit(pipe, "fox", picture),
+        lambda: redilate.edit(pipe, "fox", picture, mask=picture),
+        lambda: asked(tiny_sd15(), 512, 512, hires=Hires(pipe=pipe)),
+    ):
+        with pytest.raises(RedilateError, match=rf"{type(pipe).__name__} makes video.*redilate\.apply"):
+            call()
 
 
 @pytest.mark.parametrize(

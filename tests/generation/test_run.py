@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import wraps
+from typing import ClassVar
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler
+from diffusers.callbacks import PipelineCallback
 from peft import LoraConfig
 from PIL import Image
 
 import redilate
-from redilate import Hires, Request, SafetyStopped, resolve, run
+from redilate import Hires, RedilateError, Request, SafetyStopped, resolve, run
 from redilate.core.conv import _STATE, RedilatedConv2d
 from redilate.core.frequency import low_pass
 from redilate.core.patch import find_patch
@@ -157,6 +159,27 @@ def test_a_callback_that_asks_for_other_tensors_than_latents_gets_them_too(pipe)
     with_own = redilate.generate(pipe, "fox", extra=own_words, **FEW)
     assert seen == {"latents", "prompt_embeds"}
     assert with_own.images[0].tobytes() == redilate.generate(pipe, "fox", **FEW).images[0].tobytes()
+
+
+def test_a_callback_of_diffusers_own_gets_the_tensors_that_it_names(pipe):
+    class Own(PipelineCallback):
+        tensor_inputs = ["prompt_embeds"]  # noqa: RUF012 (diffusers wants a list)
+        seen: ClassVar[set[str]] = set()
+
+        def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+            self.seen.update(callback_kwargs)
+            return callback_kwargs
+
+    redilate.generate(pipe, "fox", extra={"callback_on_step_end": Own()}, **FEW)
+    assert Own.seen == {"latents", "prompt_embeds"}
+
+
+def test_latents_that_are_no_numbers_are_said_and_not_drawn_black(pipe):
+    def spoil(_pipe, _index, _timestep, arguments):
+        return {"latents": arguments["latents"] * float("nan")}
+
+    with pytest.raises(RedilateError, match="not all finite numbers"):
+        redilate.generate(pipe, "fox", steps=1, extra={"callback_on_step_end": spoil})
 
 
 def test_a_lora_on_convolutions_changes_the_large_leg_too():

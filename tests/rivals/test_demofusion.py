@@ -8,6 +8,7 @@ from diffusers import EulerDiscreteScheduler
 
 from redilate import RedilateError
 from redilate.rivals.demofusion import _Residual, draw, phases
+from tests.compatibility.films import animation
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import noise
 
@@ -74,3 +75,5 @@ def test_what_cannot_be_drawn_is_refused_before_any_work():
         asked = {"prompt": "apple", "width": 128, "height": 64, "native_size": 64} | wrong
         with pytest.raises(RedilateError, match=says):
             draw(pipe, asked.pop("prompt"), **asked)
+    with pytest.raises(RedilateError, match="AnimateDiffPipeline makes video"):
+        draw(animation().pipe, "apple", width=128, height=64, native_size=64)

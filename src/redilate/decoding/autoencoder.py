@@ -31,13 +31,25 @@ def computing_device(vae: Any, like: Tensor | None = None) -> torch.device:
 
     So a tensor and an autoencoder of which one is on a GPU meet there, not on the CPU.
     """
+    if (device := _offloaded_from(vae)) is not None:
+        return device
+    return vae.device if like is None or vae.device.type not in ("cpu", "meta") else like.device
+
+
+def has_weights(vae: Any) -> bool:
+    """Whether `vae` can compute: under offload too, but not made on the device "meta" and never loaded."""
+    return vae.device.type != "meta" or _offloaded_from(vae) is not None
+
+
+def _offloaded_from(vae: Any) -> torch.device | None:
+    """Where an offloaded autoencoder computes; None for any other."""
     for module in vae.modules():
         device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
         if device is not None:
             return _device(device)
         if (device := _onload_device(module)) is not None:
             return device
-    return vae.device if like is None or vae.device.type not in ("cpu", "meta") else like.device
+    return None
 
 
 def _device(named: Any) -> torch.device:

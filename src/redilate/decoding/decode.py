@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.devices import device_bytes
 from ..errors import RedilateError
-from .autoencoder import autoencoder_of, computing_device, rescale, unscale, working_type
+from .autoencoder import autoencoder_of, computing_device, has_weights, rescale, unscale, working_type
 from .layers import pointwise
 from .passes import Limits, Tick, least_room, run, size_after, whole_bytes
 from .steps import Step, decoder_steps, encoder_steps
@@ -57,15 +57,16 @@ def decode(
         (B, 3, H, W) in [−1, 1], of type `dtype`, on the device that computed.
 
     Raises:
-        RedilateError: for an autoencoder that cannot be run in strips, or latents that are not its.
+        RedilateError: for an autoencoder that cannot be run in strips or has no weights, or latents that are not its,
+            have no values (the device "meta") or are not all finite.
     """
     vae = autoencoder_of(pipe_or_vae)
     if type(vae).__name__ == "AutoencoderTiny":
-        _check_channels(latents, vae.config.latent_channels, "latents")
+        _check_given(vae, latents, vae.config.latent_channels, "latents")
         latents = unscale(vae, latents) if scaled else latents
         return vae.decode(_where_tiny_is(vae, latents)).sample.clamp_(-1, 1)
     steps = decoder_steps(vae)
-    _check_channels(latents, vae.config.latent_channels, "latents")
+    _check_given(vae, latents, vae.config.latent_channels, "latents")
     latents = latents.to(computing_device(vae, latents), dtype or working_type(vae))
     latents = unscale(vae, latents) if scaled else latents
     last = (vae.decoder.conv_norm_out, vae.decoder.conv_out)
@@ -103,7 +104,7 @@ def encode(
     """
     vae = autoencoder_of(pipe_or_vae)
     if type(vae).__name__ == "AutoencoderTiny":
-        _check_channels(image, vae.config.in_channels, "a picture")
+        _check_given(vae, image, vae.config.in_channels, "a picture")
         mean = vae.encode(_where_tiny_is(vae, image)).latents
     else:
         both = moments(vae, image, dtype=dtype, room=room, storage=storage, on_progress=on_progress)
@@ -128,7 +129,7 @@ def moments(
     enlarged so many times and has no more to say; 1 is exact.
     """
     steps = encoder_steps(vae, pool)
-    _check_channels(image, vae.config.in_channels, "a picture")
+    _check_given(vae, image, vae.config.in_channels, "a picture")
     image = image.to(computing_device(vae, image))
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
     size = size_after(steps, (image.shape[2], image.shape[3]))
@@ -176,13 +177,31 @@ def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int
     return least_room(decoder_steps(vae), start) + 16 * strip_bytes(device)
 
 
-def _check_channels(batch: Tensor, channels: int, what: str) -> None:
+def check_finite(batch: Tensor, what: str) -> None:
+    """RedilateError for a batch that is not all finite numbers: it would come out black without a word."""
+    if not batch.isfinite().all():
+        raise RedilateError(
+            f"{what} of type {batch.dtype} is not all finite numbers, as where a network overflows in float16; "
+            "bfloat16 or float32 works"
+        )
+
+
+def _check_given(vae: Any, batch: Tensor, channels: int, what: str) -> None:
+    if not isinstance(batch, Tensor):
+        raise RedilateError(
+            f"{what} is a {type(batch).__name__}; a tensor (B, {channels}, height, width) works"
+        )
     if batch.dim() != 4 or batch.shape[1] != channels or 0 in batch.shape:
         frames = "; of a film one frame at a time" if batch.dim() == 5 else ""
         raise RedilateError(
             f"{what} of shape {tuple(batch.shape)} is not this autoencoder's; it takes (B, {channels}, height, "
             f"width){frames}"
         )
+    if "meta" in (batch.device.type, computing_device(vae, batch).type) or not has_weights(vae):
+        raise RedilateError(
+            f"{what} or the autoencoder is on the device 'meta', which holds no values; load it, or move it with .to(…)"
+        )
+    check_finite(batch, what)
 
 
 def _where_tiny_is(vae: Any, batch: Tensor) -> Tensor:

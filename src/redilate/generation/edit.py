@@ -22,7 +22,7 @@ STRENGTH = 0.6
 
 def edit(
     pipe: Any,
-    prompt: str,
+    prompt: str | list[str] | None,
     image: Image.Image,
     *,
     mask: Image.Image | None = None,

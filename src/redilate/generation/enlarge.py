@@ -15,6 +15,7 @@ from torch import Tensor
 from ..decoding.decode import OnProgress, decode
 from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
+from ..pipelines.kinds import check_pictures
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .photos import check_pixels, padded, read_photo
@@ -33,7 +34,7 @@ def enlarge(
     scale: float | None = None,
     width: int | None = None,
     height: int | None = None,
-    prompt: str | None = None,
+    prompt: str | list[str] | None = None,
     negative: str | None = None,
     seed: int = 0,
     steps: int = 25,
@@ -64,7 +65,8 @@ def enlarge(
             transparent, and has at most `photos.MAX_PIXELS`.
         scale: how many times its sides, above 1; or
         width, height: in pixels, one or both; the other follows from the picture's ratio, which is kept.
-        prompt: what the picture shows; None: the network goes by the picture alone, without guidance.
+        prompt: what the picture shows, or a text for each of several results; None: the network goes by the picture
+            alone, without guidance, or by `prompt_embeds`.
         negative, seed, steps, guidance, strength, preset, method, plan, hires, native_size, extra, sequential: as for
             `generate`.
         on_drawing, on_step, on_decode, on_note: as for `generate`.
@@ -119,6 +121,7 @@ def enlarge(
 @torch.no_grad()
 def _of_latents(pipe: Any, latents: Tensor) -> Image.Image:
     """The picture of latents as `output_type="latent"` gives them."""
+    check_pictures(pipe)
     if latents.ndim != 4 or len(latents) != 1:
         raise RedilateError(
             f"latents of one picture have the shape (1, channels, h, w), not {tuple(latents.shape)}"

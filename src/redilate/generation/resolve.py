@@ -14,12 +14,13 @@ from ..errors import RedilateError
 from ..pipelines.apply import check_names, check_size
 from ..pipelines.families import Size, latent_scale, unet_of
 from ..pipelines.image_to_image import image_to_image
-from ..pipelines.kinds import check_text_to_image
+from ..pipelines.kinds import check_pictures, check_text_to_image
 from ..pipelines.leg_schedule import leg_schedule
 from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from ..pipelines.plans import Plans
+from ..pipelines.prompts import check_clip_skip
 from ..pipelines.schedulers import check_scheduler
 from ..pipelines.sparing import execution_device
 from ..plans.defaults import (
@@ -37,7 +38,7 @@ from ..plans.defaults import (
 from ..plans.plan import Plan
 from ..plans.structure import convolutions, count_levels
 from .drawing import Drawing, Leg
-from .extra import SCHEDULES, check_extra, check_values
+from .extra import SCHEDULES, check_callback, check_extra, check_values
 from .ranges import settled_seed
 from .request import Method, Request
 from .second_pass import second_pass
@@ -61,21 +62,24 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     """
     if request.image is None:
         check_text_to_image(pipe)
+    else:
+        check_pictures(pipe)
     _check(request)
     check_extra(pipe, request.extra, from_picture=request.image is not None)
     scale = latent_scale(pipe)
     native = native_size_of(pipe, request.native_size)
     height, width = _target(request, native)
     check_size(width, height, scale)
-    check_values(pipe, request.extra, (height, width))
     if request.image is not None and min(width, height) < 2 * scale:
         raise RedilateError(
             f"{width}x{height} is too small to start from a picture: {2 * scale} a side works"
         )
     family = defaults_family(pipe)
     guidance = DEFAULTS[family].guidance if request.guidance is None else request.guidance
-    strength, sizes, notes = _way(pipe, request, family, (height, width), native)
     prompts = _prompts(request)
+    guided = max(guidance, request.hires.guidance or 0) > 1
+    check_values(pipe, request.extra, (height, width), len(prompts) // request.count, guided)
+    strength, sizes, notes = _way(pipe, request, family, (height, width), native)
     seed = settled_seed(request.seed, len(prompts))
     check_scheduler(pipe.scheduler, request.steps)
     planned = _Legs(pipe, request, family, native, guidance)
@@ -101,6 +105,10 @@ def _check(request: Request) -> None:
     """What no pipeline could do."""
     if request.steps < 1:
         raise RedilateError(f"steps is {request.steps}; at least 1 is needed")
+    if not isinstance(request.negative, str | None):
+        raise RedilateError(
+            f"the negative prompt is a text for all pictures, or None, not {request.negative!r}"
+        )
     if request.count < 1:
         raise RedilateError(f"count is {request.count}; at least 1 is needed")
     if request.batch is not None and request.batch < 1:
@@ -125,7 +133,12 @@ def _check(request: Request) -> None:
 
 def _prompts(request: Request) -> list[str | None]:
     """One for each picture."""
-    asked = request.prompt
+    asked, hires = request.prompt, request.hires
+    negative = request.negative if hires.prompt is not None or hires.negative is None else hires.negative
+    if negative is not None and request.extra.get("negative_prompt_embeds") is not None:
+        raise RedilateError(
+            "both a negative prompt and negative_prompt_embeds were given; leave one of them out"
+        )
     embeds = request.extra.get("prompt_embeds")
     if embeds is not None:
         if asked is not None:
@@ -188,6 +201,8 @@ def _no_legs(pipe: Any, request: Request) -> str | None:
     try:
         image_to_image(request.hires.pipe or pipe)
     except RedilateError as error:
+        if request.hires.pipe is not None:
+            raise  # asked for by name
         return str(error)
     return None
 
@@ -347,6 +362,8 @@ def _in_force(plan: Plan | None, level: float) -> int:
 
 def _check_second(pipe: Any, request: Request) -> None:
     """Refuse extra arguments that the large legs' pipeline does not take."""
+    check_callback(pipe, request.extra)
+    check_clip_skip(pipe, request.extra.get("clip_skip"))
     takes = inspect.signature(type(pipe).__call__).parameters
     for name in request.extra:
         if name in SCHEDULES and request.mask is None:

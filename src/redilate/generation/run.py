@@ -29,7 +29,7 @@ from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
 from .drawing import Drawing, Leg
 from .enlarged import enlarged_latents
-from .extra import embeddings_of
+from .extra import callback_tensors, embeddings_of
 from .pixels import keep_colour
 from .second_pass import second_pass
 from .settings import settings_of
@@ -279,8 +279,9 @@ class _Runner:
 
     def _extra(self, index: int, for_second: bool = False) -> dict[str, Any]:
         extra = embeddings_of(self.drawing, index)
+        told = callback_tensors(extra)
         extra.pop("callback_on_step_end", None)
-        if told := extra.get("callback_on_step_end_tensor_inputs"):
+        if told:
             extra["callback_on_step_end_tensor_inputs"] = list(
                 dict.fromkeys([*told, "latents"])
             )  # ours wants them

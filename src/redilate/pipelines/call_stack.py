@@ -18,29 +18,31 @@ class Call(NamedTuple):
 
     Attributes:
         pipeline: one of diffusers', or an object of another class that has a `unet` and a `scheduler` as they do.
-        guided: whether the batch holds an unconditional part.
-        stock: whether the pipeline is one of diffusers', which says so itself.
+        guided: whether the batch holds an unconditional part; None where the pipeline does not say.
+        stock: whether the pipeline is one of diffusers', or of a class derived from them.
     """
 
     pipeline: Any
-    guided: bool
+    guided: bool | None
     stock: bool
 
 
 def call_under_way() -> Call | None:
     """The innermost pipeline on the call stack; None where a loop of the user's own calls the network."""
-    frame = sys._getframe(1)
+    frame, pipeline = sys._getframe(1), None
     while frame is not None:
         # Only methods can be a pipeline's; looking at locals is what costs.
         if frame.f_code.co_varnames[:1] == ("self",):
             found = frame.f_locals.get("self")
-            if _is_pipeline(found):
+            if _is_pipeline(found) if pipeline is None else found is pipeline:
+                pipeline = found
                 # Older pipelines keep the flag in a variable of `__call__` rather than in a property.
                 flag = getattr(found, _FLAG, None)
-                guided = bool(frame.f_locals.get(_FLAG, False) if flag is None else flag)
-                return Call(found, guided, _is_stock(found))
+                guided = frame.f_locals.get(_FLAG) if flag is None else flag
+                if guided is not None:
+                    return Call(found, bool(guided), _is_stock(found))
         frame = frame.f_back
-    return None
+    return None if pipeline is None else Call(pipeline, None, _is_stock(pipeline))
 
 
 def _is_pipeline(candidate: Any) -> bool:

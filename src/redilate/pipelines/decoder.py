@@ -17,7 +17,15 @@ from torch import Tensor
 
 from ..core.devices import device_bytes, has_own_memory, is_out_of_memory, release
 from ..decoding.autoencoder import computing_device
-from ..decoding.decode import OnProgress, decode, make_way, moments, whole_decode_bytes, whole_encode_bytes
+from ..decoding.decode import (
+    OnProgress,
+    check_finite,
+    decode,
+    make_way,
+    moments,
+    whole_decode_bytes,
+    whole_encode_bytes,
+)
 from ..decoding.steps import decoder_steps, encoder_steps
 from ..errors import RedilateError
 
@@ -52,7 +60,7 @@ def sparing_autoencoder(
         on_progress: as for `redilate.decode`, of each decode and encode in strips.
 
     Raises:
-        RedilateError: in a call, where not even the last way's memory is to be had.
+        RedilateError: in a call, where not even the last way's memory is to be had, or latents are not all finite.
     """
     vae = getattr(pipe, "vae", None)
     if vae is None or not hasattr(vae, "decode"):
@@ -98,6 +106,7 @@ class _Calls:
             )
             return DecoderOutput(sample=sample) if _as_object(args, kwargs) else (sample,)
 
+        check_finite(z, "what the U-Net has made")
         size = (z.shape[-2], z.shape[-1])
         known = _supported(decoder_steps, self._vae) and z.dim() == 4
         if known and z.shape[0] > 1:  # in the memory of one, since a picture is enough work for any device

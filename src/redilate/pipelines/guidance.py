@@ -16,13 +16,14 @@ def guidance_of(layout: GuidanceLayout | None = None) -> Callable[[], GuidanceLa
     """→ the layout of the call under way; None without guidance. Batch size alone could not tell.
 
     Args:
-        layout: what to say where no pipeline of diffusers' is calling: a loop of the user's own, also one in a class
-            that has a `unet` and a `scheduler`.
+        layout: what to say where no pipeline of diffusers' is calling, or one that does not say whether it guides: a
+            loop of the user's own, also one in a class that has a `unet` and a `scheduler` or is derived from
+            `DiffusionPipeline`.
     """
 
     def current() -> GuidanceLayout | None:
         call = call_under_way()
-        if call is None or (layout is not None and not call.stock):
+        if call is None or (layout is not None and not (call.stock and call.guided is not None)):
             return layout
         return layout_of(call.pipeline) if call.guided else None
 

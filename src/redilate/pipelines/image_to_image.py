@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import RedilateError
 from .families import unet_of
+from .kinds import check_pictures
 
 
 def image_to_image(pipe: Any) -> Any:
@@ -18,7 +19,7 @@ def image_to_image(pipe: Any) -> Any:
     LoRA, IP-Adapter and ControlNet are parts of the networks and come along.
 
     Raises:
-        RedilateError: if diffusers has no such pipeline for `pipe`, or it has no `vae`.
+        RedilateError: if diffusers has no such pipeline for `pipe`, or it makes video or has no `vae`.
     """
     from diffusers import AutoPipelineForImage2Image
 
@@ -33,7 +34,7 @@ def inpainting(pipe: Any) -> Any:
 
 
 def _sharing(pipe: Any, auto: Any, task: str) -> Any:
-    unet_of(pipe)
+    check_pictures(pipe)
     name = type(pipe).__name__
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
     try:

@@ -11,17 +11,24 @@ from .families import controlnets_of, unet_of
 _INPAINTING_CHANNELS = 9
 
 
-def check_text_to_image(pipe: Any) -> None:
-    """RedilateError, with what would work, unless `pipe` draws pictures from a prompt."""
-    unet: Any = unet_of(pipe)
-    name = type(pipe).__name__
+def check_pictures(pipe: Any) -> None:
+    """RedilateError for a pipeline that makes video."""
     takes = inspect.signature(type(pipe).__call__).parameters
-    if "num_frames" in takes or type(unet).__name__.startswith(
+    if "num_frames" in takes or type(unet_of(pipe)).__name__.startswith(
         ("UNetMotion", "UNetSpatioTemporal", "UNet3D")
     ):
         raise RedilateError(
-            f"{name} makes video, and generate draws pictures; call redilate.apply(pipe), then the pipeline itself"
+            f"{type(pipe).__name__} makes video, and generate, enlarge and edit make pictures; call "
+            "redilate.apply(pipe), then the pipeline itself"
         )
+
+
+def check_text_to_image(pipe: Any) -> None:
+    """RedilateError, with what would work, unless `pipe` draws pictures from a prompt."""
+    check_pictures(pipe)
+    unet: Any = unet_of(pipe)
+    name = type(pipe).__name__
+    takes = inspect.signature(type(pipe).__call__).parameters
     if "mask_image" in takes or getattr(unet.config, "in_channels", 4) == _INPAINTING_CHANNELS:
         raise RedilateError(
             f"{name} fills in a masked picture; redilate.edit(pipe, prompt, image, mask=…) does that at any size"

@@ -94,6 +94,28 @@ def encode_prompts(
     return dict(zip(_EMBEDDINGS, (*sequences, *encoded[0][2:]), strict=False))
 
 
+def check_clip_skip(pipe: Any, skip: Any) -> None:
+    """RedilateError for a `clip_skip` that the encoders of `pipe` cannot use."""
+    encoders = [getattr(pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
+    layers = [one.config.num_hidden_layers for one in encoders if one is not None]
+    if skip is None or not layers:
+        return
+    if not isinstance(skip, int) or not 0 <= skip < min(layers):
+        raise RedilateError(
+            f"clip_skip in extra is {skip!r}; for a text encoder of {min(layers)} layers 0 to {min(layers) - 1} works"
+        )
+    reads = inspect.unwrap(type(pipe).encode_prompt).__code__.co_names
+    if "text_model" in reads and not hasattr(pipe.text_encoder, "text_model"):
+        import diffusers
+        import transformers
+
+        raise RedilateError(
+            f"clip_skip is {skip}, and {type(pipe).__name__} of diffusers {diffusers.__version__} cannot skip layers "
+            f"of the text encoder of transformers {transformers.__version__}: it looks for a part that is gone; "
+            "leave clip_skip out, or pass prompt_embeds and negative_prompt_embeds in extra"
+        )
+
+
 def _nth(pieces: Sequence[list[str]], index: int) -> list[str]:
     return [found[index] if index < len(found) else "" for found in pieces]
 

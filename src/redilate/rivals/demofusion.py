@@ -29,6 +29,7 @@ from ..generation.generate import generate
 from ..generation.run import Generation, OnStep
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
+from ..pipelines.kinds import check_text_to_image
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
 from .fused_paths import BLUR, DILATED, NAME, SIGMA, cosine, fused_paths
@@ -76,6 +77,7 @@ def draw(
     Raises:
         RedilateError: for anything that cannot be done, before any work.
     """
+    check_text_to_image(pipe)
     scale = latent_scale(pipe)
     check_size(width, height, scale)
     sizes = phases((height, width), native_size_of(pipe, native_size), scale)
