@@ -22,6 +22,7 @@ from ..errors import RedilateError
 from ..pipelines.apply import apply
 from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
+from ..pipelines.kinds import check_controlnets
 from ..pipelines.prompts import encode_prompts
 from ..pipelines.safety import blacked_out
 from ..pipelines.sparing import Sparing, offload
@@ -111,6 +112,7 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
             finished first, and handed to `Watch.on_picture`.
     """
     runner = _Runner(pipe, drawing, watch or Watch())
+    runner.check_controlnets()
     if runner.watch.on_drawing is not None:
         runner.watch.on_drawing(drawing)
     started = time.monotonic()
@@ -138,6 +140,17 @@ class _Runner:
         self.sparing = Sparing(request.sequential, self._note)
         if any(leg.schedule is not None for leg in self.drawing.legs):
             self._second = second_pass(self.pipe, request)
+
+    def check_controlnets(self) -> None:
+        """Refuse, before any work, a ControlNet that does not fit or has nothing to follow."""
+        request = self.drawing.request
+        given = {name for name, value in request.extra.items() if value is not None}
+        if request.image is None:
+            check_controlnets(self.pipe, "image" in given)
+        if self._second is not None:
+            check_controlnets(
+                self._second, request.hires.control is not None or bool(given & {"image", "control_image"})
+            )
 
     def pictures(self, group: list[int]) -> list[Image.Image]:
         """The pictures of `group`, which share a prompt, through every leg."""

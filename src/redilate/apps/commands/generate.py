@@ -242,7 +242,7 @@ def generate(
             if asked.model is None and (line := advice(asked.prompt)) is not None:
                 say_note(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
-            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or ())
+            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet)
             if recorded is not None:
                 _warn(source, recorded, made_by)
             left, left_previews = iter(paths), iter(previews)
