@@ -23,7 +23,7 @@ from ..pipelines.apply import apply
 from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
 from ..pipelines.kinds import check_controlnets
-from ..pipelines.prompts import encode_prompts
+from ..pipelines.prompts import encode_prompts, note_cut
 from ..pipelines.safety import blacked_out
 from ..pipelines.sparing import Sparing, offload
 from ..plans.defaults import leg_seed
@@ -45,6 +45,13 @@ OnPicture = Callable[[Image.Image, dict[str, Any]], None]
 
 class SafetyStopped(RedilateError):
     """The pipeline's own safety checker took a picture back."""
+
+    def __init__(
+        self,
+        said: str = "the pipeline's safety checker took the picture back, and it is black; another seed or prompt "
+        "works, or the pipeline without the checker",
+    ):
+        super().__init__(said)
 
 
 @dataclass(frozen=True)
@@ -171,10 +178,7 @@ class _Runner:
                 settings = settings_of(self.pipe, drawing, sequential=self.sparing.sequential, index=index)
                 watch.on_picture(picture, settings)
         if self._stopped:
-            raise SafetyStopped(
-                "the pipeline's safety checker took the picture back, and it is black; another seed or prompt works, "
-                "or the pipeline without the checker"
-            )
+            raise SafetyStopped
         return pictures
 
     def _first(self, leg: Leg, group: list[int]) -> list[Image.Image]:
@@ -272,6 +276,8 @@ class _Runner:
         if prompt is None:
             return {} if negative is None else {"negative_prompt": negative}
         if any("prompt" in name for name in self.drawing.request.extra):
+            further = [one for name, one in arguments.items() if "prompt" in name and isinstance(one, str)]
+            note_cut(pipe, [prompt, *([negative] if negative else []), *further], self._note)
             return {"prompt": prompt, "negative_prompt": negative}
         scale = (arguments.get("cross_attention_kwargs") or {}).get("scale")
         encoding = {"clip_skip": arguments.get("clip_skip"), "lora_scale": scale}

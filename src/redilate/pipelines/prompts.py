@@ -71,8 +71,7 @@ def encode_prompts(
     if not long and not (always and takes):
         return asked
     if not takes:
-        for text in long:
-            on_note(_cut(pipe, text))
+        note_cut(pipe, long, on_note)
         return asked
     pieces = [_read(pipe, text) for text in prompts]
     against = None if negatives is None else [_read(pipe, text) for text in negatives]
@@ -92,6 +91,13 @@ def encode_prompts(
     ]
     sequences = [torch.cat(part, dim=1) for part in zip(*(one[:2] for one in encoded), strict=True)]
     return dict(zip(_EMBEDDINGS, (*sequences, *encoded[0][2:]), strict=False))
+
+
+def note_cut(pipe: Any, texts: Sequence[str], on_note: Callable[[str], None]) -> None:
+    """A line for each text of which the pipeline, given it as it is, reads only the start."""
+    for text in texts:
+        if _is_long(pipe, text):
+            on_note(_cut(pipe, text))
 
 
 def _nth(pieces: Sequence[list[str]], index: int) -> list[str]:

@@ -41,6 +41,8 @@ def test_a_strength_below_the_plans_end_is_said_on_stderr(tiny_pipeline_folder: 
         (["--method", "fouriscale", "--hires-steps", "3"], "--hires-* is for the method redilate"),
         (["--preview", "p.xyz"], "'.xyz'"),
         (["--control", "sketch.png"], "--controlnet and --control go together"),
+        (["--hires-guidance", "inf"], "the second pass: guidance inf"),
+        (["--hires-lora-scale", "nan"], "the second pass: lora_scale nan"),
         (["--method", "magic"], "unknown method 'magic'"),
     ],
 )
