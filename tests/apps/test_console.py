@@ -10,7 +10,7 @@ import torch
 import typer
 from rich.console import Console
 
-from redilate import RedilateError
+from redilate import RedilateError, SafetyStopped
 from redilate.apps.console import one_line_endings, progress
 
 
@@ -18,6 +18,7 @@ from redilate.apps.console import one_line_endings, progress
     ("error", "code", "words"),
     [
         (RedilateError("no such\nthing"), 2, "no such thing"),
+        (SafetyStopped(), 1, "safety checker"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left"),
         (torch.OutOfMemoryError("tried to allocate 9 GiB"), 1, "9 GiB"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoPipelineForImage2Image
@@ -90,3 +92,23 @@ def test_what_cannot_be_done_is_refused_before_any_work(pipe: Any, wrong: dict, 
         edit(pipe, "apple", PICTURE, **({"steps": 4} | wrong))
     hook.remove()
     assert not calls
+
+
+def test_a_picture_turned_by_its_exif_keeps_its_upright_shape(pipe: Any):
+    image = PICTURE.resize((96, 64))
+    image.getexif()[0x0112] = 6  # lying on its side
+    assert edit(pipe, "fox", image, steps=2).images[0].size == (64, 96)
+
+
+def test_a_mask_of_16_bits_is_scaled_and_not_clipped(pipe: Any):
+    grey = Image.new("L", PICTURE.size, 100)
+    deep = Image.fromarray(np.full(PICTURE.size, 100 * 257, dtype=np.uint16))
+    drawn = [edit(pipe, "fox", PICTURE, mask=mask, steps=2).images[0] for mask in (grey, deep)]
+    assert drawn[0].tobytes() == drawn[1].tobytes()
+
+
+def test_a_picture_that_cannot_be_read_to_its_end_is_refused(pipe: Any):
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 80).save(file, "JPEG")
+    with pytest.raises(RedilateError, match="cut short"):
+        edit(pipe, "fox", Image.open(io.BytesIO(file.getvalue()[:-200])), steps=2)

@@ -140,3 +140,13 @@ def test_embeddings_stand_for_the_prompt_wherever_they_are_given(pipe):
     assert inside.images[0].tobytes() == enlarge(pipe, photo(64, 64), scale=2, **embedded).images[0].tobytes()
     with pytest.raises(RedilateError, match="both a prompt and prompt_embeds"):
         enlarge(pipe, photo(64, 64), scale=2, prompt="fox", **embedded)
+
+
+def test_guidance_without_a_prompt_is_not_dropped_in_silence(pipe):
+    told = []
+    enlarge(pipe, photo(64, 64), scale=2, guidance=7.0, on_note=told.append)
+    assert told == ["guidance 7 has no effect without a prompt; it is drawn without guidance"]
+    told.clear()
+    enlarge(pipe, photo(64, 64), scale=2, guidance=7.0, prompt="fox", on_note=told.append)
+    enlarge(pipe, photo(64, 64), scale=2, on_note=told.append)
+    assert not told

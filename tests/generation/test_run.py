@@ -8,7 +8,14 @@ from typing import ClassVar
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    StableDiffusionInpaintPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.callbacks import PipelineCallback
 from peft import LoraConfig
 from PIL import Image
@@ -204,6 +211,48 @@ def test_a_tile_controlnet_is_fed_the_enlarged_picture():
     redilate.generate(plain, "fox", hires=Hires(pipe=tile, control="enlarged"), **FEW)
     hook.remove()
     assert set(fed) == {torch.Size([384, 384])}
+
+
+@pytest.mark.parametrize("draw", ["generate", "enlarge", "edit"])
+def test_a_controlnet_without_a_picture_to_follow_is_refused_before_any_work(draw):
+    plain = quiet(tiny_sdxl())
+    pipe = xl("StableDiffusionXLControlNetPipeline", controlnet=controlnet(plain.unet, 2))
+    drawn = []
+    picture = Image.new("RGB", (64, 64))
+    call = {
+        "generate": lambda **more: redilate.generate(pipe, "fox", width=64, height=64, **more),
+        "enlarge": lambda **more: redilate.enlarge(pipe, picture, scale=2, **more),
+        "edit": lambda **more: redilate.edit(pipe, "fox", picture, **more),
+    }[draw]
+    with pytest.raises(RedilateError, match="no picture for it to follow"):
+        call(on_drawing=drawn.append)
+    assert not drawn
+    follow = {"image" if draw == "generate" else "control_image": picture}
+    assert call(extra=follow, steps=2).images
+
+
+def test_a_controlnet_of_another_family_is_refused_before_any_work():
+    other = quiet(tiny_sd15())
+    pipe = xl("StableDiffusionXLControlNetPipeline", controlnet=controlnet(other.unet, 2))
+    with pytest.raises(RedilateError, match=r"another family.*8 numbers wide.*model's are 16"):
+        redilate.generate(pipe, "fox", extra={"image": Image.new("RGB", (64, 64))})
+
+
+def test_a_network_for_masked_pictures_alone_is_refused_without_a_mask():
+    plain = quiet(tiny_sd15())
+    unet = UNet2DConditionModel.from_config(plain.unet.config, in_channels=9)
+    pipe = quiet(
+        StableDiffusionInpaintPipeline(**plain.components | {"unet": unet}, requires_safety_checker=False)
+    )
+    picture = Image.new("RGB", (64, 64))
+    for draw in (
+        lambda: redilate.enlarge(pipe, picture, scale=2),
+        lambda: redilate.edit(pipe, "fox", picture),
+        lambda: redilate.enlarge(plain, picture, scale=2, hires=Hires(pipe=pipe)),
+    ):
+        with pytest.raises(RedilateError, match="masked pictures"):
+            draw()
+    assert redilate.edit(pipe, "fox", picture, mask=Image.new("L", (64, 64), 255), steps=2).images
 
 
 def test_lcm_pipelines_draw_in_legs_of_as_many_steps_as_are_told():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, StableDiffusionXLPipeline
 
 import redilate
 from redilate import RedilateError
@@ -164,6 +164,17 @@ def test_another_autoencoder_may_be_a_folder(tiny_pipeline_folder, tmp_path):
     pipe = redilate.load(tiny_pipeline_folder, device="cpu", vae=tmp_path)
     assert pipe.vae.config.scaling_factor == 0.5
     assert torch.equal(pipe.vae.decoder.conv_in.weight, other.decoder.conv_in.weight)
+
+
+def test_a_tiny_autoencoder_is_taken_and_another_kind_refused_by_name(tiny_pipeline_folder, tmp_path):
+    AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(
+        tmp_path
+    )
+    assert isinstance(redilate.load(tiny_pipeline_folder, device="cpu", vae=tmp_path).vae, AutoencoderTiny)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"AutoencoderTiny"', '"VQModel"'))
+    with pytest.raises(RedilateError, match="VQModel; AutoencoderKL and AutoencoderTiny work"):
+        redilate.load(tiny_pipeline_folder, device="cpu", vae=tmp_path)
 
 
 def test_fp16_fix_stands_for_its_hub_name(tiny_pipeline_folder, monkeypatch):

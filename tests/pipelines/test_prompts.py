@@ -131,3 +131,17 @@ def test_a_pipeline_without_tokenizers_reads_everything():
 def test_another_number_of_negative_prompts_is_refused():
     with pytest.raises(RedilateError, match="2 negative prompts for 3 prompts"):
         encode_prompts(tiny_sd15(), ["a", "b", "c"], ["d", "e"])
+
+
+def test_a_long_second_prompt_in_extra_is_not_cut_in_silence():
+    told = []
+    redilate.generate(
+        quiet(tiny_sdxl()),
+        "fox",
+        width=64,
+        height=64,
+        steps=1,
+        extra={"prompt_2": f"{LONG} {LONG}"},
+        on_note=told.append,
+    )
+    assert len(told) == 1 and "it does not read:" in told[0] and told[0].endswith("boats")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from redilate import RedilateError
+from redilate import RedilateError, SafetyStopped
 from redilate.rivals.demofusion import _Residual, draw, phases
 from tests.compatibility.films import animation
 from tests.models import tiny_sd15, tiny_sdxl
@@ -77,3 +77,18 @@ def test_what_cannot_be_drawn_is_refused_before_any_work():
             draw(pipe, asked.pop("prompt"), **asked)
     with pytest.raises(RedilateError, match="AnimateDiffPipeline makes video"):
         draw(animation().pipe, "apple", width=128, height=64, native_size=64)
+
+
+def test_guidance_that_is_left_out_is_the_familys_and_a_long_prompt_is_read_whole():
+    """Byte by byte, as the tiny tokenizer spells: the ends are beyond the first window of 77."""
+    pipe = tiny_sd15()
+    few = {"width": 384, "height": 384, "steps": 2}
+    red, blue = (draw(pipe, "word " * 30 + end, guidance=None, **few) for end in ("red", "blue"))
+    assert red.images[0].tobytes() != blue.images[0].tobytes()
+    assert red.settings["guidance"] > 1
+
+
+def test_a_picture_that_the_safety_checker_blacked_out_is_no_success(monkeypatch):
+    monkeypatch.setattr("redilate.rivals.demofusion.blacked_out", lambda _: [0])
+    with pytest.raises(SafetyStopped):
+        draw(tiny_sd15(), "fox", width=384, height=384, steps=1)

@@ -18,13 +18,18 @@ _SAMPLES = 16
 
 
 def provenance(
-    pipe: Any, model: str | None, *, vae: str | None = None, lora: Sequence[str] = ()
+    pipe: Any,
+    model: str | None,
+    *,
+    vae: str | None = None,
+    lora: Sequence[str] = (),
+    controlnet: str | None = None,
 ) -> dict[str, Any]:
     """What a picture's settings say of a loaded pipeline, beside the generation's own.
 
     Returns:
-        `model` (its name), `fingerprint`, `device` and `dtype`; `vae` and `lora`, by their names, where they are not
-        the model's own.
+        `model` (its name), `fingerprint`, `device` and `dtype`; `vae`, `lora` and `controlnet`, by their names, where
+        they are not the model's own.
     """
     from redilate.pipelines.sparing import execution_device
 
@@ -32,6 +37,7 @@ def provenance(
         "model": model_name(model),
         **({} if vae is None else {"vae": model_name(vae)}),
         **({"lora": [lora_name(one) for one in lora]} if lora else {}),
+        **({} if controlnet is None else {"controlnet": model_name(controlnet)}),
         "fingerprint": fingerprint(pipe),
         "device": execution_device(pipe).type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
@@ -86,6 +92,9 @@ def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mappin
     now = dict(made_by)
     if recorded.model != now["model"]:
         return [f"it was made with the model {recorded.model!r}, not {now['model']!r}"]
+    if recorded.controlnet != now.get("controlnet"):
+        before, after = (name or "none" for name in (recorded.controlnet, now.get("controlnet")))
+        return [f"its ControlNet was {before}, and is {after} now; --controlnet and --control say it"]
     found = []
     if recorded.fingerprint is not None and recorded.fingerprint != now["fingerprint"]:
         found.append(

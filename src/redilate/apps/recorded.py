@@ -38,6 +38,7 @@ class Recorded(PictureSettings):
         mode, plan, relay: what version 0.1 recorded in place of strength and legs.
         model: "bundled", a hub's name, or the last part of a path.
         fingerprint: of the weights, `provenance.fingerprint`.
+        controlnet: the name of the ControlNet that followed a picture.
         device, dtype: where it was computed, and in which precision.
         versions: package → version.
     """
@@ -57,6 +58,7 @@ class Recorded(PictureSettings):
     scheduler: str | None = None
     model: str | None = None
     fingerprint: str | None = None
+    controlnet: str | None = None
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     versions: dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
+from .depth import to_eight_bits
 from .photos import read_photo
 from .request import Hires, Method, Request
 from .resolve import resolve
@@ -65,10 +67,11 @@ def edit(
     """
     if not isinstance(image, Image.Image) or (mask is not None and not isinstance(mask, Image.Image)):
         raise RedilateError(f"image and mask are Pillow pictures, not {type(image).__name__}")
+    photo = read_photo(image, on_note=on_note or warnings.warn)
     scale = latent_scale(pipe)
     size = (
-        max(scale, image.width // scale * scale) if width is None else width,
-        max(scale, image.height // scale * scale) if height is None else height,
+        max(scale, photo.width // scale * scale) if width is None else width,
+        max(scale, photo.height // scale * scale) if height is None else height,
     )
     request = Request(
         prompt=prompt,
@@ -88,11 +91,18 @@ def edit(
         sequential=sequential,
         batch=batch,
         extra=extra or {},
-        image=read_photo(image),
-        mask=None if mask is None else mask.convert("L"),
+        image=photo,
+        mask=None if mask is None else _read_mask(mask),
         from_picture="edit",
     )
     watch = Watch(
         on_drawing, on_step, on_latents, on_decode=on_decode, on_note=on_note, on_picture=on_picture
     )
     return run(pipe, resolve(pipe, request), watch)
+
+
+def _read_mask(mask: Image.Image) -> Image.Image:
+    try:
+        return to_eight_bits(mask)[0].convert("L")
+    except (RedilateError, OSError, ValueError) as error:
+        raise RedilateError(f"cannot read the mask: {error}") from error

@@ -94,6 +94,9 @@ def enlarge(
     further = {**(extra or {}), **arguments}
     embedded = further.get("prompt_embeds") is not None
     guided = prompt is not None or asked["negative"] is not None or embedded
+    note = on_note or warnings.warn
+    if asked["guidance"] is not None and not guided:
+        note(f"guidance {asked['guidance']:g} has no effect without a prompt; it is drawn without guidance")
     request = Request(
         prompt=prompt if embedded else prompt or "",
         negative=asked["negative"],

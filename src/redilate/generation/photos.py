@@ -66,11 +66,11 @@ def read_photo(
         TooManyPixels: it has more than `max_pixels`.
         RedilateError: it cannot be read (no picture, cut short, HEIC), or its values have no known white.
     """
-    if isinstance(source, Image.Image):
-        check_pixels(*source.size, "the picture", max_pixels)
-        return _upright(source, on_note)
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    name = str(source) if isinstance(source, str | Path) else "the picture"
     try:
+        if isinstance(source, Image.Image):  # its pixels may not be read yet
+            check_pixels(*source.size, name, max_pixels)
+            return _upright(source, on_note)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound is asked in its place
             file = BytesIO(source) if isinstance(source, bytes) else source
@@ -131,7 +131,9 @@ def _turned(image: Image.Image, by: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _reason(source: str | Path | bytes, error: BaseException, formats: tuple[str, ...] | None) -> str:
+def _reason(
+    source: Image.Image | str | Path | bytes, error: BaseException, formats: tuple[str, ...] | None
+) -> str:
     """Why a file cannot be read, in words."""
     # A missing file's own words: the text of an OSError holds the path again, or an errno.
     if strerror := getattr(error, "strerror", None):
@@ -142,14 +144,18 @@ def _reason(source: str | Path | bytes, error: BaseException, formats: tuple[str
     riff = head[:4] == b"RIFF" and size < int.from_bytes(head[4:8], "little") + 8
     if riff or "truncated" in str(error).lower():
         return "it is cut short: the end of the file is missing; a whole copy works"
+    if isinstance(source, Image.Image):
+        return f"its mode {source.mode} or its pixels are beyond Pillow ({error}); one in RGB works"
     if formats is None:
         return "it is not a picture that Pillow can read; PNG, JPEG, WebP and TIFF work, among others"
     *some, last = ("WebP" if name == "WEBP" else name for name in formats)
     return f"it is not a {' or '.join([', '.join(some), last]) if some else last} that can be read"
 
 
-def _head(source: str | Path | bytes) -> tuple[bytes, int]:
+def _head(source: Image.Image | str | Path | bytes) -> tuple[bytes, int]:
     """The first 12 bytes, and the size in bytes."""
+    if isinstance(source, Image.Image):
+        return b"", 0
     if isinstance(source, bytes):
         return source[:12], len(source)
     try:

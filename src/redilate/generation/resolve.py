@@ -14,7 +14,7 @@ from ..errors import RedilateError
 from ..pipelines.apply import check_names, check_size
 from ..pipelines.families import Size, latent_scale, unet_of
 from ..pipelines.image_to_image import image_to_image
-from ..pipelines.kinds import check_pictures, check_text_to_image
+from ..pipelines.kinds import check_from_picture, check_pictures, check_text_to_image
 from ..pipelines.leg_schedule import leg_schedule
 from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
@@ -361,7 +361,9 @@ def _in_force(plan: Plan | None, level: float) -> int:
 
 
 def _check_second(pipe: Any, request: Request) -> None:
-    """Refuse extra arguments that the large legs' pipeline does not take."""
+    """Refuse a network that takes no picture, and extra arguments that the large legs' pipeline does not take."""
+    if request.mask is None:
+        check_from_picture(pipe)
     check_callback(pipe, request.extra)
     check_clip_skip(pipe, request.extra.get("clip_skip"))
     takes = inspect.signature(type(pipe).__call__).parameters

@@ -22,7 +22,8 @@ from ..errors import RedilateError
 from ..pipelines.apply import apply
 from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
-from ..pipelines.prompts import encode_prompts
+from ..pipelines.kinds import check_controlnets
+from ..pipelines.prompts import encode_prompts, note_cut
 from ..pipelines.safety import blacked_out
 from ..pipelines.sparing import Sparing, offload
 from ..plans.defaults import leg_seed
@@ -44,6 +45,13 @@ OnPicture = Callable[[Image.Image, dict[str, Any]], None]
 
 class SafetyStopped(RedilateError):
     """The pipeline's own safety checker took a picture back."""
+
+    def __init__(
+        self,
+        said: str = "the pipeline's safety checker took the picture back, and it is black; another seed or prompt "
+        "works, or the pipeline without the checker",
+    ):
+        super().__init__(said)
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
             finished first, and handed to `Watch.on_picture`.
     """
     runner = _Runner(pipe, drawing, watch or Watch())
+    runner.check_controlnets()
     if runner.watch.on_drawing is not None:
         runner.watch.on_drawing(drawing)
     started = time.monotonic()
@@ -139,6 +148,17 @@ class _Runner:
         if any(leg.schedule is not None for leg in self.drawing.legs):
             self._second = second_pass(self.pipe, request)
 
+    def check_controlnets(self) -> None:
+        """Refuse, before any work, a ControlNet that does not fit or has nothing to follow."""
+        request = self.drawing.request
+        given = {name for name, value in request.extra.items() if value is not None}
+        if request.image is None:
+            check_controlnets(self.pipe, "image" in given)
+        if self._second is not None:
+            check_controlnets(
+                self._second, request.hires.control is not None or bool(given & {"image", "control_image"})
+            )
+
     def pictures(self, group: list[int]) -> list[Image.Image]:
         """The pictures of `group`, which share a prompt, through every leg."""
         drawing, watch = self.drawing, self.watch
@@ -158,10 +178,7 @@ class _Runner:
                 settings = settings_of(self.pipe, drawing, sequential=self.sparing.sequential, index=index)
                 watch.on_picture(picture, settings)
         if self._stopped:
-            raise SafetyStopped(
-                "the pipeline's safety checker took the picture back, and it is black; another seed or prompt works, "
-                "or the pipeline without the checker"
-            )
+            raise SafetyStopped
         return pictures
 
     def _first(self, leg: Leg, group: list[int]) -> list[Image.Image]:
@@ -259,6 +276,8 @@ class _Runner:
         if prompt is None:
             return {} if negative is None else {"negative_prompt": negative}
         if any("prompt" in name for name in self.drawing.request.extra):
+            further = [one for name, one in arguments.items() if "prompt" in name and isinstance(one, str)]
+            note_cut(pipe, [prompt, *([negative] if negative else []), *further], self._note)
             return {"prompt": prompt, "negative_prompt": negative}
         scale = (arguments.get("cross_attention_kwargs") or {}).get("scale")
         encoding = {"clip_skip": arguments.get("clip_skip"), "lora_scale": scale}

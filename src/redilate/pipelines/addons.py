@@ -19,22 +19,32 @@ FP16_FIX = "madebyollin/sdxl-vae-fp16-fix"
 
 
 def load_vae(name_or_path: str | Path, dtype: torch.dtype) -> Any:
-    """An AutoencoderKL from a folder, a `.safetensors` file or a hub name; "fp16-fix" for `FP16_FIX`.
+    """An autoencoder from a folder, a `.safetensors` file or a hub name; "fp16-fix" for `FP16_FIX`.
+
+    A folder or hub name may hold an AutoencoderTiny, too; a file is an AutoencoderKL.
 
     Raises:
         RedilateError: if there is none.
     """
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
     name = FP16_FIX if name_or_path == "fp16-fix" else str(name_or_path)
     check_addons(name_or_path, ())
     arguments: dict[str, Any] = dtype_argument(dtype)
     if Path(name).is_file():
         return refusing(f"the autoencoder {name}", lambda: AutoencoderKL.from_single_file(name, **arguments))
-    return refusing(
-        f"the autoencoder {name}",
-        lambda: AutoencoderKL.from_pretrained(name, use_safetensors=True, **arguments),
-    )
+
+    def take() -> Any:
+        said: Any = {} if name == FP16_FIX else AutoencoderKL.load_config(name)
+        kind = said.get("_class_name", "AutoencoderKL")
+        kinds = {one.__name__: one for one in (AutoencoderKL, AutoencoderTiny)}
+        if kind not in kinds:
+            raise RedilateError(
+                f"the autoencoder {name} is an {kind}; {' and '.join(kinds)} work with these pipelines"
+            )
+        return kinds[kind].from_pretrained(name, use_safetensors=True, **arguments)
+
+    return refusing(f"the autoencoder {name}", take)
 
 
 def add_loras(pipe: Any, loras: Sequence[str | Path]) -> None:

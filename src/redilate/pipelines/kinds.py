@@ -1,4 +1,4 @@
-"""Which pipelines can draw a picture from text alone, told before any work."""
+"""Which pipelines can draw a picture from text alone or from a picture, told before any work."""
 
 from __future__ import annotations
 
@@ -42,3 +42,41 @@ def check_text_to_image(pipe: Any) -> None:
         raise RedilateError(
             f"{name} takes no width and height; the text-to-image pipelines of Stable Diffusion and SDXL do"
         )
+
+
+def check_from_picture(pipe: Any) -> None:
+    """RedilateError unless the U-Net of `pipe` takes the latents of a picture alone, with no mask beside them."""
+    config: Any = unet_of(pipe).config
+    latents = getattr(getattr(getattr(pipe, "vae", None), "config", None), "latent_channels", None)
+    if latents is None or config.in_channels == latents:
+        return
+    if config.in_channels == _INPAINTING_CHANNELS:
+        raise RedilateError(
+            "this model's U-Net only fills in masked pictures (9 channels); redilate.edit(pipe, prompt, image, "
+            "mask=…) does that, and to enlarge or edit a whole picture takes the model that it was made from"
+        )
+    raise RedilateError(
+        f"this model's U-Net takes {config.in_channels} channels, more than a picture's {latents} latents; "
+        "text-to-image models work"
+    )
+
+
+def check_controlnets(pipe: Any, follows: bool) -> None:
+    """RedilateError unless each ControlNet of `pipe` fits its U-Net and has a picture to follow.
+
+    Args:
+        follows: whether there is such a picture.
+    """
+    wanted = getattr(unet_of(pipe).config, "cross_attention_dim", None)
+    for net in controlnets_of(pipe):
+        has = getattr(net.config, "cross_attention_dim", wanted)
+        if has != wanted:
+            raise RedilateError(
+                f"the ControlNet belongs to another family of models: it reads prompts {has} numbers wide, and this "
+                f"model's are {wanted}; one that was trained for this family works"
+            )
+        if not follows:
+            raise RedilateError(
+                f"{type(pipe).__name__} has a ControlNet and no picture for it to follow; extra={{'image': picture}} "
+                "gives it one, and in the command --controlnet with --control"
+            )

@@ -139,7 +139,7 @@ def _trial(scheduler: Any, steps: int) -> Any:
         trial.set_timesteps(steps)
     except (ValueError, IndexError, RuntimeError) as error:
         raise RedilateError(
-            f"{type(scheduler).__name__} cannot take {steps} steps ({error}); another number of them, or a scheduler "
-            "such as euler, works"
+            f"{type(scheduler).__name__} cannot take {steps} steps; another number of them, or a scheduler such as "
+            "euler, works"
         ) from error
     return trial

@@ -71,8 +71,7 @@ def encode_prompts(
     if not long and not (always and takes):
         return asked
     if not takes:
-        for text in long:
-            on_note(_cut(pipe, text))
+        note_cut(pipe, long, on_note)
         return asked
     pieces = [_read(pipe, text) for text in prompts]
     against = None if negatives is None else [_read(pipe, text) for text in negatives]
@@ -114,6 +113,13 @@ def check_clip_skip(pipe: Any, skip: Any) -> None:
             f"of the text encoder of transformers {transformers.__version__}: it looks for a part that is gone; "
             "leave clip_skip out, or pass prompt_embeds and negative_prompt_embeds in extra"
         )
+
+
+def note_cut(pipe: Any, texts: Sequence[str], on_note: Callable[[str], None]) -> None:
+    """A line for each text of which the pipeline, given it as it is, reads only the start."""
+    for text in texts:
+        if _is_long(pipe, text):
+            on_note(_cut(pipe, text))
 
 
 def _nth(pieces: Sequence[list[str]], index: int) -> list[str]:

@@ -87,17 +87,19 @@ def check_scheduler(scheduler: Any, steps: int) -> None:
     if reason is None:
         return
     name = type(scheduler).__name__
+    # A scheduler's own words are about its arrays and arguments, not about what was asked; they stay the cause.
+    why = f" ({reason})" if isinstance(reason, RedilateError) else ""
     works = next((few for few in _nearest(steps) if _refusal(scheduler, few) is None), None)
     if works is None:
-        raise RedilateError(f"{name} is no scheduler for a U-Net ({reason}); {', '.join(_SHORT)} are")
+        raise RedilateError(f"{name} is no scheduler for a U-Net{why}; {', '.join(_SHORT)} are") from reason
     # Beyond one border nothing works, within it everything does.
     if works < steps:
         works = _border(scheduler, works, steps)
-        raise RedilateError(f"steps: {name} cannot take {steps}; {works} is the most ({reason})")
-    raise RedilateError(f"steps: {name} cannot take {steps}; {works} or more work ({reason})")
+        raise RedilateError(f"steps: {name} cannot take {steps}; {works} is the most{why}") from reason
+    raise RedilateError(f"steps: {name} cannot take {steps}; {works} or more work{why}") from reason
 
 
-def _refusal(scheduler: Any, steps: int) -> str | None:
+def _refusal(scheduler: Any, steps: int) -> Exception | None:
     """Why `scheduler` cannot take so many steps; None: it can.
 
     Its first two steps are tried on a small picture: what a scheduler cannot do shows in its list of timesteps or when
@@ -105,7 +107,7 @@ def _refusal(scheduler: Any, steps: int) -> str | None:
     """
     most = scheduler.config.get("num_train_timesteps")
     if most is not None and steps > most:
-        return f"the model was trained with {most}"
+        return RedilateError(f"the model was trained with {most}")
     one = copy.deepcopy(scheduler)
     generator = torch.Generator().manual_seed(0)
     try:
@@ -114,14 +116,14 @@ def _refusal(scheduler: Any, steps: int) -> str | None:
             one.set_timesteps(steps)
             timesteps = one.timesteps
             if len(timesteps) < 1 or float(timesteps[0]) < float(timesteps[-1]):
-                return "it goes from pictures to noise"
+                return RedilateError("it goes from pictures to noise")
             latents = torch.randn(_SHAPE, generator=generator) * one.init_noise_sigma
             for timestep in timesteps[:2]:
                 noise = torch.zeros_like(one.scale_model_input(latents, timestep))
                 latents = one.step(noise, timestep, latents, return_dict=False)[0]
     except Exception as error:  # whatever a scheduler stumbles over, it would stumble over while drawing
-        return " ".join(str(error).split())[:150].rstrip(".") or type(error).__name__
-    return None if bool(latents.isfinite().all()) else "it gives no numbers"
+        return error
+    return None if bool(latents.isfinite().all()) else RedilateError("it gives no numbers")
 
 
 def _nearest(steps: int) -> Iterable[int]:

@@ -26,12 +26,16 @@ from torch import Tensor
 
 from ..errors import RedilateError
 from ..generation.generate import generate
-from ..generation.run import Generation, OnStep
+from ..generation.run import Generation, OnStep, SafetyStopped
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.kinds import check_text_to_image
+from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.noise import noise_level_of
+from ..pipelines.prompts import encode_prompts
+from ..pipelines.safety import blacked_out
+from ..plans.defaults import DEFAULTS
 from .fused_paths import BLUR, DILATED, NAME, SIGMA, cosine, fused_paths
 from .installing import settings_of_rival
 
@@ -59,7 +63,7 @@ def draw(
     height: int,
     seed: int = 0,
     steps: int = 25,
-    guidance: float = 5.0,
+    guidance: float | None = None,
     negative: str | None = None,
     on_step: OnStep | None = None,
     skip: float = SKIP,
@@ -81,6 +85,8 @@ def draw(
     scale = latent_scale(pipe)
     check_size(width, height, scale)
     sizes = phases((height, width), native_size_of(pipe, native_size), scale)
+    if guidance is None:
+        guidance = DEFAULTS[defaults_family(pipe)].guidance
     parameters = {"skip": skip, "dilated": dilated, "blurred": blurred, "sigma": sigma}
     asked = {
         "seed": seed, "steps": steps, "guidance": guidance, "negative": negative, "width": width, "height": height,
@@ -91,6 +97,7 @@ def draw(
         return replace(made, settings=settings)
     _check(pipe, prompt, steps)
     started = time.monotonic()
+    texts = encode_prompts(pipe, prompt, negative)
     noise = torch.Generator("cpu").manual_seed(seed)
 
     def call(phase: int, residual: _Residual | None) -> Any:
@@ -103,9 +110,8 @@ def draw(
                 return tensors
             return tensors | {"latents": residual.before(index + 1, tensors["latents"])}
 
-        return pipe(
-            prompt=prompt,
-            negative_prompt=negative,
+        result = pipe(
+            **texts,
             width=sizes[phase][1],
             height=sizes[phase][0],
             num_inference_steps=steps,
@@ -114,7 +120,10 @@ def draw(
             latents=None if residual is None else residual.first(),
             callback_on_step_end=report,
             output_type="pil" if phase + 1 == len(sizes) else "latent",
-        ).images
+        )
+        if blacked_out(result):
+            raise SafetyStopped
+        return result.images
 
     made = call(0, None)
     powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma, "native_size": native_size}

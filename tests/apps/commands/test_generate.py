@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageChops
 from typer.testing import CliRunner
 
@@ -40,6 +41,8 @@ def test_a_strength_below_the_plans_end_is_said_on_stderr(tiny_pipeline_folder: 
         (["--method", "fouriscale", "--hires-steps", "3"], "--hires-* is for the method redilate"),
         (["--preview", "p.xyz"], "'.xyz'"),
         (["--control", "sketch.png"], "--controlnet and --control go together"),
+        (["--hires-guidance", "inf"], "the second pass: guidance inf"),
+        (["--hires-lora-scale", "nan"], "the second pass: lora_scale nan"),
         (["--method", "magic"], "unknown method 'magic'"),
     ],
 )
@@ -70,3 +73,18 @@ def test_pictures_drawn_together_are_kept_each_with_settings_that_draw_it_alone(
         assert run.invoke(app, ["generate", *again]).exit_code == 0
         with Image.open(path) as one, Image.open(tmp_path / "b.png") as other:
             assert max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 2
+
+
+def test_a_picture_says_which_controlnet_drew_it(tiny_pipeline_folder: Path, tmp_path: Path):
+    unet = UNet2DConditionModel.from_pretrained(tiny_pipeline_folder, subfolder="unet")
+    ControlNetModel.from_unet(unet).save_pretrained(tmp_path / "edges")
+    Image.new("RGB", (64, 64)).save(tmp_path / "sketch.png")
+    few = ["--model", str(tiny_pipeline_folder), "--size", "64x64", "--steps", "1"]
+    follow = ["--controlnet", str(tmp_path / "edges"), "--control", str(tmp_path / "sketch.png")]
+    out = tmp_path / "a.png"
+    ended = run.invoke(app, ["generate", "fox", *few, *follow, "-o", str(out)])
+    assert ended.exit_code == 0, ended.output
+    assert "it/s" not in ended.stderr, "no bar of diffusers' own"
+    assert read_settings(out)["controlnet"] == "edges"
+    again = run.invoke(app, ["generate", "--from", str(out), *few[:2], "-o", str(tmp_path / "b.png")])
+    assert again.exit_code == 0 and "ControlNet was edges, and is none now" in again.stderr

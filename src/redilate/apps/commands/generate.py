@@ -160,9 +160,11 @@ def generate(
         for path in [*paths, *previews]:
             files.check_output(path, tuple(files.PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+            from pydantic import ValidationError
+
             import redilate
             from redilate.generation.photos import read_photo
-            from redilate.generation.ranges import settled_seed
+            from redilate.generation.ranges import first_cause, settled_seed
             from redilate.generation.request import Hires
             from redilate.generation.super_resolution import shipped_model
             from redilate.pipelines.control import with_controlnet
@@ -179,16 +181,19 @@ def generate(
             followed = None
             if control is not None and control != "enlarged":
                 followed = read_photo(Path(control), on_note=say_note)
-            hires = Hires(
-                control="enlarged" if control == "enlarged" else None,
-                prompt=hires_prompt,
-                negative=hires_negative,
-                guidance=hires_guidance,
-                steps=hires_steps,
-                scheduler=hires_scheduler,
-                lora_scale=hires_lora_scale,
-                enlarge=upscaler,
-            )
+            try:
+                hires = Hires(
+                    control="enlarged" if control == "enlarged" else None,
+                    prompt=hires_prompt,
+                    negative=hires_negative,
+                    guidance=hires_guidance,
+                    steps=hires_steps,
+                    scheduler=hires_scheduler,
+                    lora_scale=hires_lora_scale,
+                    enlarge=upscaler,
+                )
+            except ValidationError as error:
+                raise RedilateError(f"the second pass: {first_cause(error)}") from error
             asked = Options(
                 prompt=prompt,
                 width=asked_size[0],
@@ -242,7 +247,7 @@ def generate(
             if asked.model is None and (line := advice(asked.prompt)) is not None:
                 say_note(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
-            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or ())
+            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet)
             if recorded is not None:
                 _warn(source, recorded, made_by)
             left, left_previews = iter(paths), iter(previews)

@@ -63,6 +63,7 @@ def described(recorded: Recorded) -> str:
         "method": recorded.method if recorded.mode is None else f"{recorded.method}, {recorded.mode}",
         "hires": recorded.hires.as_json() or None,
         "model": model,
+        "controlnet": recorded.controlnet,
         "computed": computed or None,
         "versions": versions,
         "legs": "\n".join(_leg(leg) for leg in recorded.settings.get("legs", ())) or None,
