@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from redilate.errors import RedilateError
-from redilate.generation.sizes import leg_sizes, native_shape
-from redilate.plans.defaults import DEFAULTS, LEGS_FROM, Family, leg_steps, strengths
+from redilate.generation.sizes import leg_sizes, native_start
+from redilate.plans.defaults import DEFAULTS, Family, leg_steps, strengths
 
 from .native import PIXELS_PER_LATENT
 
@@ -82,9 +82,8 @@ def legs_for(
     square = (native, native)
     legs = []
     if start is None:
-        start = native_shape(target, square, unit)
-        near = target[0] * target[1] < LEGS_FROM * native**2
-        if strength >= 1 or near or (target[0] <= start[0] and target[1] <= start[1]):
+        start = native_start(target, square, unit)
+        if strength >= 1 or start is None:
             return [Leg(target[1], target[0], 1.0, steps)]
         legs = [Leg(start[1], start[0], 1.0, steps)]
     sizes = leg_sizes(start, target, square, largest_scale, unit)

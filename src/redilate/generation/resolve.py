@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from functools import cached_property
 from typing import Any, get_args
 
-from ..core.devices import has_own_memory
 from ..core.patch import find_patch
-from ..core.tie import Tie
 from ..errors import RedilateError
-from ..pipelines.apply import check_names, check_size
-from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.apply import check_size
+from ..pipelines.families import Size, latent_scale, unet_of, unit_of
 from ..pipelines.image_to_image import image_to_image
-from ..pipelines.kinds import check_from_picture, check_pictures, check_text_to_image
-from ..pipelines.leg_schedule import leg_schedule
+from ..pipelines.kinds import check_pictures, check_text_to_image
 from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
-from ..pipelines.noise import noise_level_of
-from ..pipelines.plans import Plans
-from ..pipelines.prompts import check_clip_skip
 from ..pipelines.schedulers import check_scheduler
-from ..pipelines.sparing import execution_device
-from ..plans.defaults import (
-    DEFAULTS,
-    LARGEST_SCALE,
-    LARGEST_SCALE_OF_NETWORK,
-    LEGS_FROM,
-    PRESETS,
-    TIE,
-    Family,
-    leg_steps,
-    row_of,
-    strengths,
-)
-from ..plans.plan import Plan
-from ..plans.structure import convolutions, count_levels
+from ..plans.defaults import DEFAULTS, LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK, PRESETS, Family, row_of
 from .drawing import Drawing, Leg
-from .extra import SCHEDULES, check_callback, check_extra, check_values
+from .extra import check_extra, check_values
+from .legs import Legs
 from .ranges import settled_seed
 from .request import Method, Request
-from .second_pass import second_pass
-from .sizes import leg_sizes, native_shape
-from .super_resolution import shipped_model
+from .sizes import leg_sizes, native_start
 from .upscalers import FACTORS, UPSCALERS
-
-# Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
-_BATCH_ON_GPU = 8
 
 
 def resolve(pipe: Any, request: Request) -> Drawing:
@@ -82,7 +56,7 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     strength, sizes, notes = _way(pipe, request, family, (height, width), native)
     seed = settled_seed(request.seed, len(prompts))
     check_scheduler(pipe.scheduler, request.steps)
-    planned = _Legs(pipe, request, family, native, guidance)
+    planned = Legs(pipe, request, family, native, guidance)
     legs = planned.laid_out(sizes, strength)
     if request.method == "redilate" and request.plan != "none":
         notes += _as_trained(legs)
@@ -178,9 +152,8 @@ def _way(
         return default if asked is None else asked, _large(pipe, request, start, target, native), []
     if request.method == "direct" or asked == 1 or (asked is None and default == 1):
         return 1.0, [target], []
-    start = native_shape(target, native, unit_of(pipe))
-    area = target[0] * target[1] / (native[0] * native[1])
-    if area < LEGS_FROM or (target[0] <= start[0] and target[1] <= start[1]):
+    start = native_start(target, native, unit_of(pipe))
+    if start is None:
         if asked is None:
             return 1.0, [target], []
         near = f"{target[1]}x{target[0]} is about the native area: it is drawn in one leg, and strength has no effect"
@@ -214,11 +187,6 @@ def _large(pipe: Any, request: Request, start: Size, target: Size, native: Size)
     return leg_sizes(start, target, native, largest, unit_of(pipe))
 
 
-def unit_of(pipe: Any) -> int:
-    """What sides should be multiples of, in pixels, so that every level of the U-Net has whole maps."""
-    return latent_scale(pipe) * 2 ** (count_levels(convolutions(unet_of(pipe))) - 1)
-
-
 def _as_trained(legs: list[Leg]) -> list[str]:
     """A line for large legs that start below their plan's end, so that none of it is in force."""
     below = [
@@ -234,152 +202,3 @@ def _as_trained(legs: list[Leg]) -> list[str]:
         f"{sizes} starts at noise level {below[0][0].start:.2g}, below {ends:.2g} where re-dilation ends: there the "
         f"network runs as trained; a strength above {ends:.2g} has it re-dilated"
     ]
-
-
-class _Legs:
-    """The legs of one request."""
-
-    def __init__(self, pipe: Any, request: Request, family: Family, native: Size, guidance: float):
-        self._pipe, self._request = pipe, request
-        self._family: Family = family
-        self._guidance = guidance
-        self._editing = request.from_picture == "edit" and request.image is not None
-        more = request.strength is not None and request.strength > DEFAULTS[family].strength
-        self._row = row_of(family, "default" if self._editing else request.preset, self._editing or more)
-        self._plans = Plans(pipe, native, request.preset, family)
-        if isinstance(request.plan, Plan):
-            check_names(unet_of(request.hires.pipe or pipe), request.plan)
-
-    @cached_property
-    def _second(self) -> Any:
-        """The pipeline of the large legs, one for all of them."""
-        other = second_pass(self._pipe, self._request)
-        _check_second(other, self._request)
-        return other
-
-    def laid_out(self, sizes: list[Size], strength: float) -> list[Leg]:
-        """The legs at `sizes` (height, width), the last one the full size."""
-        request = self._request
-        if request.image is None:
-            first, large = sizes[:1], sizes[1:]
-            legs = [self._first(first[0], last=not large)]
-            before = first[0]
-        else:
-            legs, large, before = [], sizes, (request.image.height, request.image.width)
-        starts = strengths(strength, len(large), self._family) if large else []
-        for index, (size, start) in enumerate(zip(large, starts, strict=True)):
-            legs.append(self._large(before, size, start, last=index + 1 == len(large)))
-            before = size
-        return legs
-
-    def batch(self, legs: list[Leg]) -> int:
-        """How many pictures of a prompt share a call at most."""
-        request = self._request
-        large = any(leg.schedule is not None for leg in legs)
-        pipes = (
-            [self._second] if request.image is not None else [self._pipe, *([self._second] if large else [])]
-        )
-        if not all("num_images_per_prompt" in inspect.signature(pipe.__call__).parameters for pipe in pipes):
-            return 1
-        # A pipeline encodes the one picture of a mask with the first generator; tensors, pictures and callbacks in
-        # `extra` may be of one picture; one sample at a time is no faster for several pictures.
-        plain = all(
-            isinstance(one, bool | int | float | str | tuple | dict) for one in request.extra.values()
-        )
-        if request.mask is not None or request.hires.control is not None or not plain or request.sequential:
-            return 1
-        if request.batch is not None:
-            return request.batch
-        # A CPU is busy with one picture: several take no less time each, and more memory. Metal has the host's memory.
-        return _BATCH_ON_GPU if has_own_memory(execution_device(self._pipe)) else 1
-
-    def _first(self, size: Size, last: bool) -> Leg:
-        plan = self._plan(size, 1.0, last)
-        steps, guidance = self._request.steps, self._guidance
-        return Leg(size[1], size[0], 1.0, steps, guidance, plan, _in_force(plan, 1.0))
-
-    def _large(self, before: Size, size: Size, start: float, last: bool) -> Leg:
-        request, hires = self._request, self._request.hires
-        other, steps = self._second, self._steps(start)
-        schedule = leg_schedule(
-            other, other.scheduler, steps, start, noise_level_of(other), explicit=request.mask is None
-        )
-        plan = self._plan(size, start, last)
-        guidance = hires.guidance
-        if guidance is None:
-            guidance = self._guidance if self._row.guided else 1.0
-        enlarge = hires.enlarge or "lanczos"
-        if enlarge in UPSCALERS:
-            shipped_model(enlarge)  # refused now where it is not installed
-        weight = (0.0 if self._editing else TIE.weight) if hires.tie is None else hires.tie
-        until = self._row.tie_until if hires.tie_until is None else hires.tie_until
-        grown = max(1, min(after // side for after, side in zip(size, before, strict=True)))
-        floor = self._row.noise_floor if hires.noise_floor is None else hires.noise_floor
-        return Leg(
-            width=size[1],
-            height=size[0],
-            start=schedule.level,
-            steps=steps,
-            guidance=guidance,
-            plan=plan,
-            dilated=_in_force(plan, schedule.level),
-            enlarge=enlarge,
-            grown=grown,
-            tie=Tie(weight, until, TIE.period) if weight else None,
-            noise_floor=floor,
-            colour=hires.colour,
-            schedule=schedule,
-        )
-
-    def _steps(self, start: float) -> int:
-        """A leg's share of the steps asked for, in proportion to the noise level that it starts at."""
-        if self._request.hires.steps is not None:
-            return self._request.hires.steps
-        return leg_steps(self._request.steps, start, self._row)
-
-    def _plan(self, size: Size, start: float, last: bool) -> Plan | None:
-        request = self._request
-        if request.method == "direct" or request.plan == "none":
-            return None
-        if existing := find_patch(unet_of(self._pipe)):
-            scale = latent_scale(self._pipe)
-            return existing.plan_at((size[0] // scale, size[1] // scale))  # type: ignore[return-value]
-        if last and isinstance(request.plan, Plan):
-            plan = request.plan
-        else:
-            plan = self._plans.for_pixels(size, whole=start >= 1)
-        if request.windows is not None:
-            plan = self._plans.with_windows(plan, size, request.windows)
-        return plan
-
-
-def _in_force(plan: Plan | None, level: float) -> int:
-    """How many convolutions have a dilation at `level`."""
-    if plan is None:
-        return 0
-    return sum(factor != (1.0, 1.0) for factor in plan.dilations(level).values())
-
-
-def _check_second(pipe: Any, request: Request) -> None:
-    """Refuse a network that takes no picture, and extra arguments that the large legs' pipeline does not take."""
-    if request.mask is None:
-        check_from_picture(pipe)
-    check_callback(pipe, request.extra)
-    check_clip_skip(pipe, request.extra.get("clip_skip"))
-    takes = inspect.signature(type(pipe).__call__).parameters
-    for name in request.extra:
-        if name in SCHEDULES and request.mask is None:
-            raise RedilateError(
-                f"extra has {name!r}, and a leg that starts from a picture has a schedule of its own; leave it out of "
-                "extra, or ask generate for strength 1"
-            )
-        if name not in takes and not (name == "image" and "control_image" in takes):
-            raise RedilateError(
-                f"{type(pipe).__name__}, which draws the large legs, takes no argument {name!r}; leave it out of "
-                "extra, or ask for strength 1"
-            )
-    if request.hires.control is not None and "control_image" not in takes:
-        raise RedilateError(
-            "control needs a pipeline with a ControlNet, such as StableDiffusionXLControlNetImg2ImgPipeline with a "
-            "tile ControlNet as Hires.pipe"
-        )

@@ -5,10 +5,22 @@ from __future__ import annotations
 import math
 
 from ..pipelines.families import Size
+from ..plans.defaults import LEGS_FROM
 
 # Of a wrong ratio and a wrong area, the ratio is the worse: it shows as a stretched picture.
 _RATIO_WEIGHT = 4.0
 _FURTHEST = 0.5  # of the native area, by which the native picture may be smaller or larger
+
+
+def native_start(target: Size, native: Size, unit: int) -> Size | None:
+    """The size of the native picture that a drawing of `target` starts with; None where one leg draws it at once.
+
+    Args:
+        target, native, unit: as for `native_shape`.
+    """
+    start = native_shape(target, native, unit)
+    near = target[0] * target[1] < LEGS_FROM * native[0] * native[1]
+    return None if near or (target[0] <= start[0] and target[1] <= start[1]) else start
 
 
 def native_shape(target: Size, native: Size, unit: int) -> Size:

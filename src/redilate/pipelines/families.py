@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import RedilateError
 from ..plans.published import Family
+from ..plans.structure import convolutions, count_levels
 
 Size = tuple[int, int]  # (height, width)
 
@@ -67,6 +68,11 @@ def latent_scale(pipe: Any) -> int:
     if scale is None:
         scale = getattr(pipe, "movq_scale_factor", 8)  # Kandinsky
     return int(scale)
+
+
+def unit_of(pipe: Any) -> int:
+    """What sides should be multiples of, in pixels, so that every level of the U-Net has whole maps."""
+    return latent_scale(pipe) * 2 ** (count_levels(convolutions(unet_of(pipe))) - 1)
 
 
 def prediction_channels(pipe: Any, unet: nn.Module) -> int | None:

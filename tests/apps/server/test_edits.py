@@ -102,6 +102,19 @@ def send(served: Served, files: Any, **fields: str) -> tuple[int, str | None, st
     return answer.status_code, error.get("code"), error.get("param")
 
 
+def test_an_answer_says_what_of_the_picture_was_not_used(served: Served):
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    out = BytesIO()
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
+    files = {"image": ("moving.webp", out.getvalue(), "image/webp")}
+    fields = {"prompt": "x", "steps": "1", "size": "128x64"}
+    (one,) = served.http.post("/v1/images/edits", files=files, data=fields).json()["data"]
+    assert one["notes"][:2] == [
+        "the picture has 2 frames or pages; the first is used",
+        "the picture is 64x64: what 128x64 leaves no place for is cut",
+    ]
+
+
 def test_over_http_a_bomb_is_a_413_and_no_memory(served: Served):
     before = served.metric("process_resident_memory_bytes")
     files = {"image": ("bomb.png", bomb(20_000, 20_000), "image/png")}

@@ -10,6 +10,8 @@ from redilate.apps.web.speed import Speed
 SETTINGS = {"method": "redilate", "strength": 0.45, "legs": [{"dilated": 0}, {"dilated": 9}]}
 SIZES = Sizes(native=(256, 256), step=8, even=32)
 
+ASK = Ask("fox", 256, 256, 0, 1, 3.0)
+
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
@@ -21,7 +23,8 @@ def test_durations_are_as_exact_as_an_estimate_deserves(seconds: float, text: st
 
 def test_whatever_a_person_typed_is_escaped():
     ask = Ask("<script>", 256, 256, 0, 1, 3.0)
-    for html in (messages.details(ask, SETTINGS, 1), messages.refusal("<script>"), messages.note("<script>")):
+    details = messages.details(ask, SETTINGS, 1), messages.details(ASK, SETTINGS, 1, ["<script>"])
+    for html in (*details, messages.refusal("<script>"), messages.note("<script>")):
         assert "<script>" not in html and "&lt;script&gt;" in html
 
 

@@ -44,9 +44,16 @@ def test_uploads_are_read_upright_and_opaque(kind: str, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     image.save(tmp_path / "it", kind, exif=exif)
-    read = pictures.read_upload(tmp_path / "it")
-    assert read.mode == "RGB" and read.size == (20, 40)
+    read, notes = pictures.read_upload(tmp_path / "it")
+    assert notes == () and read.mode == "RGB" and read.size == (20, 40)
     assert np.asarray(read).min() > 250  # what was transparent is white
+
+
+def test_what_of_an_upload_is_not_used_is_told(tmp_path: Path):
+    frames = [Image.new("RGB", (40, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "it", "WEBP", save_all=True, append_images=frames[1:])
+    _, notes = pictures.read_upload(tmp_path / "it")
+    assert notes == ("the picture has 2 frames or pages; the first is used",)
 
 
 def test_uploads_that_are_no_pictures_are_refused(tmp_path: Path):

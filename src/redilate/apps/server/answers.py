@@ -64,9 +64,8 @@ async def streamed(
                     said = {"partial_image_index": event.index}
                     yield _line(f"{name}.partial_image", drawing, event.data, said)
                 elif isinstance(event, Picture):
-                    yield _line(
-                        f"{name}.completed", drawing, event.data, {"usage": _USAGE, "seed": event.seed}
-                    )
+                    said = {"usage": _USAGE, "seed": event.seed, "notes": event.notes}
+                    yield _line(f"{name}.completed", drawing, event.data, said)
         except ApiError as error:
             yield f"event: error\ndata: {json.dumps(error.body)}\n\n"
         finally:
@@ -129,10 +128,11 @@ async def _until_done(service: Service, job: Job) -> AsyncIterator[Event]:
 def _data(
     service: Service, request: Request, drawing: PictureRequest, picture: Picture, urls: bool
 ) -> ImageData:
+    told = {"seed": picture.seed, "notes": list(picture.notes)}
     if not urls:
-        return ImageData(b64_json=b64encode(picture.data).decode(), seed=picture.seed)
+        return ImageData(b64_json=b64encode(picture.data).decode(), **told)
     name = service.store.put(picture.data, MEDIA[drawing.output])
-    return ImageData(url=str(request.url_for("stored_file", name=name)), seed=picture.seed)
+    return ImageData(url=str(request.url_for("stored_file", name=name)), **told)
 
 
 def _line(kind: str, drawing: PictureRequest, data: bytes, more: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ class PictureRequest:
             `redilate.generate`.
         image: the picture to start from, at (width, height); None: from nothing.
         mask: of the same size, white where it is drawn anew; None: everywhere.
+        notes: what of the picture that was sent is not used.
         partials: how many previews are wanted.
         output: the file format, with Pillow's `quality` where one is asked for.
     """
@@ -39,6 +40,7 @@ class PictureRequest:
     strength: float | None = None
     image: Image | None = None
     mask: Image | None = None
+    notes: tuple[str, ...] = ()
     partials: int = 0
     output: Literal["png", "jpeg", "webp"] = "png"
     quality: int | None = None
@@ -59,10 +61,11 @@ class Partial:
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: the file, and its seed."""
+    """A finished picture: the file, its seed, and lines that somebody should know."""
 
     data: bytes
     seed: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

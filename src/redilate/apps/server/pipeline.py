@@ -59,14 +59,21 @@ class ServedPipeline:
     def draw(self, job: Job) -> None:
         """Draw a job's pictures, each sent when it is done."""
 
-        def send(image: Image.Image, settings: dict[str, Any]) -> None:
-            job.put(Picture(_file(image, job.drawing, settings | self._made_by), settings["seed"]))
-
         with self._using:
             resolved = resolve(self._pipe, self._request(job.drawing))
+            notes = [*job.drawing.notes, *resolved.notes]
+
+            def note(line: str) -> None:
+                log.warning(line)
+                notes.append(line)
+
+            def send(image: Image.Image, settings: dict[str, Any]) -> None:
+                file = _file(image, job.drawing, settings | self._made_by)
+                job.put(Picture(file, settings["seed"], tuple(dict.fromkeys(notes))))
+
             job.legs = len(resolved.legs)
             watch = _Previews(self._pipe, job, len(resolved.legs)).watch
-            run(self._pipe, resolved, replace(watch, on_picture=send))
+            run(self._pipe, resolved, replace(watch, on_picture=send, on_note=note))
 
     def _request(self, drawing: PictureRequest) -> Request:
         """What the engine is asked for."""
@@ -96,9 +103,7 @@ class _Previews:
         self._done = self._total = self._sent = 0
         # The picture at native size is the best preview: the last one is kept for it.
         self._of_latents = job.drawing.partials - (legs > 1)
-        self.watch = Watch(
-            on_step=self.on_step, on_latents=self.on_latents, on_preview=self.on_preview, on_note=log.warning
-        )
+        self.watch = Watch(on_step=self.on_step, on_latents=self.on_latents, on_preview=self.on_preview)
 
     def on_step(self, done: int, total: int) -> None:
         self._job.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -78,10 +79,10 @@ def _images(service: Service) -> APIRouter:
             data = await _image(form, service.limits.upload_megabytes)
             masked = await _mask(form, service.limits.upload_megabytes)
             asked = _fields(form)
-        most = service.limits.upload_megapixels
-        image = await run_in_threadpool(read_picture, data, megapixels=most)
+        most, notes = service.limits.upload_megapixels, []
+        image = await run_in_threadpool(read_picture, data, megapixels=most, on_note=notes.append)
         mask = None if masked is None else await run_in_threadpool(read_mask, masked, image, megapixels=most)
-        drawing = service.understand(asked, image)
+        drawing = replace(service.understand(asked, image), notes=tuple(notes))
         drawing = await run_in_threadpool(service.checked, drawing, image, mask)
         if asked.stream:
             return await streamed(service, request, drawing, "image_edit")

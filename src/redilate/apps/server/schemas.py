@@ -145,6 +145,9 @@ class ImageData(BaseModel):
     b64_json: str | None = None
     url: str | None = None
     seed: int
+    notes: Annotated[
+        list[str], Field(description="What was left out or done otherwise than asked, a line each.")
+    ] = []
 
 
 class ImagesResponse(BaseModel):

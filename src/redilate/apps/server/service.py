@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .pipeline import ServedPipeline
 
+_SAME_RATIO = 0.05  # sides in multiples of 8 are seldom of the very ratio
+
 
 class Service:
     """One server's parts.
@@ -112,6 +114,9 @@ class Service:
             RedilateError: what could not be drawn, before it waits.
         """
         if image is not None:
+            if abs(image.width * drawing.height / (image.height * drawing.width) - 1) > _SAME_RATIO:
+                cut = f"the picture is {image.width}x{image.height}: what {drawing.size} leaves no place for is cut"
+                drawing = replace(drawing, notes=(*drawing.notes, cut))
             drawing = replace(drawing, image=fitted(image, drawing.width, drawing.height))
         if mask is not None:
             drawing = replace(drawing, mask=fitted(mask, drawing.width, drawing.height))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
+from collections.abc import Callable
 from io import BytesIO
 
 from PIL import Image, ImageOps
@@ -13,10 +14,10 @@ from redilate.generation.photos import TooManyPixels, read_photo
 from ..metadata import FORMATS
 from .errors import ApiError
 
-log = logging.getLogger("redilate.server")
 
-
-def read_picture(data: bytes, *, megapixels: float, name: str = "image") -> Image.Image:
+def read_picture(
+    data: bytes, *, megapixels: float, name: str = "image", on_note: Callable[[str], None] = warnings.warn
+) -> Image.Image:
     """A PNG, JPEG or WebP as `read_photo` reads it: sRGB, upright, on white where it is transparent.
 
     The size is taken from the header, so a small file of vast pixels is refused before one of them is unpacked.
@@ -25,12 +26,13 @@ def read_picture(data: bytes, *, megapixels: float, name: str = "image") -> Imag
         data: the file.
         megapixels: the most that it may have.
         name: the field that it came in, for the error.
+        on_note: called with a line about what of the picture is not used.
 
     Raises:
         ApiError: 400, or 413 for too many pixels.
     """
     try:
-        return read_photo(data, max_pixels=int(megapixels * 1e6), formats=FORMATS, on_note=log.info)
+        return read_photo(data, max_pixels=int(megapixels * 1e6), formats=FORMATS, on_note=on_note)
     except TooManyPixels as error:
         raise ApiError(413, f"{name}: {error}", code="image_too_large", param=name) from error
     except RedilateError as error:

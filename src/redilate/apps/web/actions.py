@@ -150,7 +150,7 @@ class Actions:
         said = {name: values[field] for name, field in fields.items() if name not in instead} | instead
         if "image" not in said:
             upload = values[form.image]
-            said["image"] = read_upload(Path(upload)) if upload else None
+            said["image"], said["notes"] = read_upload(Path(upload)) if upload else (None, ())
         return Ask.checked(self._studio.sizes, **said)
 
     def _run(self, session: Session, ask: Ask) -> Iterator[Updates]:
@@ -208,7 +208,7 @@ class Actions:
             stage.slider: gr.update(visible=False),
             stage.sides: gr.update(visible=False),
             stage.details: gr.update(
-                value=messages.details(shown.ask, shown.settings, shown.seconds), visible=True
+                value=messages.details(shown.ask, shown.settings, shown.seconds, shown.notes), visible=True
             ),
             stage.tools: gr.update(visible=True),
             stage.download: gr.update(value=str(shown.path)),

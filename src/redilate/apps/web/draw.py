@@ -38,11 +38,12 @@ class Early:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One picture, the seconds that it took, and the settings that make it again."""
+    """One picture, the seconds that it took, the settings that make it again, and lines that somebody should know."""
 
     image: Image
     seconds: float
     settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Ask:
         way: the method that draws it, "redilate" or "direct".
         strength: the noise level at which the large legs start, as for `redilate.generate`.
         image: the picture to start from; None: from noise alone.
+        notes: what of that picture is not used.
     """
 
     prompt: str
@@ -65,6 +67,7 @@ class Ask:
     way: Way = "redilate"
     strength: float = 1.0
     image: Image | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def checked(
@@ -81,6 +84,7 @@ class Ask:
         way: Way = "redilate",
         strength: float | None = 1.0,
         image: Image | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Ask:
         """What the form holds, in the types that the engine takes.
 
@@ -106,6 +110,7 @@ class Ask:
             way,
             _within("strength", strength, 0.01, 1),
             image,
+            notes,
         )
 
     @property
@@ -141,6 +146,12 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
     import redilate
     from redilate.generation.edit import edit
 
+    notes = list(ask.notes)
+
+    def on_note(line: str) -> None:
+        say_warning(line)
+        notes.append(line)
+
     def on_step(done: int, total: int) -> None:
         job.check()
         job.report(Step(done, total))
@@ -161,10 +172,11 @@ def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
         negative=ask.negative,
         method=ask.way,
         on_step=on_step,
-        on_note=say_warning,
+        on_note=on_note,
     )
     job.check()
-    return Drawn(made.images[0], made.seconds, made.settings)
+    notes += made.drawing.notes if made.drawing is not None else ()
+    return Drawn(made.images[0], made.seconds, made.settings, tuple(dict.fromkeys(notes)))
 
 
 def _within(name: str, value: float | None, least: float, most: float, *, whole: bool = False) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -56,12 +56,13 @@ def refusal(text: str) -> str:
     return f'<p class="rd-note rd-bad" role="alert">{escape(text[:1].upper() + text[1:])}.</p>'
 
 
-def details(ask: Ask, settings: Mapping[str, Any], seconds: float) -> str:
-    """Under a picture: what it is."""
+def details(ask: Ask, settings: Mapping[str, Any], seconds: float, notes: Sequence[str] = ()) -> str:
+    """Under a picture: what it is, and what was left out or done otherwise than asked."""
     parts = [f"{ask.width} × {ask.height}", how(settings)]
     parts += [f"seed {ask.seed}", f"{ask.steps} steps", f"guidance {ask.guidance:g}"]
     parts.append(duration(seconds))
-    return f'<div class="rd-details"><p>{escape(ask.prompt)}</p><p>{" · ".join(parts)}</p></div>'
+    lines = [escape(ask.prompt), *(escape(f"Note: {line}") for line in notes), " · ".join(parts)]
+    return f'<div class="rd-details">{"".join(f"<p>{line}</p>" for line in lines)}</div>'
 
 
 def how(settings: Mapping[str, Any]) -> str:

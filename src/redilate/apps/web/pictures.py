@@ -25,13 +25,14 @@ _THUMBNAIL = 320
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of this session: what was asked for, its PNG, a small copy of it, and its settings."""
+    """A picture of this session: what was asked for, its PNG, a small copy, its settings, and lines to know."""
 
     ask: Ask
     path: Path
     small: Path
     seconds: float
     settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def forget(self) -> None:
         """Delete its files."""
@@ -48,7 +49,7 @@ def keep(folder: Path, ask: Ask, drawn: Drawn) -> Picture:
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small_path = own / "small.webp"
     small.save(small_path)
-    return Picture(ask, path, small_path, drawn.seconds, drawn.settings)
+    return Picture(ask, path, small_path, drawn.seconds, drawn.settings, drawn.notes)
 
 
 def keep_early(folder: Path, image: Image) -> Path:
@@ -60,15 +61,14 @@ def keep_early(folder: Path, image: Image) -> Path:
 
 
 def file_name(settings: dict[str, Any]) -> str:
-    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate, or …-redilate-relay."""
+    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate."""
     words = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:40].rstrip("-") or "picture"
     size = f"{settings['width']}x{settings['height']}"
-    mode = "-relay" if settings.get("mode") == "relay" else ""
-    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}{mode}"
+    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}"
 
 
-def read_upload(path: Path) -> Image:
-    """A picture that somebody uploaded, upright and in RGB.
+def read_upload(path: Path) -> tuple[Image, tuple[str, ...]]:
+    """A picture that somebody uploaded, upright and in RGB, and what of it is not used, a line each.
 
     Raises:
         RedilateError: it is no PNG, JPEG or WebP that can be read, or has too many bytes or pixels.
@@ -79,5 +79,7 @@ def read_upload(path: Path) -> Image:
         raise RedilateError(
             f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"
         )
+    notes: list[str] = []
     # As bytes: a message with the path would tell of this machine.
-    return read_photo(path.read_bytes(), max_pixels=MOST_PIXELS, formats=FORMATS)
+    image = read_photo(path.read_bytes(), max_pixels=MOST_PIXELS, formats=FORMATS, on_note=notes.append)
+    return image, tuple(notes)
