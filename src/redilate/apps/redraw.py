@@ -101,7 +101,11 @@ def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Opti
     merged = replace(asked, **kept, model=model, device=device)
     if "dtype" not in given and merged.device == recorded.device:
         merged = replace(merged, dtype=recorded.dtype)
-    return merged, recorded, [name for name in _PICTURE if name in given]
+    return (
+        merged,
+        recorded,
+        ["the second pass" if name == "hires" else name for name in _PICTURE if name in given],
+    )
 
 
 def _before(recorded: Recorded, *, anew: bool) -> Options:
