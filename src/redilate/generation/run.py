@@ -23,14 +23,13 @@ from ..pipelines.apply import apply
 from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
 from ..pipelines.kinds import check_controlnets
-from ..pipelines.prompts import encode_prompts, note_cut
 from ..pipelines.safety import blacked_out
 from ..pipelines.sparing import Sparing, offload
 from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
+from .arguments import Prompts, further_arguments, large_arguments, noise_of
 from .drawing import Drawing, Leg
 from .enlarged import enlarged_latents
-from .extra import callback_tensors, embeddings_of
 from .pixels import keep_colour
 from .second_pass import second_pass
 from .settings import settings_of
@@ -138,13 +137,14 @@ class _Runner:
     watch: Watch
     sparing: Sparing = field(init=False)
     _second: Any = field(init=False, default=None)
-    _encoded: dict[tuple, dict[str, Any]] = field(init=False, default_factory=dict)
+    _prompts: Prompts = field(init=False)
     _done: int = field(init=False, default=0)  # denoising steps, over all pictures
     _stopped: bool = field(init=False, default=False)  # by the safety checker
 
     def __post_init__(self) -> None:
         request = self.drawing.request
         self.sparing = Sparing(request.sequential, self._note)
+        self._prompts = Prompts(self.drawing, self._note)
         if any(leg.schedule is not None for leg in self.drawing.legs):
             self._second = second_pass(self.pipe, request)
 
@@ -184,17 +184,17 @@ class _Runner:
     def _first(self, leg: Leg, group: list[int]) -> list[Image.Image]:
         """Text to image, by the pipeline as it is."""
         drawing, request = self.drawing, self.drawing.request
-        arguments = self._extra(group[0])
+        arguments = further_arguments(drawing, group[0])
         with self._within(self.pipe, leg):
 
             def call(part: Sequence[int]) -> list[Image.Image]:
                 result = self.pipe(
-                    **self._texts(self.pipe, drawing.prompts[group[0]], request.negative, arguments),
+                    **self._prompts.of(self.pipe, drawing.prompts[group[0]], request.negative, arguments),
                     width=leg.width,
                     height=leg.height,
                     num_inference_steps=leg.steps,
                     guidance_scale=leg.guidance,
-                    **_noise_of([drawing.seeds[index] for index in part]),
+                    **noise_of([drawing.seeds[index] for index in part]),
                     **self._callback(self.pipe, leg, len(part)),
                     **copy_containers(arguments),
                 )
@@ -214,42 +214,27 @@ class _Runner:
         pipe = self._second
         assert leg.schedule is not None
         as_latents = number + 1 < len(drawing.legs) and _meet_in_latents(leg, drawing.legs[number + 1])
-        takes = inspect.signature(pipe.__call__).parameters
         prompt = hires.prompt if hires.prompt is not None else drawing.prompts[group[0]]
+        negative = hires.negative if hires.negative is not None else request.negative
+        own, size, schedule = hires.pipe is not None, (leg.height, leg.width), leg.schedule.arguments
         with self._within(pipe, leg):
-            arguments = self._extra(group[0], for_second=True)
-            if hires.prompt is not None:
-                arguments = {
-                    name: one for name, one in arguments.items() if not name.endswith("prompt_embeds")
-                }
-            if hires.control is not None and isinstance(pictures[0], Image.Image):
-                size = (leg.width, leg.height)
-                arguments["control_image"] = pictures[0].resize(size, Image.Resampling.LANCZOS)
+            arguments = large_arguments(drawing, leg, group[0], pictures[0], pipe)
             if request.mask is not None:
                 starts: list[Any] = [request.image and request.image.resize((leg.width, leg.height))]
-                arguments["mask_image"] = request.mask.resize((leg.width, leg.height))
             else:
-                how = leg.enlarge or "lanczos"
-                starts = [enlarged_latents(pipe, one, (leg.height, leg.width), how) for one in pictures]
-            if hires.lora_scale is not None and "cross_attention_kwargs" in takes:
-                own = arguments.get("cross_attention_kwargs") or {}
-                arguments["cross_attention_kwargs"] = own | {"scale": hires.lora_scale}
-            sizes = {"height": leg.height, "width": leg.width}
-            negative = hires.negative if hires.negative is not None else request.negative
-            schedule = leg.schedule.arguments
+                starts = [enlarged_latents(pipe, one, size, leg.enlarge or "lanczos") for one in pictures]
 
             def call(part: Sequence[tuple[int, Any]]) -> list[Any]:
                 seeds = [leg_seed(drawing.seeds[index], number) for index, _ in part]
                 start = part[0][1] if request.mask is not None else torch.cat([one for _, one in part])
                 hold = None if request.mask is not None else hold_to(start, seeds, leg)
                 result = pipe(
-                    **self._texts(pipe, prompt, negative, arguments),
+                    **self._prompts.of(pipe, prompt, negative, arguments, own),
                     image=start,
                     guidance_scale=leg.guidance,
-                    **_noise_of(seeds),
+                    **noise_of(seeds),
                     output_type="latent" if as_latents else "pil",
                     **schedule,
-                    **{name: side for name, side in sizes.items() if name in takes},
                     **self._callback(pipe, leg, len(part), hold),
                     **copy_containers(arguments),
                 )
@@ -258,7 +243,6 @@ class _Runner:
                     return list(result.images.split(1))
                 return self._taken(result, leg, len(part))
 
-            size = (leg.height, leg.width)
             todo = list(zip(group, starts, strict=True))
             return self.sparing.denoise(pipe, size, leg.guidance > 1, todo, call)
 
@@ -269,45 +253,11 @@ class _Runner:
         self._stopped = self._stopped or bool(black)
         return list(result.images[: black[0] if black else count])
 
-    def _texts(
-        self, pipe: Any, prompt: str | None, negative: str | None, arguments: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The prompts as the pipeline takes them, embedded once for all legs and pictures where it can be."""
-        if prompt is None:
-            return {} if negative is None else {"negative_prompt": negative}
-        if any("prompt" in name for name in self.drawing.request.extra):
-            further = [one for name, one in arguments.items() if "prompt" in name and isinstance(one, str)]
-            note_cut(pipe, [prompt, *([negative] if negative else []), *further], self._note)
-            return {"prompt": prompt, "negative_prompt": negative}
-        scale = (arguments.get("cross_attention_kwargs") or {}).get("scale")
-        encoding = {"clip_skip": arguments.get("clip_skip"), "lora_scale": scale}
-        own = self.drawing.request.hires.pipe is not None and pipe is self._second
-        key = (own, prompt, negative, *encoding.values())
-        if key not in self._encoded:
-            given = {name: value for name, value in encoding.items() if value is not None}
-            self._encoded[key] = encode_prompts(
-                pipe, prompt, negative, always=True, on_note=self._note, **given
-            )
-        return self._encoded[key]
-
     def _note(self, line: str) -> None:
         if self.watch.on_note is not None:
             self.watch.on_note(line)
         else:
             warnings.warn(line, stacklevel=2)
-
-    def _extra(self, index: int, for_second: bool = False) -> dict[str, Any]:
-        extra = embeddings_of(self.drawing, index)
-        told = callback_tensors(extra)
-        extra.pop("callback_on_step_end", None)
-        if told:
-            extra["callback_on_step_end_tensor_inputs"] = list(
-                dict.fromkeys([*told, "latents"])
-            )  # ours wants them
-        if for_second and "image" in extra:
-            # What a ControlNet follows is called `image` where there is no other picture.
-            extra["control_image"] = extra.pop("image")
-        return extra
 
     @contextmanager
     def _within(self, pipe: Any, leg: Leg) -> Iterator[None]:
@@ -370,14 +320,6 @@ def _groups(drawing: Drawing) -> Iterator[list[int]]:
         indices = list(same)
         for start in range(0, len(indices), drawing.batch):
             yield indices[start : start + drawing.batch]
-
-
-def _noise_of(seeds: Sequence[int]) -> dict[str, Any]:
-    """What has a pipeline draw as many pictures, each with its own seed's noise, also within a scheduler's steps."""
-    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    if len(generators) == 1:
-        return {"generator": generators[0]}
-    return {"generator": generators, "num_images_per_prompt": len(generators)}
 
 
 def _coloured(picture: Any, before: Any, leg: Leg) -> Any:
