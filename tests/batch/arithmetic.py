@@ -76,3 +76,12 @@ def always_die_of_two(pipe: int, task: int, on_step: object) -> int:
     if task == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return task
+
+
+def divide_or_die(pipe: int, task: int, on_step: object, *, notes: Path) -> float:
+    """As `divide`; task 2 takes its process with it the first time, and task 7 always."""
+    with (notes / str(task)).open("a") as file:
+        file.write("x")
+    if task == 7 or (task == 2 and (notes / "2").stat().st_size == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return divide(pipe, task, on_step)
