@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redilate.evaluation.statistics import bootstrap, paired_difference
+from redilate.evaluation.statistics import bootstrap, bootstrap_normal, paired_difference
 
 
 def test_the_interval_of_a_large_normal_sample_is_the_textbook_one():
@@ -36,3 +36,10 @@ def test_pairing_cancels_what_prompts_have_in_common():
 def test_unequal_lengths_cannot_be_paired():
     with pytest.raises(ValueError, match="3 values cannot be paired with 2"):
         paired_difference([1, 2, 3], [1, 2])
+
+
+def test_resamples_without_a_figure_say_nothing():
+    spread = np.array([1.0, 3.0, np.nan, 2.0])
+    found = bootstrap_normal(2.0, spread)
+    assert found.high - 2 == pytest.approx(1.96 * np.std([1, 3, 2], ddof=1))
+    assert bootstrap_normal(2.0, np.array([np.nan, 1.0])).low == -np.inf

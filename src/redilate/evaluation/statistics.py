@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -56,6 +57,9 @@ def bootstrap_normal(value: float, resampled: np.ndarray) -> Interval:
 
     For figures of whole sets of pictures, such as a Fréchet distance: resamples hold pictures twice, which shifts
     the figure itself, so that a percentile interval would lie beside the value; their spread is still its own.
+    Resamples without a figure (NaN: of few pictures one alone may be taken each time, and a kernel distance needs
+    pairs) say nothing.
     """
-    margin = 1.96 * float(np.std(resampled, ddof=1))
+    found = resampled[~np.isnan(resampled)]
+    margin = 1.96 * float(np.std(found, ddof=1)) if len(found) > 1 else math.inf
     return Interval(value, value - margin, value + margin)
