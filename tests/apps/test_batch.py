@@ -138,7 +138,7 @@ def test_no_file_of_prompts_is_refused(batch: Run, tmp_path: Path):
 
 
 # So many that on a busy machine, too, the run is ended before it ends by itself.
-_MANY = 80
+_MANY = 30
 
 
 @pytest.mark.slow
