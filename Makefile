@@ -7,6 +7,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 DOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 STATED := pyproject.toml constraints.txt
 
+# Sources are compiled once, wherever bytecode is not wanted beside them: each of the tests' many processes would else
+# compile torch's and diffusers' anew, for half a minute.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
+
 .PHONY: help demo test docs versions train clean
 .DELETE_ON_ERROR:
 
