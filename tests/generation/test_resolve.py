@@ -223,6 +223,7 @@ def embeds(tokens=77, width=16, **others):
             r"callback_on_step_end in extra is \[.*\]; a function",
         ),
         ({"extra": {"callback_on_step_end_tensor_inputs": ["noise"]}}, "hands no 'noise' to .*knows latents"),
+        ({"extra": {"eta": "a"}}, "eta in extra is 'a'; .* takes a number there"),
         ({"extra": {"clip_skip": 2}}, "clip_skip in extra is 2; for a text encoder of 2 layers 0 to 1 works"),
         ({"extra": {"ip_adapter_image": 1}}, "no IP-Adapter; call its load_ip_adapter first"),
         (

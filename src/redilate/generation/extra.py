@@ -46,7 +46,7 @@ _TOGETHER = {
 def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = False) -> None:
     """Refuse what the pipeline's own call does not take, and what has a word of its own here."""
     takes = inspect.signature(type(pipe).__call__).parameters
-    for name in extra:
+    for name, value in extra.items():
         if name in _OWN_WORDS:
             raise RedilateError(f"{name} is called {_OWN_WORDS[name]} here; pass it so, not in extra")
         if name in _RETURNED:
@@ -56,6 +56,10 @@ def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = Fal
             )
         if name not in takes and not (from_picture and name == "control_image"):
             raise RedilateError(f"{type(pipe).__name__} takes no argument {name!r}; leave it out of extra")
+        # Where the pipeline's own default is a number; some of these may be lists of numbers as well.
+        number = name in takes and isinstance(takes[name].default, int | float)
+        if number and isinstance(value, str | bytes | Mapping):
+            raise RedilateError(f"{name} in extra is {value!r}; {type(pipe).__name__} takes a number there")
     for name, axes in _EMBEDDINGS.items():
         value = extra.get(name)
         if value is not None and not isinstance(value, Tensor):
