@@ -34,7 +34,7 @@ NATIVE = 256
 # double what to learn.
 VARIANTS = 3
 DROPPED_CAPTIONS = 0.1
-# Below this noise level half of the samples are close-ups: windows of larger renders. A model that has seen photographs
+# Below this noise level a third of the samples are close-ups: windows of larger renders. A model that has seen photographs
 # has seen things at every scale, and denoises a large picture's detail; one that has seen one size does not.
 CLOSE_UPS_BELOW = 0.4
 CLOSE_UP_SIZES = (384, 512, 768, 1024)
@@ -219,7 +219,7 @@ def train(
         kept = (torch.rand(batch, device=device, generator=generator) >= DROPPED_CAPTIONS).float()
         timesteps = _timesteps(batch, way if start is None else 1.0, device, generator)
         for index, timestep in enumerate(timesteps.tolist()):
-            if timestep < 1000 * CLOSE_UPS_BELOW and draw.random() < 0.5:
+            if timestep < 1000 * CLOSE_UPS_BELOW and draw.random() < 1 / 3:
                 clean[index] = _close_up(close_ups, rows[index], draw)
         noise = torch.randn(clean.shape, device=device, generator=generator)
         noisy = noise_schedule.add_noise(clean, noise, timesteps)
@@ -271,12 +271,12 @@ class _Clock:
 def _timesteps(batch: int, way: float, device: str, generator: torch.Generator) -> torch.Tensor:
     """One timestep from each of `batch` equal strata: every noise level, with less variance.
 
-    In the first third of the way towards the high ones, where what is drawn and where is decided; then towards the low
-    ones, a half below 0.35: there the detail of a large picture is made.
+    In the first third of the way towards the high ones, where what is drawn and where is decided. After it half of the
+    samples lie evenly below 0.3, where the detail of a large picture is made, the other half evenly over all levels.
     """
     strata = torch.arange(batch, device=device) + torch.rand(batch, device=device, generator=generator)
     even = strata / batch
-    levels = 1 - even**2 if way < 1 / 3 else even**1.5
+    levels = 1 - even**2 if way < 1 / 3 else torch.where(even < 0.5, 0.6 * even, 2 * even - 1)
     return (1000 * levels).long().clamp(max=999)
 
 

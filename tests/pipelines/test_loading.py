@@ -42,8 +42,10 @@ def test_the_bundled_weights_are_safetensors_of_30_megabytes_at_most():
     assert sum(path.stat().st_size for path in weights) <= 30_000_000
 
 
-def test_on_a_cpu_the_u_net_s_kernels_are_channels_last(bundled):
-    kernels = [module.weight for module in bundled.unet.modules() if isinstance(module, torch.nn.Conv2d)]
+@pytest.mark.parametrize("network", ["unet", "vae"])
+def test_on_a_cpu_kernels_are_channels_last(bundled, network):
+    modules = getattr(bundled, network).modules()
+    kernels = [module.weight for module in modules if isinstance(module, torch.nn.Conv2d)]
     spatial = [kernel for kernel in kernels if max(kernel.shape[2:]) > 1]
     assert spatial and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in spatial)
 

@@ -76,6 +76,8 @@ def load(
         pipe = _pretrained(asked, name, dtype, variant, parts)
     add_loras(pipe, [lora] if isinstance(lora, str | Path) else lora)
     _channels_last(unet_of(pipe), torch.device(device), dtype)
+    if torch.device(device).type == "cpu" and getattr(pipe, "vae", None) is not None:
+        _channels_last(pipe.vae, torch.device(device), dtype)  # on a GPU it may be computed in float32 after all
     return _placed(pipe, device, offload, on_note)
 
 
@@ -125,14 +127,14 @@ def _placed(pipe: Any, device: str, offload: Offload | None, on_note: Callable[[
     return pipe
 
 
-def _channels_last(unet: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def _channels_last(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Keep the kernels as the device's convolutions want them, which spares their copies of all features.
 
     A CPU's in every type; a GPU's tensor cores in half precision.
     """
     if device.type != "cpu" and not (device.type == "cuda" and dtype.itemsize == 2):
         return
-    for module in unet.modules():
+    for module in network.modules():
         if isinstance(module, nn.Conv2d):  # and no Conv3d, which has five axes
             module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
 
