@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import redilate
 from redilate.apps.console import silence_libraries
-from redilate.apps.metadata import embedding
-from redilate.apps.provenance import provenance
+from redilate.apps.metadata import embedding, provenance
 
 _LABEL, _GAP = 28, 8
 

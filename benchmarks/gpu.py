@@ -36,7 +36,7 @@ from redilate.core.geometry import redilated_conv2d
 from redilate.errors import RedilateError
 from redilate.pipelines.image_to_image import image_to_image
 from redilate.pipelines.loading import default_device
-from redilate.pipelines.sparing import execution_device
+from redilate.pipelines.out_of_memory import execution_device
 from tests.full_size import CONFIGURATIONS
 from tests.models import tiny_sdxl
 

@@ -33,7 +33,7 @@ import redilate
 from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import Patch, PatchContext
-from redilate.pipelines.noise import noise_level_of
+from redilate.pipelines.calls import noise_level_of
 from redilate.plans.defaults import Family as DefaultsFamily
 from redilate.plans.defaults import whole_plan
 from redilate.plans.published import Family, published_plan

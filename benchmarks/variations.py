@@ -17,8 +17,8 @@ import typer
 import redilate
 from redilate import Hires, NoiseDamping, Plan
 from redilate.evaluation.variation import Variation
-from redilate.plans.changes import low_passed
 from redilate.plans.defaults import leg_plan
+from redilate.plans.plan import low_passed
 from redilate.plans.structure import convolutions, count_levels, level_of
 
 

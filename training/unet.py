@@ -34,8 +34,9 @@ NATIVE = 256
 # double what to learn.
 VARIANTS = 3
 DROPPED_CAPTIONS = 0.1
-# Below this noise level a third of the samples are close-ups: windows of larger renders. A model that has seen photographs
-# has seen things at every scale, and denoises a large picture's detail; one that has seen one size does not.
+# Below this noise level a third of the samples are close-ups: windows of larger renders. A model that has seen
+# photographs has seen things at every scale, and denoises a large picture's detail; one that has seen one size
+# does not.
 CLOSE_UPS_BELOW = 0.4
 CLOSE_UP_SIZES = (384, 512, 768, 1024)
 _FALLING = 0.35  # of the way: the learning rate falls

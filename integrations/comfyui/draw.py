@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redilate.core.frequency import with_low_frequencies_of
-from redilate.core.tie import tie_weight
+from redilate.core.tie import tie_weight, with_low_frequencies_of
 from redilate.errors import RedilateError
 from redilate.plans.defaults import LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK, TIE, leg_seed
 from redilate.plans.structure import count_levels

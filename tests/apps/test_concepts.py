@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redilate.apps.cli import main
-from redilate.apps.concepts import advice, concepts
+from redilate.apps.options import advice, concepts
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from redilate.apps.provenance import fingerprint, provenance
+from redilate.apps.metadata import fingerprint, provenance
 from tests.models import tiny_sdxl
 
 

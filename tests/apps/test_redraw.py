@@ -12,7 +12,7 @@ from PIL import Image
 import redilate
 from redilate.apps.cli import main
 from redilate.apps.metadata import embedding, read_settings
-from redilate.generation.settings import versions
+from redilate.generation.drawing import versions
 
 FEW = ["--steps", "2", "--guidance", "3", "--size", "384x256"]
 Run = Callable[..., tuple[int, str]]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from redilate.core.shrinkage import shrink_noise
+from redilate.core.tie import shrink_noise
 
 
 def slowly(values, floor):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from redilate.core.structure import Structure
+from redilate.core.calls import Structure
 
 
 @pytest.fixture

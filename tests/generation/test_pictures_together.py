@@ -12,7 +12,7 @@ from PIL import Image
 import redilate
 from redilate import Hires, NoiseDamping, Plan, RedilateError, Request, SafetyStopped, resolve
 from redilate.generation import legs
-from redilate.pipelines import sparing
+from redilate.pipelines import out_of_memory
 from redilate.plans.structure import convolutions
 from tests.compatibility.samples import quiet
 from tests.models import tiny_sd15, tiny_sdxl
@@ -182,7 +182,7 @@ def test_where_memory_runs_out_it_is_half_as_many_then_one_and_the_legs_before_a
 def test_on_the_way_down_offload_comes_last(monkeypatch):
     pipe, notes = quiet(tiny_sdxl()), []
     hook = full(pipe, 0)
-    monkeypatch.setattr(sparing, "offload", lambda _: hook.remove() or True)
+    monkeypatch.setattr(out_of_memory, "offload", lambda _: hook.remove() or True)
     redilate.generate(pipe, "fox", count=2, batch=2, steps=1, guidance=4, on_note=notes.append)
     assert [note.split(": ")[1] for note in notes] == [
         "once more with 1",

@@ -23,9 +23,8 @@ from PIL import Image
 import redilate
 from redilate import Hires, RedilateError, Request, SafetyStopped, resolve, run
 from redilate.core.conv import _STATE, RedilatedConv2d
-from redilate.core.frequency import low_pass
 from redilate.core.patch import find_patch
-from redilate.core.tie import Tie, tie_weight
+from redilate.core.tie import Tie, low_pass, tie_weight
 from redilate.pipelines.image_to_image import encode
 from tests.compatibility.samples import controlnet, quiet, xl
 from tests.models import tiny_sd15, tiny_sdxl

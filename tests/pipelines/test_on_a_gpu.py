@@ -12,7 +12,7 @@ from redilate.decoding.strips import Kept
 from redilate.pipelines import decoder
 from redilate.pipelines.decoder import sparing_autoencoder
 from redilate.pipelines.loading import load
-from redilate.pipelines.sparing import execution_device, offload
+from redilate.pipelines.out_of_memory import execution_device, offload
 from tests.models import tiny_sdxl
 
 pytestmark = pytest.mark.gpu

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from redilate.errors import RedilateError
+from redilate.pipelines.calls import noise_level_of
 from redilate.pipelines.image_to_image import image_to_image
-from redilate.pipelines.leg_schedule import leg_scheduler
-from redilate.pipelines.noise import noise_level_of
-from redilate.pipelines.start_search import find_start
+from redilate.pipelines.leg_schedule import find_start, leg_scheduler
 from tests.models import tiny_sdxl
 
 SCHEDULERS = [

@@ -1,12 +1,21 @@
-"""Where results go: refused before any work if they can't be written."""
+"""Pictures as files: refused before any work if they cannot be written; written whole, their settings inside."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from redilate.atomic import replacing
 from redilate.errors import RedilateError
+
+from .metadata import embedding
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 
 # Pillow's name of each format, by extension.
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -52,3 +61,23 @@ def check_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise RedilateError(f"can't write to the folder {str(folder)!r}: {error.strerror}") from error
+
+
+def save_picture(path: Path, image: Image, settings: Mapping[str, Any] | None = None) -> None:
+    """Write one picture, whole or not at all, with its settings inside where there are some."""
+    kind = PICTURES[path.suffix.lower()]
+    extra = {} if settings is None else embedding(kind, settings)
+    with replacing(path) as temporary:
+        image.save(temporary, format=kind, **extra)
+
+
+def picture_bytes(
+    image: Image, kind: str, settings: Mapping[str, Any] | None = None, quality: int | None = None
+) -> bytes:
+    """The bytes of a file of the format `kind`, one of `embedded.FORMATS`."""
+    extra = {} if settings is None else embedding(kind, settings)
+    if kind != "PNG" and quality is not None:
+        extra["quality"] = quality
+    out = BytesIO()
+    image.save(out, format=kind, **extra)
+    return out.getvalue()

@@ -5,18 +5,21 @@ torch and diffusers are imported inside the functions, so that `--help` and `--v
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from redilate.errors import RedilateError
 from redilate.generation.upscalers import Upscaler
 
-from .arguments import check_device, torch_dtype
 from .console import say_warning, silence_libraries
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import DiffusionPipeline
 
 SIZE = "Width and height in pixels, multiples of 8."
@@ -135,3 +138,82 @@ def load_pipeline(
         use_scheduler(pipe, scheduler)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def concepts() -> dict[str, list[str]]:
+    """Each thing that the bundled model draws → its other names."""
+    from redilate.pipelines.loading import BUNDLED
+
+    return json.loads((BUNDLED / "concepts.json").read_text(encoding="utf-8"))
+
+
+def advice(prompt: str) -> str | None:
+    """What to say of a prompt that names nothing the bundled model knows; None where it does."""
+    words = concepts()
+    names = [*words, *(other for others in words.values() for other in others)]
+    said = f" {' '.join(re.findall(r'[a-z]+', prompt.lower()))} "
+    # In any order: "apple, red" is a red apple.
+    if any(all(f" {word} " in said for word in name.split()) for name in names):
+        return None
+    return f"the bundled model knows nothing of {prompt!r} and draws something near; it knows: {', '.join(words)}"
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`"1024x768"` → (1024, 768), width and height in pixels.
+
+    Raises:
+        RedilateError: not of the form WxH, or a side that is no positive multiple of 8.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", text)
+    if match is None:
+        raise RedilateError(f"size {text!r} is not of the form WxH; 1024x768, for example, works")
+    width, height = int(match[1]), int(match[2])
+    for name, side in (("width", width), ("height", height)):
+        if side < 8 or side % 8:
+            near = max(8, round(side / 8) * 8)
+            raise RedilateError(f"size {text!r}: the {name} {side} is not a multiple of 8; {near} works")
+    return width, height
+
+
+def torch_dtype(name: str | None) -> torch.dtype | None:
+    """`"float16"` → `torch.float16`; None stays None, which leaves the choice to the loader."""
+    import torch
+
+    return None if name is None else getattr(torch, name)
+
+
+def check_device(name: str | None) -> None:
+    """Make sure that torch knows the device and has it here; None, the loader's choice, always passes.
+
+    Raises:
+        RedilateError: unknown to torch, or not on this machine.
+    """
+    import torch
+
+    if name is None:
+        return
+    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    try:
+        # Only trying tells for the rest: xpu, npu and other back-ends that plug into torch.
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise RedilateError(
+            f"device {name!r} is not to be had on this machine; {', '.join(here)} works"
+        ) from error
+
+
+def model_name(model: str | None) -> str:
+    """What a picture's settings call the model: a hub id as it is, of a path the last part, as homes are private."""
+    if model is None:
+        return "bundled"
+    return Path(model).resolve().name if Path(model).exists() else model
+
+
+def lora_name(lora: str) -> str:
+    """The same for a LoRA, with its weight if one is said."""
+    from redilate.pipelines.addons import split_weight
+
+    name, weight = split_weight(lora)
+    return model_name(name) + (lora.removeprefix(name) if weight != 1 else "")

@@ -16,7 +16,7 @@ from redilate.generation.request import Hires
 from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 
-from .arguments import check_device, model_name
+from .options import check_device, model_name
 from .recorded import Recorded
 
 # What makes another picture; --output, --count, --device and the like do not.

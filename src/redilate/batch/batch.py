@@ -11,9 +11,8 @@ from typing import Literal
 from ..errors import RedilateError
 from .draw import Drawn
 from .engine import Outcome
-from .index import Index
 from .prompts import read_rows
-from .store import Store
+from .store import Index, Store
 from .tasks import Defaults, Fault, Task, check_defaults, tasks_of
 
 

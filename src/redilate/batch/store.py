@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -14,7 +15,6 @@ from filelock import FileLock, Timeout
 
 from ..atomic import replacing, write_text
 from ..errors import RedilateError
-from .index import Index
 from .tasks import Fault, Task
 
 SETTINGS, MANIFEST, FAILURES, LOCK = "batch.json", "manifest.jsonl", "failures.jsonl", ".lock"
@@ -226,3 +226,30 @@ def _open_lines(path: Path) -> IO[bytes]:
         end = start
     file.truncate(end)
     return file
+
+
+class Index:
+    """Text → text. A private temporary SQLite database that vanishes with the object; for one thread.
+
+    SQLite keeps 2 MB of pages in memory and spills the rest to a temporary file.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("")
+        # Nothing here outlives the process, so nothing needs to be safe against its end.
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+
+    def get(self, key: str) -> str | None:
+        """The value at `key`; None where there is none."""
+        found = self._database.execute("SELECT value FROM entry WHERE key = ?", (key,)).fetchone()
+        return None if found is None else found[0]
+
+    def put(self, key: str, value: str) -> None:
+        """Keep `value` at `key`, in place of what was there."""
+        self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Give the temporary file back; safe to call twice."""
+        self._database.close()

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from ..errors import RedilateError
-from ..generation.ranges import ANY_SEED, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
+from ..generation.request import ANY_SEED, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
 from .prompts import Row
 
 Multiple = Annotated[Side, Field(multiple_of=8)]

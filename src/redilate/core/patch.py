@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import RedilateError
 from . import attention
-from .calls import argument_of, condition_of, sample_of, with_sample
+from .calls import Structure, argument_of, condition_of, sample_of, with_sample
 from .conv import Dispersion, RedilatedConv2d, exchange, restore, set_factor
 from .geometry import Dilation, Fractional, Pair
 from .guidance import (
@@ -28,7 +28,6 @@ from .guidance import (
     damping_delta,
     take_unconditional,
 )
-from .structure import Structure
 from .windows import Layout, lay_out, shift_at
 
 _MARK = "_redilate_patch"

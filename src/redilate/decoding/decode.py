@@ -12,8 +12,8 @@ from ..core.devices import device_bytes
 from ..errors import RedilateError
 from .autoencoder import autoencoder_of, computing_device, has_weights, rescale, unscale, working_type
 from .layers import pointwise
-from .passes import Limits, Tick, least_room, run, size_after, whole_bytes
-from .steps import Step, decoder_steps, encoder_steps
+from .passes import Limits, Tick, least_room, run
+from .steps import Step, decoder_steps, encoder_steps, size_after, whole_bytes
 
 OnProgress = Callable[[int, int], None]
 

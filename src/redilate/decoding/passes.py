@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .attention import attend
 from .layers import Normalised, convolve, downsample, pointwise, upsample
-from .steps import Attention, Convolution, Resnet, Step
+from .steps import Attention, Convolution, Resnet, Step, size_after
 from .strips import Kept, Moments, recut
 
 Tick = Callable[[int], None]
@@ -71,20 +71,6 @@ def run(
     yield from passes.convolved(normalised(recut(kept.drain(), rows)), conv)
 
 
-def scale_of(step: Step) -> float:
-    """What a step does to height and width."""
-    if isinstance(step, Resnet):
-        return 1.0 if step.up is None else 2.0
-    return step.scale if isinstance(step, Convolution) else 1.0
-
-
-def size_after(steps: list[Step], size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) after `steps`."""
-    for step in steps:
-        size = int(size[0] * scale_of(step)), int(size[1] * scale_of(step))
-    return size
-
-
 def least_room(steps: list[Step], start: Tensor) -> int:
     """Bytes of the largest activation that no pass can do without: the output of some step."""
     largest = 0
@@ -95,29 +81,6 @@ def least_room(steps: list[Step], start: Tensor) -> int:
             conv = step.block.conv2 if isinstance(step, Resnet) else step.conv
             largest = max(largest, conv.out_channels * size[0] * size[1] * start.element_size())
     return largest
-
-
-def whole_bytes(steps: list[Step], start: Tensor) -> int:
-    """About how many bytes the half holds at its peak where it is run whole, without its weights.
-
-    Twice what its largest convolution takes and gives: the kernel's own copies, or what normalisation and activation
-    hold beside it, are about as much again (docs/performance.md).
-    """
-    largest, size = 0, (start.shape[2], start.shape[3])
-    for step in steps:
-        cells, size = size[0] * size[1], size_after([step], size)
-        after = size[0] * size[1]
-        if isinstance(step, Attention):
-            continue
-        if isinstance(step, Convolution):
-            # An upsampler's takes the doubled pixels.
-            taken = max(cells, after) * step.conv.in_channels
-            largest = max(largest, taken + after * step.conv.out_channels)
-            continue
-        convolutions = (step.up, step.block.conv1, step.block.conv2)
-        channels = (conv.in_channels + conv.out_channels for conv in convolutions if conv is not None)
-        largest = max(largest, after * max(channels))
-    return 2 * largest * start.element_size()
 
 
 class _Passes:

@@ -1,4 +1,4 @@
-"""What an autoencoder's half does, read off its modules as a list of steps, and what of it can be done in strips."""
+"""What an autoencoder's half does, as a list of steps read off its modules, and what each does to size and memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import RedilateError
 
@@ -120,3 +120,40 @@ def _check(block: Any, name: str) -> None:
 
 def _cannot(module: Any, why: str) -> RedilateError:
     return RedilateError(f"the autoencoder's {type(module).__name__} cannot be run in strips: {why}")
+
+
+def scale_of(step: Step) -> float:
+    """What a step does to height and width."""
+    if isinstance(step, Resnet):
+        return 1.0 if step.up is None else 2.0
+    return step.scale if isinstance(step, Convolution) else 1.0
+
+
+def size_after(steps: list[Step], size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) after `steps`."""
+    for step in steps:
+        size = int(size[0] * scale_of(step)), int(size[1] * scale_of(step))
+    return size
+
+
+def whole_bytes(steps: list[Step], start: Tensor) -> int:
+    """About how many bytes the half holds at its peak where it is run whole, without its weights.
+
+    Twice what its largest convolution takes and gives: the kernel's own copies, or what normalisation and activation
+    hold beside it, are about as much again (docs/performance.md).
+    """
+    largest, size = 0, (start.shape[2], start.shape[3])
+    for step in steps:
+        cells, size = size[0] * size[1], size_after([step], size)
+        after = size[0] * size[1]
+        if isinstance(step, Attention):
+            continue
+        if isinstance(step, Convolution):
+            # An upsampler's takes the doubled pixels.
+            taken = max(cells, after) * step.conv.in_channels
+            largest = max(largest, taken + after * step.conv.out_channels)
+            continue
+        convolutions = (step.up, step.block.conv1, step.block.conv2)
+        channels = (conv.in_channels + conv.out_channels for conv in convolutions if conv is not None)
+        largest = max(largest, after * max(channels))
+    return 2 * largest * start.element_size()

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from ..errors import RedilateError
-from ..generation.settings import versions
+from ..generation.drawing import versions
 from ..pipelines.families import latent_scale
 from .cache import cached
 from .extra import check_installed

@@ -14,8 +14,7 @@ from ..errors import RedilateError
 from ..generation.request import Request as Asked
 from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
-from ..pipelines.families import latent_scale
-from ..pipelines.model_family import defaults_family
+from ..pipelines.families import defaults_family, latent_scale
 from ..pipelines.native import native_size
 from ..plans.defaults import DEFAULTS
 from ..rivals.registry import METHODS, OWN, find, settings_of_method

@@ -1,4 +1,4 @@
-"""The legs of a drawing: what each one's size, noise level and place decide about it."""
+"""The legs of a drawing: what each one's size, noise level and place decide, and the large ones' pipeline."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from ..core.patch import find_patch
 from ..core.tie import Tie
 from ..errors import RedilateError
 from ..pipelines.apply import check_names
+from ..pipelines.calls import noise_level_of
 from ..pipelines.families import Size, latent_scale, unet_of
+from ..pipelines.image_to_image import image_to_image, inpainting
 from ..pipelines.kinds import check_from_picture
-from ..pipelines.leg_schedule import leg_schedule
-from ..pipelines.noise import noise_level_of
+from ..pipelines.leg_schedule import leg_schedule, leg_scheduler
+from ..pipelines.out_of_memory import execution_device
 from ..pipelines.plans import Plans
 from ..pipelines.prompts import check_clip_skip
-from ..pipelines.sparing import execution_device
+from ..pipelines.schedulers import use_scheduler
 from ..plans.defaults import DEFAULTS, TIE, Family, leg_steps, row_of, strengths
 from ..plans.plan import Plan
+from .arguments import SCHEDULES, check_callback
 from .drawing import Leg
-from .extra import SCHEDULES, check_callback
 from .request import Request
-from .second_pass import second_pass
 from .super_resolution import shipped_model
 from .upscalers import UPSCALERS
 
@@ -192,3 +193,20 @@ def _check_second(pipe: Any, request: Request) -> None:
             "control needs a pipeline with a ControlNet, such as StableDiffusionXLControlNetImg2ImgPipeline with a "
             "tile ControlNet as Hires.pipe"
         )
+
+
+def second_pass(pipe: Any, request: Request) -> Any:
+    """diffusers' own image-to-image or inpainting pipeline around the networks of the second pass.
+
+    Args:
+        pipe: the pipeline of the request; `Hires.pipe` takes its place where there is one.
+
+    Raises:
+        RedilateError: diffusers has no such pipeline, or the scheduler of `Hires` is unknown.
+    """
+    source = request.hires.pipe or pipe
+    other = inpainting(source) if request.mask is not None else image_to_image(source)
+    if request.hires.scheduler is not None:
+        use_scheduler(other, request.hires.scheduler)
+    other.scheduler = leg_scheduler(other.scheduler)
+    return other

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.frequency import with_low_frequencies_of
+from ..core.tie import with_low_frequencies_of
 from .request import Colour
 
 _COLOUR_CELLS = 16  # along the short side

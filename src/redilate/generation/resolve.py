@@ -8,18 +8,16 @@ from typing import Any, get_args
 from ..core.patch import find_patch
 from ..errors import RedilateError
 from ..pipelines.apply import check_size
-from ..pipelines.families import Size, latent_scale, unet_of, unit_of
+from ..pipelines.families import Size, defaults_family, latent_scale, unet_of, unit_of
 from ..pipelines.image_to_image import image_to_image
 from ..pipelines.kinds import check_pictures, check_text_to_image
-from ..pipelines.model_family import defaults_family
 from ..pipelines.native import native_size as native_size_of
 from ..pipelines.schedulers import check_scheduler
 from ..plans.defaults import DEFAULTS, LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK, PRESETS, Family, row_of
+from .arguments import check_extra, check_values
 from .drawing import Drawing, Leg
-from .extra import check_extra, check_values
 from .legs import Legs
-from .ranges import settled_seed
-from .request import Method, Request
+from .request import Method, Request, settled_seed
 from .sizes import leg_sizes, native_start
 from .upscalers import FACTORS, UPSCALERS
 

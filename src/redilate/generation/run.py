@@ -22,18 +22,15 @@ from ..errors import RedilateError
 from ..pipelines.apply import apply
 from ..pipelines.decoder import sparing_autoencoder
 from ..pipelines.families import unet_of
-from ..pipelines.kinds import check_controlnets
-from ..pipelines.safety import blacked_out
-from ..pipelines.sparing import Sparing, offload
+from ..pipelines.kinds import blacked_out, check_controlnets
+from ..pipelines.out_of_memory import Sparing, offload
 from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
 from .arguments import Prompts, further_arguments, large_arguments, noise_of
-from .drawing import Drawing, Leg
-from .enlarged import enlarged_latents
+from .drawing import Drawing, Leg, settings_of
+from .enlarged import enlarged_latents, hold_to
+from .legs import second_pass
 from .pixels import keep_colour
-from .second_pass import second_pass
-from .settings import settings_of
-from .tie import hold_to
 
 OnDrawing = Callable[[Drawing], None]
 OnStep = Callable[[int, int], None]

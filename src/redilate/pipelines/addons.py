@@ -1,4 +1,4 @@
-"""What goes into a pipeline beside its own weights: another autoencoder, and LoRAs."""
+"""What goes into a pipeline beside its own weights: another autoencoder, LoRAs, a ControlNet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import RedilateError
-from .names import HUB_NAME, refusing
-from .single_file import dtype_argument
+from .names import HUB_NAME, dtype_argument, refusing
 
 # Safe in float16 where SDXL's own overflows, with pictures that differ by less than an eye sees.
 FP16_FIX = "madebyollin/sdxl-vae-fp16-fix"
@@ -116,3 +115,28 @@ def _check(what: str, name: str) -> None:
         raise RedilateError(
             f"there is no {what} at {name}; a folder, a .safetensors file or a hub's owner/name works"
         )
+
+
+def with_controlnet(pipe: Any, name_or_path: str, *, image_to_image: bool = False) -> Any:
+    """diffusers' own ControlNet pipeline around the networks of `pipe`.
+
+    Args:
+        pipe: a text-to-image pipeline, left as it is.
+        name_or_path: the ControlNet: a folder in diffusers' layout or a hub name; safetensors only.
+        image_to_image: the pipeline for a large leg, whose ControlNet is fed the enlarged picture.
+
+    Raises:
+        RedilateError: if there is no such ControlNet, or none fits the pipeline.
+    """
+    from diffusers import AutoPipelineForImage2Image, AutoPipelineForText2Image, ControlNetModel
+
+    auto = AutoPipelineForImage2Image if image_to_image else AutoPipelineForText2Image
+    name = str(Path(name_or_path).resolve()) if Path(name_or_path).exists() else name_or_path
+    try:
+        net: Any = ControlNetModel.from_pretrained(name, use_safetensors=True, torch_dtype=pipe.unet.dtype)
+        found = auto.from_pipe(pipe, controlnet=net.to(pipe.device))
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RedilateError(f"cannot use the ControlNet {name_or_path}: {first}") from error
+    found.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+    return found

@@ -11,15 +11,12 @@ from ..core.guidance import GuidanceLayout
 from ..core.patch import Patch, PatchContext, find_patch
 from ..core.schedule import Shape
 from ..errors import RedilateError
-from ..plans.changes import Changes
 from ..plans.defaults import Preset
-from ..plans.plan import NoiseDamping, Plan
-from .attention import windowable
+from ..plans.plan import Changes, NoiseDamping, Plan
+from .calls import guidance_of, noise_level_of
 from .families import Size, controlnets_of, latent_scale, prediction_channels, unet_of, unwrap
-from .guidance import guidance_of
-from .noise import noise_level_of
 from .plans import Plans
-from .support import redilatable
+from .support import redilatable, windowable
 
 
 class Handle:

@@ -1,13 +1,14 @@
-"""What kind of model a pipeline's networks are, read off their structure and configuration."""
+"""What kind of model a pipeline's networks are, by structure, and which row of defaults holds for it."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import nn
 
 from ..errors import RedilateError
-from ..plans.published import Family
+from ..plans import defaults, published
 from ..plans.structure import convolutions, count_levels
 
 Size = tuple[int, int]  # (height, width)
@@ -51,7 +52,7 @@ def unwrap(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
-def family_of(unet: nn.Module) -> Family | None:
+def family_of(unet: nn.Module) -> published.Family | None:
     """Which published family a U-Net belongs to, by its structure; None for any other."""
     config: Any = unet.config
     levels = len(config.block_out_channels)
@@ -83,3 +84,31 @@ def prediction_channels(pipe: Any, unet: nn.Module) -> int | None:
         return None
     latents = getattr(decoder.config, "latent_channels", None)
     return latents if latents is not None and config.out_channels == 2 * latents else None
+
+
+# The names that few-step checkpoints are published under.
+_DISTILLED_NAME = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|hyper-?sd\w*|hyper|dmd2?|tcd)(?![a-z])")
+_DISTILLED_SCHEDULERS = {"LCMScheduler", "TCDScheduler"}
+_BUNDLED_TEXT_WIDTH = 192
+
+
+def defaults_family(pipe: Any) -> defaults.Family:
+    """The row for a pipeline or a U-Net, by structure; a distilled model also by its scheduler, name or adapters."""
+    unet = unet_of(pipe)
+    config: Any = unet.config
+    if _is_distilled(pipe, unet):
+        return "distilled"
+    if getattr(config, "cross_attention_dim", None) == _BUNDLED_TEXT_WIDTH:
+        return "bundled"
+    return family_of(unet) or "unknown"
+
+
+def _is_distilled(pipe: Any, unet: Any) -> bool:
+    # An LCM network is told its guidance weight by an embedding of its own.
+    if getattr(unet.config, "time_cond_proj_dim", None) is not None:
+        return True
+    if type(getattr(pipe, "scheduler", None)).__name__ in _DISTILLED_SCHEDULERS:
+        return True
+    names = [str(getattr(getattr(one, "config", None), "_name_or_path", None) or "") for one in (pipe, unet)]
+    names += list(getattr(unet, "peft_config", {}))
+    return any(_DISTILLED_NAME.search(name) for name in names)

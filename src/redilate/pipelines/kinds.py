@@ -1,8 +1,9 @@
-"""Which pipelines can draw a picture from text alone or from a picture, told before any work."""
+"""Which pipelines can draw from text alone or from a picture, and what their safety checkers answer."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import RedilateError
@@ -80,3 +81,20 @@ def check_controlnets(pipe: Any, follows: bool) -> None:
                 f"{type(pipe).__name__} has a ControlNet and no picture for it to follow; extra={{'image': picture}} "
                 "gives it one, and in the command --controlnet with --control"
             )
+
+
+# Stable Diffusion's name for it, and DeepFloyd IF's.
+_FIELDS = ("nsfw_content_detected", "nsfw_detected")
+
+
+def blacked_out(result: Any) -> list[int]:
+    """Which pictures of a pipeline's result its safety checker has replaced by black ones, counted from 0.
+
+    Args:
+        result: what the pipeline's `__call__` returned; one without a safety checker says None, or has no such field.
+    """
+    for name in _FIELDS:
+        found = getattr(result, name, None)
+        if isinstance(found, Iterable):
+            return [index for index, unsafe in enumerate(found) if unsafe]
+    return []

@@ -14,8 +14,8 @@ from ..core.devices import has_own_memory, is_out_of_memory, release
 from ..errors import RedilateError
 from .addons import add_loras, load_vae
 from .families import unet_of
-from .names import BUNDLED, check_config, check_model, refused, refusing
-from .single_file import dtype_argument, single_file_pipeline
+from .names import BUNDLED, check_config, check_model, dtype_argument, refused, refusing
+from .single_file import single_file_pipeline
 
 Offload = Literal["none", "model", "sequential"]
 
@@ -77,7 +77,9 @@ def load(
     add_loras(pipe, [lora] if isinstance(lora, str | Path) else lora)
     _channels_last(unet_of(pipe), torch.device(device), dtype)
     if torch.device(device).type == "cpu" and getattr(pipe, "vae", None) is not None:
-        _channels_last(pipe.vae, torch.device(device), dtype)  # on a GPU it may be computed in float32 after all
+        _channels_last(
+            pipe.vae, torch.device(device), dtype
+        )  # on a GPU it may be computed in float32 after all
     return _placed(pipe, device, offload, on_note)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from ..decoding.decode import bytes_needed, whole_decode_bytes
 from ..errors import RedilateError
 from .families import latent_scale, unet_of, unwrap
-from .sparing import execution_device
+from .out_of_memory import execution_device
 
 ERROR = "measured on a CPU: 0.85 to 1.55 times as much"
 # What C's heap keeps of freed blocks and oneDNN copies.

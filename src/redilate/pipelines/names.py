@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from ..errors import RedilateError
 from .families import SUPPORTED
 
@@ -89,3 +91,11 @@ def refused(what: str, error: BaseException) -> RedilateError:
     """What a loader says, in one line."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return RedilateError(f"cannot load {what}: {first}")
+
+
+def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The argument of diffusers' loaders that names the weights' type: 0.40 renamed it, and warns of the old one."""
+    import diffusers
+
+    major, minor = map(int, diffusers.__version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (0, 40) else "torch_dtype": dtype}

@@ -9,11 +9,9 @@ from ..plans.defaults import Family, Preset, preset_plan
 from ..plans.plan import Plan, Windows
 from ..plans.published import Family as PublishedFamily
 from ..plans.windows import default_windows
-from .attention import windowable
-from .families import Size, family_of, latent_scale, unet_of
-from .model_family import defaults_family
+from .families import Size, defaults_family, family_of, latent_scale, unet_of
 from .native import knows_buckets, native_size, ratio_to_native
-from .support import redilatable
+from .support import redilatable, windowable
 
 
 class Plans:

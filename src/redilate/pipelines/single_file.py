@@ -5,22 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 
 from ..errors import RedilateError
 from .families import SUPPORTED
+from .names import dtype_argument
 
 _UNET = "model.diffusion_model.input_blocks."
 _SECOND_ENCODER = "conditioner.embedders.1."
 _REFINER = "conditioner.embedders.0.model."
 _LORA = (".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "lora_unet_")
-
-
-def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """The argument of diffusers' loaders that names the weights' type: 0.40 renamed it, and warns of the old one."""
-    major, minor = map(int, diffusers.__version__.split(".")[:2])
-    return {"dtype" if (major, minor) >= (0, 40) else "torch_dtype": dtype}
 
 
 def single_file_pipeline(

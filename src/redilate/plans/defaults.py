@@ -34,7 +34,7 @@ class FamilyDefaults:
         step_share: of the steps that a large leg's noise level leaves it, how many it takes.
         guided: whether the large legs are guided as the first one is.
         tie_until: the share of a large leg's steps over which its tie fades to nothing; above 1: it never fades.
-        noise_floor: of a large leg; see `core.shrinkage`.
+        noise_floor: of a large leg; see `core.tie`.
     """
 
     strength: float

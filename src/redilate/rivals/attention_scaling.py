@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..core.calls import argument_of
 from ..errors import RedilateError
 from ..generation.run import Generation
-from ..pipelines import attention
+from ..pipelines import support
 from ..pipelines.families import Size
 from .installing import draw_within, installing, native_latent_size
 
@@ -68,12 +68,12 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
 
 
 def self_attentions(unet: nn.Module) -> dict[str, Attention]:
-    """Every self-attention of a U-Net, `pipelines.attention.self_attentions`.
+    """Every self-attention of a U-Net, `pipelines.support.self_attentions`.
 
     Raises:
         RedilateError: for a U-Net without any.
     """
-    found = attention.self_attentions(unet)
+    found = support.self_attentions(unet)
     if not found:
         raise RedilateError(f"{type(unet).__name__} has no self-attention of its own; use another method")
     return found

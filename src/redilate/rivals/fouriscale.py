@@ -30,9 +30,8 @@ from ..core.conv import exchange, restore, set_factor
 from ..core.schedule import level_after
 from ..errors import RedilateError
 from ..generation.run import Generation
+from ..pipelines.calls import guidance_of, noise_level_of
 from ..pipelines.families import Size
-from ..pipelines.guidance import guidance_of
-from ..pipelines.noise import noise_level_of
 from ..pipelines.support import redilatable
 from ..plans.structure import block_of, count_levels, level_of
 from .attention_scaling import unfused_self_attentions

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pipelines.calls import noise_level_of
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.noise import noise_level_of
 from .dilated_sampling import blur, interleaved, put_together
 from .installing import installing, native_latent_size
 from .views import Split, View, average, predict_by_views, starts

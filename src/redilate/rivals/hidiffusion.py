@@ -24,8 +24,8 @@ from ..core.calls import argument_of
 from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
 from ..generation.run import Generation
+from ..pipelines.calls import noise_level_of
 from ..pipelines.families import Size
-from ..pipelines.noise import noise_level_of
 from ..plans.structure import block_of, convolutions, count_levels, level_of
 from .attention_scaling import self_attentions
 from .installing import draw_within, installing, native_latent_size

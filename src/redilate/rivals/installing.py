@@ -11,9 +11,9 @@ from torch import nn
 
 from ..core.patch import find_patch
 from ..errors import RedilateError
+from ..generation.drawing import versions
 from ..generation.generate import generate
 from ..generation.run import Generation
-from ..generation.settings import versions
 from ..pipelines.families import Size, controlnets_of, latent_scale, unet_of
 from ..pipelines.native import native_size as native_size_of
 

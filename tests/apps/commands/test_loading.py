@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from redilate.apps.arguments import lora_name
 from redilate.apps.cli import app
 from redilate.apps.metadata import read_settings
+from redilate.apps.options import lora_name
 from redilate.pipelines import loading
 from tests.models import tiny_sdxl
 

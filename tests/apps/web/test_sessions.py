@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from redilate.apps.metadata import read_settings
-from redilate.apps.provenance import fingerprint
+from redilate.apps.metadata import fingerprint, read_settings
 from redilate.apps.web import sessions as module
 from redilate.apps.web.draw import Ask
 from redilate.apps.web.pictures import Picture

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..arguments import check_device, lora_name, model_name, parse_size
 from ..console import FAILED, one_line_endings, progress, say_error
+from ..files import picture_bytes
 from ..metadata import read_settings
 from ..options import (
     SIZE,
@@ -33,9 +33,12 @@ from ..options import (
     Steps,
     Strength,
     Vae,
+    check_device,
+    lora_name,
+    model_name,
+    parse_size,
     silence_libraries,
 )
-from ..saving import picture_bytes
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:

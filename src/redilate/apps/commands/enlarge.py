@@ -15,6 +15,8 @@ from redilate.errors import RedilateError
 
 from .. import files
 from ..console import one_line_endings, progress, say_note, say_notes
+from ..files import save_picture
+from ..metadata import provenance
 from ..options import (
     Device,
     Dtype,
@@ -31,8 +33,6 @@ from ..options import (
     Vae,
     load_pipeline,
 )
-from ..provenance import provenance
-from ..saving import save_picture
 
 
 def enlarge(

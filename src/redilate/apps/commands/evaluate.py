@@ -24,10 +24,9 @@ from rich.progress import (
 
 from redilate.errors import RedilateError
 
-from ..arguments import model_name, parse_size
 from ..console import one_line_endings, silence_libraries
 from ..files import check_folder
-from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline
+from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline, model_name, parse_size
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
 from .. import files
-from ..arguments import parse_size
-from ..concepts import advice
 from ..console import one_line_endings, progress, say_note, say_notes, say_warning
+from ..files import save_picture
 from ..metadata import check_prompts
 from ..options import (
     SIZE,
@@ -38,9 +37,10 @@ from ..options import (
     UsedPreset,
     Vae,
     Windows,
+    advice,
     load_pipeline,
+    parse_size,
 )
-from ..saving import save_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -164,12 +164,11 @@ def generate(
 
             import redilate
             from redilate.generation.photos import read_photo
-            from redilate.generation.ranges import first_cause, settled_seed
-            from redilate.generation.request import Hires
+            from redilate.generation.request import Hires, first_cause, settled_seed
             from redilate.generation.super_resolution import shipped_model
-            from redilate.pipelines.control import with_controlnet
+            from redilate.pipelines.addons import with_controlnet
 
-            from ..provenance import provenance
+            from ..metadata import provenance
             from ..redraw import Options, options_to_redraw
 
             if upscaler is not None:
@@ -353,9 +352,9 @@ def _given(context: typer.Context) -> set[str]:
 
 def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> None:
     """Say why the picture may not come out bit for bit, if there is a reason."""
-    from redilate.generation.settings import versions
+    from redilate.generation.drawing import versions
 
-    from ..provenance import differences
+    from ..metadata import differences
 
     found = differences(recorded, made_by, versions())
     if recorded.lost is not None:

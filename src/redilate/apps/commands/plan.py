@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from .. import files
-from ..arguments import parse_size
 from ..console import one_line_endings
 from ..options import (
     SIZE,
@@ -25,6 +24,7 @@ from ..options import (
     UsedPreset,
     Windows,
     load_pipeline,
+    parse_size,
 )
 
 

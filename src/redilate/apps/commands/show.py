@@ -10,9 +10,8 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..concepts import concepts
 from ..console import one_line_endings
-from ..options import Json
+from ..options import Json, concepts
 
 if TYPE_CHECKING:
     from redilate.plans.plan import Plan

@@ -12,9 +12,8 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..arguments import model_name
 from ..console import one_line_endings
-from ..options import Device, Dtype, Lora, Model, OffloadTo, Scheduler, Vae, load_pipeline
+from ..options import Device, Dtype, Lora, Model, OffloadTo, Scheduler, Vae, load_pipeline, model_name
 
 # What the bundled model draws best.
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")

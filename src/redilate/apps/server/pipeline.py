@@ -17,9 +17,8 @@ from redilate.pipelines.families import latent_scale
 from redilate.pipelines.native import native_size
 from redilate.pipelines.preview import preview
 
-from ..metadata import check_prompts
-from ..provenance import provenance
-from ..saving import picture_bytes
+from ..files import picture_bytes
+from ..metadata import check_prompts, provenance
 from .picture_request import Partial, Picture, PictureRequest
 from .worker import Job
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from redilate.errors import RedilateError
 from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
-from redilate.generation.ranges import settled_seed
+from redilate.generation.request import settled_seed
 
-from ..arguments import parse_size
+from ..options import parse_size
 from .errors import ApiError
 from .keys import Keys
 from .limits import Limits

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from redilate.apps.provenance import provenance
-from redilate.pipelines.model_family import defaults_family
+from redilate.apps.metadata import provenance
+from redilate.pipelines.families import defaults_family
 from redilate.plans.defaults import DEFAULTS
 
 from . import pictures

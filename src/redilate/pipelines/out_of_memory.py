@@ -1,4 +1,4 @@
-"""What spares memory while a leg is denoised: fewer pictures at a time, then guidance one sample at a time, then
+"""What is done when a leg does not fit into memory: fewer pictures at a time, then guidance one sample at a time, then
 networks that wait on the host.
 
 Nothing is foretold: the pipeline is called as it is, and where the device runs out of memory called again in the next

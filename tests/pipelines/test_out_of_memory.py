@@ -6,7 +6,7 @@ from PIL import Image
 
 import redilate
 from redilate import RedilateError
-from redilate.pipelines import sparing
+from redilate.pipelines import out_of_memory
 from tests.models import tiny_sdxl
 
 GPU = torch.device("cuda", 1)
@@ -82,8 +82,8 @@ def on_a_gpu(pipe, monkeypatch, batches):
         batches.most = 99
         pipe.vae._hf_hook = object()  # as accelerate leaves one
 
-    monkeypatch.setattr(sparing, "execution_device", lambda _: GPU)
-    monkeypatch.setattr(sparing, "release", lambda _: None)
+    monkeypatch.setattr(out_of_memory, "execution_device", lambda _: GPU)
+    monkeypatch.setattr(out_of_memory, "release", lambda _: None)
     monkeypatch.setattr(type(pipe), "enable_model_cpu_offload", lambda _, device: enable(device))
     return offloaded
 
