@@ -40,7 +40,7 @@ def main(
         lines = read_prompts(prompts)
         few.write_text("\n".join(f"{lines[k % len(lines)]} {k}" for k in range(count)))
         tasks = [
-            task
+            (task,)
             for task in tasks_of(read_rows(few), Defaults(256, 256, steps, 3.0))
             if isinstance(task, Task)
         ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from tests.batch.bundled import load_bundled
 
 DEFAULTS = Defaults(256, 256, steps=1, guidance=3.0)
 PROMPTS = ["a red apple", "a green tree", "a blue fish", "a yellow star", "a white house"]
-Run = Callable[[Iterable[Task]], Generator[Outcome[Task, Drawn]]]
+Group = tuple[Task, ...]
+Run = Callable[[Iterable[Group]], Generator[Outcome[Group, list[Drawn]]]]
 
 
 def write(path: Path, *rows: dict[str, Any] | str) -> Path:
@@ -66,7 +68,7 @@ def test_two_workers_one_of_them_killed_make_the_same_files_in_any_order(drawn_h
     backwards = write(tmp_path / "prompts.jsonl", *PROMPTS[::-1], *PROMPTS[:2])
     killed = []
 
-    def killing(tasks: Iterable[Task]) -> Generator[Outcome[Task, Drawn]]:
+    def killing(tasks: Iterable[Group]) -> Generator[Outcome[Group, list[Drawn]]]:
         for outcome in runner(2)(tasks):
             yield outcome
             if not killed:
@@ -136,6 +138,31 @@ def test_what_a_worker_cannot_draw_is_listed_and_tried_again_by_the_next_run(tmp
         assert (tally.missing, tally.drawn, tally.failed) == (1, 0, 1)
         (line,) = (tmp_path / "out" / FAILURES).read_text().splitlines()
         assert json.loads(line)["id"] == "apple" and "no such method" in json.loads(line)["cause"]
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_several_pictures_of_a_row_and_more_of_them_by_a_later_run(
+    drawn_here: Path, tmp_path: Path, most: int
+):
+    prompts = write(tmp_path / "prompts.jsonl", PROMPTS[0], {"prompt": PROMPTS[1], "count": 3})
+    with open_store(tmp_path / "out") as store:
+        tally = draw_missing(prompts, DEFAULTS, store, runner(0), most)
+    assert (tally.rows, tally.missing, tally.drawn) == (2, 4, 4)
+    first = {
+        name: picture for name, picture in pictures(drawn_here).items() if "apple" in name or "tree" in name
+    }
+    made = pictures(tmp_path / "out")
+    assert {name: made[name] for name in first} == first  # what each row gives without a count
+    assert len(made) == 4 and len(set(made.values())) == 4
+    with open_store(tmp_path / "out") as store:
+        lines = {line["id"]: line["seed"] for line in store.records()}
+        tree = min(name for name in lines if "tree" in name)
+        assert [lines[f"{tree}-{place}"] - lines[tree] for place in (2, 3)] == [1, 2]
+        # One of three is lost: it alone is drawn again, the same.
+        (tmp_path / "out" / f"{tree}-2.png").unlink()
+        tally = draw_missing(prompts, replace(DEFAULTS, count=2), store, runner(0), most)
+    assert (tally.present, tally.drawn) == (3, 2)  # the apple has two now; a row's own count goes first
+    assert {name: pictures(tmp_path / "out")[name] for name in made} == made
 
 
 def test_a_file_without_a_prompt_that_can_be_drawn_is_refused(tmp_path: Path):

@@ -63,8 +63,8 @@ def test_what_cannot_be_is_refused():
 
 
 def test_pictures_are_bit_for_bit_those_of_this_process():
-    tasks = [Task(f"apple{k}", k, "a red apple", k, 256, 256, 1, 3.0, None) for k in range(2)]
+    tasks = [(Task(f"apple{k}", k, "a red apple", k, 256, 256, 1, 3.0, None),) for k in range(2)]
     work = partial(draw, method="direct", model="bundled", encode=png)
     here = {one.task: one.result for one in run(tasks, load_bundled, work, threads=1)}
     there = {one.task: one.result for one in run_on_ray(tasks, load_bundled, work, workers=1)}
-    assert [there[task].picture for task in tasks] == [here[task].picture for task in tasks]
+    assert [there[task][0].picture for task in tasks] == [here[task][0].picture for task in tasks]

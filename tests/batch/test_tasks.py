@@ -10,7 +10,7 @@ import pytest
 
 from redilate import RedilateError
 from redilate.batch.prompts import Row
-from redilate.batch.tasks import Defaults, Fault, Task, check_defaults, seed_of, tasks_of
+from redilate.batch.tasks import Defaults, Fault, Task, check_defaults, seed_of, tasks_of, together
 
 DEFAULTS = Defaults(512, 256, steps=4, guidance=3.0, negative="blur", seed=7)
 
@@ -127,3 +127,30 @@ def test_defaults_are_held_to_the_same_rules():
         check_defaults(Defaults(250, 256))
     with pytest.raises(RedilateError, match="a batch needs a seed of its own"):
         check_defaults(Defaults(256, 256, seed=-1))
+
+
+def test_a_row_of_several_pictures_has_seeds_and_ids_that_follow_one_another():
+    rows = [Row(1, {"prompt": "a", "id": "a", "seed": 5, "count": 3}), Row(2, {"prompt": "b", "id": "b"})]
+    found = [(task.id, task.seed) for task in tasks_of(rows, DEFAULTS) if isinstance(task, Task)]
+    assert found[:3] == [("a", 5), ("a-2", 6), ("a-3", 7)] and [name for name, _ in found[3:]] == ["b"]
+    named = [Row(1, {"prompt": "a"}), Row(2, {"prompt": "a", "count": 2})]
+    alone, first, second = tasks_of(named, DEFAULTS)
+    assert alone.id == first.id and second.id == f"{first.id}-2"  # a count is no part of a row's name
+    (fault,) = tasks_of([Row(1, {"prompt": "a", "seed": 2**63 - 2, "count": 3})], DEFAULTS)
+    assert isinstance(fault, Fault) and "works for 3 pictures" in fault.cause
+    (fault,) = tasks_of([Row(1, {"prompt": "a", "count": 0})], DEFAULTS)
+    assert isinstance(fault, Fault) and "count" in fault.cause
+
+
+def test_pictures_of_one_row_go_together_and_no_others():
+    rows = [
+        Row(1, {"prompt": "a", "id": "a", "seed": 1, "count": 5}),
+        Row(2, {"prompt": "a", "id": "x", "seed": 6}),  # would follow, but stands in a row of its own
+        Row(3, {"prompt": "a", "id": "y", "seed": 9, "count": 3}),
+    ]
+    tasks = [task for task in tasks_of(rows, DEFAULTS) if isinstance(task, Task)]
+    found = [[task.id for task in group] for group in together(tasks, 3)]
+    assert found == [["a", "a-2", "a-3"], ["a-4", "a-5"], ["x"], ["y", "y-2", "y-3"]]
+    del tasks[1]  # it is there already
+    assert [len(group) for group in together(tasks[:4], 8)] == [1, 3]
+    assert [len(group) for group in together(tasks, 1)] == [1] * len(tasks)

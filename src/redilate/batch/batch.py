@@ -13,7 +13,7 @@ from .draw import Drawn
 from .engine import Outcome
 from .prompts import read_rows
 from .store import Index, Store
-from .tasks import Defaults, Fault, Task, check_defaults, tasks_of
+from .tasks import Defaults, Fault, Task, check_defaults, tasks_of, together
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Tally:
 
     Attributes:
         rows: read so far.
-        repeated: rows that say what an earlier one said; one picture serves both.
+        repeated: pictures that an earlier row asks for too; one serves both.
         present: pictures that were there already.
         missing: pictures that were not.
         drawn: of these, those that are there now.
-        failed: rows of which there is no picture, because of the row or because its drawing failed.
+        failed: pictures that there are not, because of the row or because the drawing failed.
     """
 
     rows: int = 0
@@ -54,8 +54,10 @@ def missing_tasks(
     rows = read_rows(prompts)
     seen = Index()
     try:
+        row = None
         for task in tasks_of(rows, defaults):
-            tally.rows += 1
+            tally.rows += task.row != row
+            row = task.row
             found = task if isinstance(task, Fault) else _look(task, seen, store)
             if isinstance(found, Fault):
                 tally.failed += 1
@@ -88,7 +90,7 @@ def survey(prompts: Path, defaults: Defaults, store: Store, on_fault: OnFault) -
         pass
     if tally.rows == 0:
         raise RedilateError(f"{str(prompts)!r} has no prompts")
-    if tally.rows == tally.failed:
+    if tally.present + tally.missing == 0:
         raise RedilateError(
             f"none of the {tally.rows} rows of {str(prompts)!r} can be drawn; row {first[0].row}: {first[0].cause}"
         )
@@ -99,7 +101,8 @@ def draw_missing(
     prompts: Path,
     defaults: Defaults,
     store: Store,
-    run: Callable[[Iterable[Task]], Generator[Outcome[Task, Drawn]]],
+    run: Callable[[Iterable[tuple[Task, ...]]], Generator[Outcome[tuple[Task, ...], list[Drawn]]]],
+    most: int = 1,
     on_done: Callable[[Tally], None] | None = None,
     on_fault: OnFault | None = None,
 ) -> Tally:
@@ -108,7 +111,8 @@ def draw_missing(
     Args:
         prompts, defaults: what to draw.
         store: entered, and one that writes.
-        run: `engine.run` or `ray.run` with all its arguments but the tasks, and with `drawing.draw` as its work.
+        run: `engine.run` or `ray.run` with all its arguments but the tasks, and with `draw.draw` as its work.
+        most: how many pictures of one row are drawn together; 1 on a CPU, which is busy with one.
         on_done: called after each picture and each failure.
         on_fault: called for each row of which there will be no picture in this run.
 
@@ -123,15 +127,17 @@ def draw_missing(
             on_fault(fault)
 
     tasks = missing_tasks(prompts, defaults, store, tally, failed)
-    outcomes = run(tasks)
+    outcomes = run(together(tasks, most))
     with closing(tasks), closing(outcomes):
         for outcome in outcomes:
             if outcome.result is not None:
-                store.keep(outcome.task, outcome.result.picture, outcome.result.seconds)
-                tally.drawn += 1
+                for task, drawn in zip(outcome.task, outcome.result, strict=True):
+                    store.keep(task, drawn.picture, drawn.seconds)
+                    tally.drawn += 1
             else:
-                tally.failed += 1
-                failed(Fault(outcome.task.row, outcome.cause or "no cause is known", outcome.task.id))
+                for task in outcome.task:
+                    tally.failed += 1
+                    failed(Fault(task.row, outcome.cause or "no cause is known", task.id))
             if on_done is not None:
                 on_done(tally)
     return tally

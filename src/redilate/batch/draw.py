@@ -1,10 +1,10 @@
-"""What a worker does with a task: draw it, and make a file's bytes of the picture."""
+"""What a worker does with tasks: draw them, and make a file's bytes of each picture."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .engine import OnStep
@@ -28,30 +28,51 @@ class Drawn:
 
 
 def draw(
-    pipe: Any, task: Task, on_step: OnStep | None = None, *, method: str, model: str, encode: Encode
-) -> Drawn:
-    """Draw a task by a method of `rivals.registry`.
+    pipe: Any,
+    tasks: Sequence[Task],
+    on_step: OnStep | None = None,
+    *,
+    method: str,
+    model: str,
+    encode: Encode,
+) -> list[Drawn]:
+    """Draw tasks by a method of `rivals.registry`: one, or several of one row as `tasks.together` puts them.
 
-    The bytes depend on the task, the method and the pipeline alone: no time, no place and no worker is in them. The
-    settings have an entry `task` (its id and digest), by which a `Store` knows a picture that it has no record of.
+    The bytes depend on the task, the method and the pipeline alone: no time, no place and no worker is in them. What
+    is drawn together on a GPU is what is drawn alone within rounding; a CPU draws one after another, bit for bit as
+    alone. The settings have an entry `task` (its id and digest), by which a `Store` knows a picture that it has no
+    record of.
 
     Raises:
         RedilateError: an unknown method, or a task that the pipeline cannot do.
     """
     from ..rivals.registry import OWN, find
 
-    made = find(method)(
-        pipe,
-        task.prompt,
-        width=task.width,
-        height=task.height,
-        seed=task.seed,
-        steps=task.steps,
-        guidance=task.guidance,
-        negative=task.negative,
-        **({} if task.strength is None else {"strength": task.strength}),
-        on_step=on_step,
-        **({"on_note": log.warning} if method in OWN else {}),
-    )
-    settings = made.settings | {"model": model, "task": {"id": task.id, "digest": task.digest}}
-    return Drawn(encode(made.images[0], settings), made.seconds)
+    made = find(method)
+    first = tasks[0]
+    asked: dict[str, Any] = {
+        "width": first.width,
+        "height": first.height,
+        "steps": first.steps,
+        "guidance": first.guidance,
+        "negative": first.negative,
+        "on_step": on_step,
+    }
+    if first.strength is not None:
+        asked["strength"] = first.strength
+    drawn: list[Drawn] = []
+
+    def keep(image: Image, settings: Mapping[str, Any]) -> None:
+        task = tasks[len(drawn)]
+        told = {**settings, "model": model, "task": {"id": task.id, "digest": task.digest}}
+        drawn.append(Drawn(encode(image, told), 0.0))
+
+    if method in OWN:
+        asked |= {"count": len(tasks), "on_picture": keep, "on_note": log.warning}
+        seconds = made(pipe, first.prompt, seed=first.seed, **asked).seconds
+        return [replace(one, seconds=seconds / len(tasks)) for one in drawn]
+    for task in tasks:
+        one = made(pipe, task.prompt, seed=task.seed, **asked)
+        keep(one.images[0], one.settings)
+        drawn[-1] = replace(drawn[-1], seconds=one.seconds)
+    return drawn

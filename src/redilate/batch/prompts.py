@@ -176,7 +176,10 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
 }
 
 
-COLUMNS = ("prompt", "id", "seed", "negative", "width", "height", "steps", "guidance", "strength")
+COLUMNS = ("prompt", "id", "seed", "negative", "width", "height", "steps", "guidance", "strength", "count")
+
+# What other tools call the number of a row's pictures.
+_COUNTS = ("n", "num_images", "num_images_per_prompt", "images_per_prompt", "batch_size")
 
 # What holds for the whole run here, and what it is called.
 _OF_THE_RUN = {
@@ -201,6 +204,7 @@ def columns_of(names: Iterable[str], place: str) -> dict[str, str]:
     found: dict[str, str] = {}  # column → as it is written
     for name in written:
         column = own_name(name)
+        column = "count" if column in _COUNTS else column
         if column not in COLUMNS:
             raise RedilateError(f"{place}: {_unknown(name, column)}")
         if column in found:

@@ -7,7 +7,7 @@ import math
 import re
 import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Annotated, Any
 
@@ -22,12 +22,13 @@ from pydantic import (
 )
 
 from ..errors import RedilateError
-from ..generation.request import ANY_SEED, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
+from ..generation.request import ANY_SEED, SEEDS, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
 from .prompts import Row
 
 Multiple = Annotated[Side, Field(multiple_of=8)]
 
 _LONGEST_ID = 100
+_MOST = 10_000  # pictures of one row
 _ID_SIGNS = frozenset(string.ascii_letters + string.digits + "._-")
 # Names that Windows keeps for devices, with any extension.
 _DEVICES = {
@@ -47,6 +48,7 @@ class Defaults:
         width, height: in pixels.
         steps, guidance, negative, strength: as for `generation.generate`.
         seed: of the whole run: with each row's id it gives the row's seed.
+        count: how many pictures of a row.
     """
 
     width: int
@@ -56,6 +58,7 @@ class Defaults:
     negative: str | None = None
     seed: int = 0
     strength: float | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Fault:
 
 
 def tasks_of(rows: Iterable[Row], defaults: Defaults) -> Iterator[Task | Fault]:
-    """A task for each row, or what is wrong with the row."""
+    """The tasks of each row, one for each of its pictures, or what is wrong with the row."""
     for row in rows:
         if row.fields is None:
             yield Fault(row.number, row.fault or "cannot be read")
@@ -109,7 +112,7 @@ def tasks_of(rows: Iterable[Row], defaults: Defaults) -> Iterator[Task | Fault]:
         except ValidationError as error:
             yield Fault(row.number, first_cause(error))
             continue
-        yield _task(row.number, columns, defaults)
+        yield from _tasks(row.number, columns, defaults)
 
 
 def seed_of(run_seed: int, task_id: str) -> int:
@@ -154,12 +157,43 @@ class _Columns(BaseModel):
     steps: Steps | None = None
     guidance: Guidance | None = None
     strength: Strength | None = None
+    count: Annotated[int | None, Field(ge=1, le=_MOST)] = None
 
     @model_validator(mode="after")
     def _both_sides(self) -> _Columns:
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height go together: give both or none")
         return self
+
+
+def together(tasks: Iterable[Task], most: int) -> Iterator[tuple[Task, ...]]:
+    """Neighbours that are pictures of one row with seeds that follow one another, up to `most` at a time."""
+    group: list[Task] = []
+    for task in tasks:
+        if group and task != replace(group[-1], id=task.id, seed=group[-1].seed + 1):
+            yield tuple(group)
+            group = []
+        group.append(task)
+        if len(group) == most:
+            yield tuple(group)
+            group = []
+    if group:
+        yield tuple(group)
+
+
+def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task | Fault]:
+    """One task for each of the row's pictures: `apple`, `apple-2`, `apple-3`, … with seeds that follow one another.
+
+    The first is what the row gives alone, so that a later run that asks for more draws what is missing.
+    """
+    first = _task(number, columns, defaults)
+    count = columns.count or defaults.count
+    if first.seed > SEEDS - count:
+        yield Fault(number, f"seed {first.seed}: up to {SEEDS - count} works for {count} pictures", first.id)
+        return
+    yield first
+    for place in range(1, count):
+        yield replace(first, id=f"{first.id}-{place + 1}", seed=first.seed + place)
 
 
 def _task(number: int, columns: _Columns, defaults: Defaults) -> Task:
@@ -184,7 +218,7 @@ def _task(number: int, columns: _Columns, defaults: Defaults) -> Task:
 
 def _id_of(columns: _Columns) -> str:
     """An id from what the row itself says, so that rows can move, and other runs' pictures have the same names."""
-    said = columns.model_dump(exclude={"id"}, exclude_none=True)
+    said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
     slug = re.sub(r"[^a-z0-9]+", "-", columns.prompt.lower()).strip("-")[:40].strip("-")
     return "-".join(filter(None, (slug, _hash(json.dumps(said, sort_keys=True), 8))))
 
@@ -208,7 +242,7 @@ def check_defaults(defaults: Defaults) -> None:
         raise RedilateError(
             "seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by"
         )
-    names = ("width", "height", "steps", "guidance", "negative", "seed", "strength")
+    names = ("width", "height", "steps", "guidance", "negative", "seed", "strength", "count")
     said = {name: getattr(defaults, name) for name in names}
     try:
         _Columns.model_validate({"prompt": "any", **said})

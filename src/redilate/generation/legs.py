@@ -29,7 +29,7 @@ from .super_resolution import shipped_model
 from .upscalers import UPSCALERS
 
 # Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
-_BATCH_ON_GPU = 8
+BATCH_ON_GPU = 8
 
 
 class Legs:
@@ -101,7 +101,7 @@ class Legs:
         if request.batch is not None:
             return request.batch
         # A CPU is busy with one picture: several take no less time each, and more memory. Metal has the host's memory.
-        return _BATCH_ON_GPU if has_own_memory(execution_device(self._pipe)) else 1
+        return BATCH_ON_GPU if has_own_memory(execution_device(self._pipe)) else 1
 
     def _first(self, size: Size, last: bool) -> Leg:
         plan = self._plan(size, 1.0, last)

@@ -60,6 +60,9 @@ def batch(
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="The folder of the pictures and their manifest."),
     ],
+    count: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Pictures of each row, with seeds that follow one another.")
+    ] = 1,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="With each row's id it gives the row's seed.")
     ] = 0,
@@ -122,12 +125,12 @@ def batch(
             from redilate.batch.store import MANIFEST, Store
             from redilate.batch.tasks import Defaults
 
-            defaults = Defaults(width, height, steps, guidance, negative, seed, strength)
+            defaults = Defaults(width, height, steps, guidance, negative, seed, strength, count)
             shown = _Failures()
             with Store(out, settings, read_settings, writing=False) as store:
                 tally = survey(prompts, defaults, store, shown)
             if not dry_run:
-                run = _runner(ray_address, workers, threads, device)
+                run, most = _runner(ray_address, workers, threads, device)
                 work = partial(draw, method=method, model=model_name(model), encode=png)
                 make_pipe = partial(worker_pipe, model, dtype, scheduler, vae=vae, lora=lora, offload=offload)
                 todo = tally.missing
@@ -140,6 +143,7 @@ def batch(
                         defaults,
                         store,
                         lambda tasks: run(tasks, make_pipe, work),
+                        most,
                         on_done=lambda tally: on_step(tally.drawn, todo),
                         on_fault=shown,
                     )
@@ -188,21 +192,24 @@ def _check(
 
 def _runner(
     ray_address: str | None, workers: int | None, threads: int, device: str | None
-) -> Callable[..., Any]:
-    """What runs tasks: the processes of this machine, or a Ray cluster."""
+) -> tuple[Callable[..., Any], int]:
+    """What runs tasks, the processes of this machine or a Ray cluster; and how many of a row are drawn together."""
+    from redilate.generation.legs import BATCH_ON_GPU
+
     if ray_address is not None:
         from redilate.batch.ray import run_on_ray
 
-        return partial(run_on_ray, address=ray_address, workers=workers, threads=threads, device=device)
+        run = partial(run_on_ray, address=ray_address, workers=workers, threads=threads, device=device)
+        return run, 1 if device == "cpu" else BATCH_ON_GPU
     from redilate.batch.engine import run
 
     devices = worker_devices(device)
-    if workers is None:
-        import torch
+    import torch
 
-        on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())
+    on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())
+    if workers is None:
         workers = max(1, cores() // threads) if on_cpu else len(devices)
-    return partial(run, workers=workers, threads=threads, devices=devices)
+    return partial(run, workers=workers, threads=threads, devices=devices), 1 if on_cpu else BATCH_ON_GPU
 
 
 class _Failures:
