@@ -1,12 +1,17 @@
 """Enlarging with a network: by tiles, the real ones, and as a stage's enlargement."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
+from safetensors.torch import save_file
 
 import redilate
 from redilate import RedilateError
+from redilate.generation import super_resolution
 from redilate.generation.request import Hires, Request
 from redilate.generation.resolve import resolve
 from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan
@@ -84,8 +89,12 @@ def test_an_unknown_network_and_a_missing_file_are_refused(tmp_path):
         RedilateError, match="realesrgan-x4plus, realesrgan-x4plus-anime, realesr-animevideov3"
     ):
         real_esrgan("swinir")
-    with pytest.raises(RedilateError, match=r"pip install spandrel|there is no network at"):
-        from_file(tmp_path / "none.pth")
+    with pytest.raises(RedilateError, match="there is no network at"):
+        from_file(tmp_path / "none.safetensors")
+    with pytest.raises(RedilateError, match="can run code"):
+        from_file(tmp_path / "pickled.pth")
+    with pytest.raises(ValidationError, match=r"latent-bicubic.* or a network's \.safetensors file works"):
+        Hires(enlarge="4x-UltraSharp.pth")
 
 
 def test_a_file_of_the_family_is_run_by_spandrel_and_another_is_refused(tmp_path):
@@ -95,15 +104,37 @@ def test_a_file_of_the_family_is_run_by_spandrel_and_another_is_refused(tmp_path
 
     torch.manual_seed(0)
     network = Compact(num_feat=8, num_conv=2, upscale=2)
-    torch.save(network.state_dict(), tmp_path / "tiny.pth")
-    run = from_file(tmp_path / "tiny.pth")
+    save_file(network.state_dict(), tmp_path / "tiny.safetensors")
+    run = from_file(tmp_path / "tiny.safetensors")
     piece = np.random.default_rng(0).random((3, 12, 20), dtype=np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(piece)[None])[0].clamp(0, 1).numpy()
     np.testing.assert_allclose(run(piece), expected, atol=1e-6)
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(RedilateError, match="knows no network"):
-        from_file(tmp_path / "other.pth")
+        from_file(tmp_path / "other.safetensors")
+
+
+def test_a_file_s_network_enlarges_between_the_legs_and_is_recorded(tmp_path, monkeypatch):
+    file = tmp_path / "4x.safetensors"
+    draw = partial(
+        redilate.generate, tiny_sdxl(), "fox", width=512, height=512, steps=2, hires=Hires(enlarge=str(file))
+    )
+    with pytest.raises(RedilateError, match="there is no network at"):
+        draw(on_step=lambda *_: pytest.fail("it was refused after a step"))
+    save_file({"weight": torch.zeros(3)}, file)
+    asked = []
+
+    def loaded(path, device):
+        asked.append((path, device))
+        return lambda picture: picture.repeat(4, axis=1).repeat(4, axis=2)
+
+    monkeypatch.setattr(super_resolution, "find_spec", lambda name: True)
+    monkeypatch.setattr(super_resolution, "from_file", loaded)
+    made = draw()
+    assert set(asked) == {(str(file), "cpu")}
+    assert made.settings["legs"][-1]["enlarged_by"] == str(file)
+    assert made.settings["hires"]["enlarge"] == str(file)
 
 
 def test_a_network_that_is_not_installed_is_missed_before_any_work(monkeypatch):

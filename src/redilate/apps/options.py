@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from redilate.errors import RedilateError
-from redilate.generation.upscalers import Upscaler
+from redilate.generation.upscalers import UPSCALERS
 
 from .console import say_warning, silence_libraries
 
@@ -63,11 +63,13 @@ Windows = Annotated[
     ),
 ]
 Upscale = Annotated[
-    Upscaler | None,
+    str | None,
     typer.Option(
         "--upscaler",
-        help="Enlarge with this network before the model draws on: for photographs, for drawings, and for drawings, "
-        "fast. It needs the extra `upscale`.",
+        metavar="NETWORK",
+        help="Enlarge with this network before the model draws on: "
+        f"{', '.join(UPSCALERS)} (for photographs, for drawings, for drawings and fast; the extra `upscale`), or "
+        "another's .safetensors file (spandrel).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]

@@ -11,7 +11,7 @@ from ..core.tie import Tie
 from ..pipelines.leg_schedule import LegSchedule
 from ..plans.defaults import Family
 from ..plans.plan import Plan
-from .request import Colour, Enlarging, Request
+from .request import Colour, Request
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Leg:
     guidance: float
     plan: Plan | None
     dilated: int
-    enlarge: Enlarging | None = None
+    enlarge: str | None = None
     grown: int = 1
     tie: Tie | None = None
     noise_floor: float = 0.0

@@ -13,14 +13,14 @@ from torch.nn.functional import interpolate
 from ..core.tie import shrink_noise, tie_weight, with_low_frequencies_of
 from ..pipelines.families import Size, latent_scale
 from ..pipelines.image_to_image import encode
+from ..pipelines.out_of_memory import execution_device
 from .drawing import Leg
 from .pixels import to_image, to_tensor
-from .request import Enlarging
 from .super_resolution import enlarged_by
-from .upscalers import UPSCALERS
+from .upscalers import UPSCALERS, is_network_file
 
 
-def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: Enlarging) -> Tensor:
+def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: str) -> Tensor:
     """The latents, (1, channels, height / 8, width / 8), of `picture` enlarged to `size` (height, width) in pixels.
 
     Args:
@@ -36,8 +36,8 @@ def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: 
     assert isinstance(picture, Image.Image)
     if how == "lanczos":
         return encode(pipe, picture.resize((width, height), Image.Resampling.LANCZOS))
-    if how in UPSCALERS:
-        return encode(pipe, enlarged_by(how, picture, size))
+    if how in UPSCALERS or is_network_file(how):
+        return encode(pipe, enlarged_by(how, picture, size, execution_device(pipe)))
     return encode(pipe, to_image(interpolate(to_tensor(picture), size=size, mode="bicubic", antialias=True)))
 
 

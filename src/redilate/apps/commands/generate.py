@@ -165,14 +165,14 @@ def generate(
             import redilate
             from redilate.generation.photos import read_photo
             from redilate.generation.request import Hires, first_cause, settled_seed
-            from redilate.generation.super_resolution import shipped_model
+            from redilate.generation.super_resolution import check_network
             from redilate.pipelines.addons import with_controlnet
 
             from ..metadata import provenance
             from ..redraw import Options, options_to_redraw
 
             if upscaler is not None:
-                shipped_model(upscaler)
+                check_network(upscaler)
             if (controlnet is None) != (control is None):
                 raise RedilateError(
                     "--controlnet and --control go together: the network, and what it follows"
