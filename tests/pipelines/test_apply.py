@@ -260,8 +260,11 @@ SCHEDULERS = [
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize(
+    ("name", "prediction"),
+    [(name, "epsilon") for name in SCHEDULERS]
+    + [(name, "v_prediction") for name in ("DDIM", "EulerDiscrete", "DPMSolverMultistep")],
+)
 def test_nd_cfg_equals_a_hand_written_loop(name, prediction):
     pipe = tiny_sd15()
     pipe.set_progress_bar_config(disable=True)
