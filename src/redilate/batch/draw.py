@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .engine import OnStep
@@ -60,19 +60,21 @@ def draw(
     }
     if first.strength is not None:
         asked["strength"] = first.strength
-    drawn: list[Drawn] = []
+    pictures: list[bytes] = []
+    seconds: list[float] = []
 
     def keep(image: Image, settings: Mapping[str, Any]) -> None:
-        task = tasks[len(drawn)]
+        task = tasks[len(pictures)]
         told = {**settings, "model": model, "task": {"id": task.id, "digest": task.digest}}
-        drawn.append(Drawn(encode(image, told), 0.0))
+        pictures.append(encode(image, told))
 
     if method in OWN:
         asked |= {"count": len(tasks), "on_picture": keep, "on_note": log.warning}
-        seconds = made(pipe, first.prompt, seed=first.seed, **asked).seconds
-        return [replace(one, seconds=seconds / len(tasks)) for one in drawn]
-    for task in tasks:
-        one = made(pipe, task.prompt, seed=task.seed, **asked)
-        keep(one.images[0], one.settings)
-        drawn[-1] = replace(drawn[-1], seconds=one.seconds)
-    return drawn
+        share = made(pipe, first.prompt, seed=first.seed, **asked).seconds / len(tasks)
+        seconds = [share] * len(tasks)
+    else:
+        for task in tasks:
+            one = made(pipe, task.prompt, seed=task.seed, **asked)
+            keep(one.images[0], one.settings)
+            seconds.append(one.seconds)
+    return [Drawn(picture, spent) for picture, spent in zip(pictures, seconds, strict=True)]

@@ -25,7 +25,7 @@ class Row:
 
     Attributes:
         number: line (text, CSV, JSON Lines) or row (Parquet), from 1.
-        fields: column, one of `columns.COLUMNS` → value; None where the place cannot be read.
+        fields: column, one of `COLUMNS` → value; None where the place cannot be read.
         fault: why it cannot be read; None where it can.
     """
 

@@ -144,7 +144,7 @@ def _checked_id(value: Any) -> Any:
 
 
 class _Columns(BaseModel):
-    """The columns that a row can have: those of `columns.COLUMNS`."""
+    """The columns that a row can have: those of `prompts.COLUMNS`."""
 
     model_config = ConfigDict(str_strip_whitespace=True, frozen=True, extra="forbid")
 

@@ -17,7 +17,7 @@ from ..pipelines.out_of_memory import execution_device
 from .drawing import Leg
 from .pixels import to_image, to_tensor
 from .super_resolution import enlarged_by
-from .upscalers import UPSCALERS, is_network_file
+from .upscalers import is_network
 
 
 def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: str) -> Tensor:
@@ -36,7 +36,7 @@ def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: 
     assert isinstance(picture, Image.Image)
     if how == "lanczos":
         return encode(pipe, picture.resize((width, height), Image.Resampling.LANCZOS))
-    if how in UPSCALERS or is_network_file(how):
+    if is_network(how):
         return encode(pipe, enlarged_by(how, picture, size, execution_device(pipe)))
     return encode(pipe, to_image(interpolate(to_tensor(picture), size=size, mode="bicubic", antialias=True)))
 

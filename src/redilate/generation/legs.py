@@ -26,7 +26,7 @@ from .arguments import SCHEDULES, check_callback
 from .drawing import Leg
 from .request import Request
 from .super_resolution import check_network
-from .upscalers import UPSCALERS, is_network_file
+from .upscalers import is_network
 
 # Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
 BATCH_ON_GPU = 8
@@ -119,7 +119,7 @@ class Legs:
         if guidance is None:
             guidance = self._guidance if self._row.guided else 1.0
         enlarge = hires.enlarge or "lanczos"
-        if enlarge in UPSCALERS or is_network_file(enlarge):
+        if is_network(enlarge):
             check_network(enlarge)  # refused now where it is not there
         weight = (0.0 if self._editing else TIE.weight) if hires.tie is None else hires.tie
         until = self._row.tie_until if hires.tie_until is None else hires.tie_until

@@ -19,7 +19,7 @@ from .drawing import Drawing, Leg
 from .legs import Legs
 from .request import Method, Request, settled_seed
 from .sizes import leg_sizes, native_start
-from .upscalers import FACTORS, UPSCALERS, is_network_file
+from .upscalers import FACTORS, is_network
 
 
 def resolve(pipe: Any, request: Request) -> Drawing:
@@ -180,9 +180,7 @@ def _no_legs(pipe: Any, request: Request) -> str | None:
 
 def _large(pipe: Any, request: Request, start: Size, target: Size, native: Size) -> list[Size]:
     enlarge = request.hires.enlarge
-    network = enlarge is not None and (
-        is_network_file(enlarge) or (enlarge in UPSCALERS and enlarge not in FACTORS)
-    )
+    network = enlarge is not None and is_network(enlarge) and enlarge not in FACTORS
     largest = LARGEST_SCALE_OF_NETWORK if network else LARGEST_SCALE
     return leg_sizes(start, target, native, largest, unit_of(pipe))
 

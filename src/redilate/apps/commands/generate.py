@@ -19,7 +19,7 @@ from redilate.rivals.registry import METHODS, find
 from .. import files
 from ..console import one_line_endings, progress, say_note, say_notes, say_warning
 from ..files import save_picture
-from ..metadata import check_prompts
+from ..metadata import check_prompts, differences, provenance
 from ..options import (
     SIZE,
     Device,
@@ -168,7 +168,6 @@ def generate(
             from redilate.generation.super_resolution import check_network
             from redilate.pipelines.addons import with_controlnet
 
-            from ..metadata import provenance
             from ..redraw import Options, options_to_redraw
 
             if upscaler is not None:
@@ -353,8 +352,6 @@ def _given(context: typer.Context) -> set[str]:
 def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> None:
     """Say why the picture may not come out bit for bit, if there is a reason."""
     from redilate.generation.drawing import versions
-
-    from ..metadata import differences
 
     found = differences(recorded, made_by, versions())
     if recorded.lost is not None:
