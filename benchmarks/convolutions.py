@@ -19,7 +19,7 @@ import typer
 from torch import Tensor
 from torch.nn import functional
 
-from redilate.core.geometry import Fractional, redilated_conv2d
+from redilate.core.conv import Fractional, redilated_conv2d
 
 LEVELS = ((320, 256), (640, 128), (1280, 64))  # channels and side at 2048×2048 pixels
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}

@@ -12,7 +12,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 import redilate
-from redilate.apps.console import silence_libraries
+from redilate.apps.command_line import silence_libraries
 from redilate.apps.metadata import embedding, provenance
 
 _LABEL, _GAP = 28, 8

@@ -31,12 +31,12 @@ import redilate
 from benchmarks.convolutions import LAYOUTS, LEVELS
 from benchmarks.convolutions import seconds as best_of
 from benchmarks.decode import SDXL
+from redilate.core.conv import redilated_conv2d
 from redilate.core.devices import is_out_of_memory, release
-from redilate.core.geometry import redilated_conv2d
 from redilate.errors import RedilateError
-from redilate.pipelines.image_to_image import image_to_image
 from redilate.pipelines.loading import default_device
 from redilate.pipelines.out_of_memory import execution_device
+from redilate.pipelines.support import image_to_image
 from tests.full_size import CONFIGURATIONS
 from tests.models import tiny_sdxl
 

@@ -15,7 +15,7 @@ import typer
 
 import redilate
 from redilate import NoiseDamping, Plan
-from redilate.plans.structure import block_of, convolutions
+from redilate.plans.plan import block_of, convolutions
 
 PROMPTS = ("a red apple", "a blue car", "a green tree", "a yellow fish")
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from redilate.apps.options import parse_size
+from redilate.apps.command_line import parse_size
 from redilate.evaluation.prompts import BUNDLED, read_prompts
 from training.icons import concepts, fetch
 from training.render import render

@@ -33,11 +33,11 @@ import redilate
 from redilate import Generation, NoiseDamping, Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import Patch, PatchContext
-from redilate.pipelines.calls import noise_level_of
+from redilate.pipelines.apply import noise_level_of
 from redilate.plans.defaults import Family as DefaultsFamily
 from redilate.plans.defaults import whole_plan
+from redilate.plans.plan import block_of, convolutions
 from redilate.plans.published import Family, published_plan
-from redilate.plans.structure import block_of, convolutions
 from redilate.rivals.registry import find
 from tests.full_size import CONFIGURATIONS
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
+from redilate.apps.command_line import load_pipeline
 from redilate.apps.commands.batch import png
-from redilate.apps.options import load_pipeline
 from redilate.batch.draw import draw
 from redilate.batch.engine import run
 from redilate.batch.prompts import read_rows

@@ -18,8 +18,7 @@ import redilate
 from redilate import Hires, NoiseDamping, Plan
 from redilate.evaluation.variation import Variation
 from redilate.plans.defaults import leg_plan
-from redilate.plans.plan import low_passed
-from redilate.plans.structure import convolutions, count_levels, level_of
+from redilate.plans.plan import convolutions, count_levels, level_of, low_passed
 
 
 def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:

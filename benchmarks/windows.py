@@ -23,7 +23,7 @@ import redilate
 from benchmarks.evaluation import TYPES, evaluate, inputs
 from redilate.core.attention import exchange, set_layout
 from redilate.core.windows import lay_out
-from redilate.plans.structure import count_levels, level_of
+from redilate.plans.plan import count_levels, level_of
 from tests.full_size import full_size_unet
 from tests.models import tiny_sdxl
 

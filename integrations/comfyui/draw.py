@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redilate.core.tie import tie_weight, with_low_frequencies_of
+from redilate.core.schedule import tie_weight, with_low_frequencies_of
 from redilate.errors import RedilateError
 from redilate.plans.defaults import LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK, TIE, leg_seed
-from redilate.plans.structure import count_levels
+from redilate.plans.plan import count_levels
 
 from . import exact, host
 from .layout import convolutions

@@ -9,8 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from redilate.core.conv import exchange, restore, set_factor
-from redilate.core.geometry import Dilation
+from redilate.core.conv import Dilation, exchange, restore, set_factor
 from redilate.plans.plan import Plan
 
 from .layout import convolutions

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from redilate.errors import RedilateError
-from redilate.pipelines.native import ratio_to_native
+from redilate.pipelines.families import ratio_to_native
 from redilate.plans.defaults import leg_plan, whole_plan
 from redilate.plans.plan import Plan
 

@@ -9,7 +9,7 @@ import torch
 from redilate.core.schedule import level_of_sigma, sigma_of_level
 from redilate.errors import RedilateError
 from redilate.plans.defaults import Family
-from redilate.plans.structure import count_levels
+from redilate.plans.plan import count_levels
 
 PIXELS_PER_LATENT = 8
 # By the width of the text that a model takes, the one thing in its configuration that tells the families apart.

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-from redilate.core.geometry import Dilation
+from redilate.core.conv import Dilation
 from redilate.plans.plan import Plan
 
 from .native import PIXELS_PER_LATENT

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from .core.dispersion import dispersion_matrix
     from .core.guidance import GuidanceLayout
     from .decoding.decode import decode, encode
-    from .generation.drawing import Drawing, Leg
+    from .generation.drawing import Drawing, Hires, Leg, Request
     from .generation.edit import edit
     from .generation.enlarge import enlarge
     from .generation.generate import generate
     from .generation.plan_for import plan_for
-    from .generation.request import Hires, Request
     from .generation.resolve import resolve
     from .generation.run import Generation, SafetyStopped, Watch, run
     from .pipelines.apply import Handle, apply, is_applied, remove
@@ -74,12 +73,12 @@ _HOMES = {
     "Generation": "generation.run",
     "GuidanceLayout": "core.guidance",
     "Handle": "pipelines.apply",
-    "Hires": "generation.request",
+    "Hires": "generation.drawing",
     "Leg": "generation.drawing",
     "NoiseDampedGuidance": "pipelines.guider",
     "NoiseDamping": "plans.plan",
     "Plan": "plans.plan",
-    "Request": "generation.request",
+    "Request": "generation.drawing",
     "SafetyStopped": "generation.run",
     "Watch": "generation.run",
     "Windows": "plans.plan",

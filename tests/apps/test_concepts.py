@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redilate.apps.cli import main
-from redilate.apps.options import advice, concepts
+from redilate.apps.command_line import advice, concepts
 
 
 @pytest.mark.parametrize(

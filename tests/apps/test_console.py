@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from redilate import RedilateError, SafetyStopped
-from redilate.apps.console import one_line_endings, progress
+from redilate.apps.command_line import one_line_endings, progress
 
 
 @pytest.mark.parametrize(

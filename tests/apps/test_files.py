@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from redilate.apps.files import numbered
+from redilate.apps.metadata import numbered
 
 
 def test_one_picture_keeps_its_name_and_several_are_numbered_from_one():

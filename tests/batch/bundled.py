@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redilate.apps.options import load_pipeline
+from redilate.apps.command_line import load_pipeline
 
 
 def load_bundled(device: str | None) -> Any:

@@ -12,7 +12,7 @@ from torch import nn
 import redilate
 from redilate import NoiseDamping, Plan
 from redilate.core.guidance import copy_containers
-from redilate.plans.structure import block_of, convolutions
+from redilate.plans.plan import block_of, convolutions
 
 
 def damped_plan(unet: nn.Module, until: float = 0.3) -> Plan:

@@ -5,7 +5,7 @@ import torch
 
 import redilate
 from redilate import Plan
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.reference import damped_plan
 from tests.compatibility.samples import HEIGHT, WIDTH, xl
 

@@ -8,7 +8,7 @@ import redilate
 from redilate import Plan
 from redilate.core.conv import Dispersion
 from redilate.core.patch import find_patch
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.reference import damped_plan
 from tests.compatibility.samples import HEIGHT, WIDTH, quiet
 from tests.compatibility.uses import draw, draw_damped, row

@@ -6,7 +6,7 @@ import torch
 import redilate
 from redilate import Plan
 from redilate.pipelines.families import controlnets_of
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.reference import Recorder, damped_plan, tensors
 from tests.compatibility.samples import HEIGHT, WIDTH
 from tests.compatibility.zoo import SAMPLES

@@ -8,7 +8,7 @@ from torch import nn
 import redilate
 from redilate import RedilateError
 from redilate.core.patch import find_patch
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.reference import Recorder, damped_plan
 from tests.compatibility.samples import quiet
 from tests.compatibility.uses import draw, row

@@ -10,7 +10,7 @@ from torch import nn
 import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.samples import quiet
 from tests.models import tiny_sd15
 

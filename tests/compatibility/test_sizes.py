@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import redilate
 from redilate import NoiseDamping, Plan
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.full_size import full_size_unet
 from tests.models import tiny_sd15, tiny_sdxl
 

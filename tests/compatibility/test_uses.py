@@ -12,7 +12,7 @@ import redilate
 from redilate import Plan
 from redilate.core.guidance import GuidanceLayout
 from redilate.core.patch import find_patch
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.reference import Recorder, damped_plan, spread
 from tests.compatibility.samples import HEIGHT, WIDTH, picture, quiet
 from tests.compatibility.uses import draw, draw_damped, row

@@ -2,7 +2,7 @@
 
 import torch
 
-from redilate.core.tie import low_pass, with_low_frequencies_of
+from redilate.core.schedule import low_pass, with_low_frequencies_of
 
 
 def waves(period: float, side: int = 64) -> torch.Tensor:

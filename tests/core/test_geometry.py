@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redilate.core.geometry import nearest_half, redilated_conv2d, redilated_padding, validate_factor
+from redilate.core.conv import nearest_half, redilated_conv2d, redilated_padding, validate_factor
 
 PLAIN = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -249,10 +249,10 @@ def test_dilations_go_to_the_nearest_half_and_from_between_two_to_the_whole_one(
 ])  # fmt: skip
 def test_input_channels_are_cut_and_slices_read_in_place_on_a_cpu_alone(monkeypatch, device, form, calls):
     """Other devices want one large convolution, and slices laid out as the whole."""
-    from redilate.core import geometry
+    from redilate.core import conv
 
-    seen, own = [], geometry.F.conv2d
-    monkeypatch.setattr(geometry.F, "conv2d", lambda input, *rest: seen.append(input) or own(input, *rest))
+    seen, own = [], conv.F.conv2d
+    monkeypatch.setattr(conv.F, "conv2d", lambda input, *rest: seen.append(input) or own(input, *rest))
     features = torch.randn(2, 24, 16, 16, device=device).to(memory_format=torch.channels_last)
     weight = torch.randn(8, 24, 3, 3, device=device)
     settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}

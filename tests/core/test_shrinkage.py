@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from redilate.core.tie import shrink_noise
+from redilate.core.schedule import shrink_noise
 
 
 def slowly(values, floor):

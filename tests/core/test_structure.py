@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from redilate.core.calls import Structure
+from redilate.core.patch import Structure
 
 
 @pytest.fixture

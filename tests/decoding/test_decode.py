@@ -13,7 +13,7 @@ import redilate
 from redilate import RedilateError
 from redilate.decoding import decode as module
 from redilate.decoding.attention import attend
-from redilate.decoding.autoencoder import computing_device
+from redilate.decoding.steps import computing_device
 from redilate.decoding.strips import Kept
 from tests.models import tiny_sdxl
 

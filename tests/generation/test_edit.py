@@ -15,8 +15,8 @@ import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
 from redilate.generation.edit import edit
-from redilate.pipelines.image_to_image import encode
-from redilate.pipelines.leg_schedule import leg_scheduler
+from redilate.pipelines.schedulers import leg_scheduler
+from redilate.pipelines.support import encode
 from tests.models import tiny_sd15, tiny_sdxl
 
 PICTURE = Image.linear_gradient("L").convert("RGB")  # 256 × 256

@@ -6,8 +6,8 @@ import torch
 import redilate
 from redilate import Plan, RedilateError
 from redilate.core.patch import find_patch
-from redilate.pipelines import decoder
-from redilate.plans.structure import convolutions
+from redilate.pipelines import out_of_memory
+from redilate.plans.plan import convolutions
 from tests.models import tiny_sd15, tiny_sdxl
 
 
@@ -113,7 +113,7 @@ def test_a_plan_that_follows_from_the_size_is_reported_of_a_pipeline_that_was_ap
 
 
 def test_decodes_and_encodes_in_strips_are_reported_of_each_leg(pipe, monkeypatch):
-    monkeypatch.setattr(decoder, "_WHOLE_ON_CPU", 0)
+    monkeypatch.setattr(out_of_memory, "_WHOLE_ON_CPU", 0)
     ended, drawn = [], []
 
     def on_decode(done, total):

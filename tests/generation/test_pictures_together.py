@@ -11,9 +11,9 @@ from PIL import Image
 
 import redilate
 from redilate import Hires, NoiseDamping, Plan, RedilateError, Request, SafetyStopped, resolve
-from redilate.generation import legs
+from redilate.generation import resolve as resolving
 from redilate.pipelines import out_of_memory
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from tests.compatibility.samples import quiet
 from tests.models import tiny_sd15, tiny_sdxl
 
@@ -89,7 +89,7 @@ def test_noise_that_a_scheduler_adds_is_each_picture_s_own(name):
 def test_one_at_a_time_on_a_cpu_and_several_on_a_gpu(pipe, monkeypatch):
     asked = Request(prompt="fox", count=3)
     assert resolve(pipe, asked).batch == 1
-    monkeypatch.setattr(legs, "execution_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(resolving, "execution_device", lambda _: torch.device("cuda"))
     assert resolve(pipe, asked).batch >= 3
     for alone in (
         {"batch": 1},

@@ -11,7 +11,7 @@ from PIL import Image
 from redilate import RedilateError
 from redilate.apps.metadata import embedding
 from redilate.apps.recorded import Recorded
-from redilate.generation.request import SEEDS, settled_seed
+from redilate.generation.drawing import SEEDS, settled_seed
 
 ASKED: dict[str, Any] = {
     "prompt": "a", "negative": None, "width": 16, "height": 8, "seed": 7, "steps": 25, "guidance": 5.0,

@@ -20,7 +20,7 @@ from PIL import Image
 import redilate
 from redilate import Hires, Plan, RedilateError, Request, resolve
 from redilate.plans.defaults import DEFAULTS
-from redilate.plans.structure import block_of
+from redilate.plans.plan import block_of
 from tests.compatibility import films
 from tests.full_size import full_size_unet
 from tests.models import tiny_sd15, tiny_sdxl

@@ -24,8 +24,8 @@ import redilate
 from redilate import Hires, RedilateError, Request, SafetyStopped, resolve, run
 from redilate.core.conv import _STATE, RedilatedConv2d
 from redilate.core.patch import find_patch
-from redilate.core.tie import Tie, low_pass, tie_weight
-from redilate.pipelines.image_to_image import encode
+from redilate.core.schedule import Tie, low_pass, tie_weight
+from redilate.pipelines.support import encode
 from tests.compatibility.samples import controlnet, quiet, xl
 from tests.models import tiny_sd15, tiny_sdxl
 

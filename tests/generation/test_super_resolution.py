@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import redilate
 from redilate import RedilateError
 from redilate.generation import super_resolution
-from redilate.generation.request import Hires, Request
+from redilate.generation.drawing import Hires, Request
 from redilate.generation.resolve import resolve
 from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan
 from tests.marks import needs_real_esrgan

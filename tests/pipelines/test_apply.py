@@ -14,7 +14,7 @@ import redilate
 from redilate import NoiseDamping, Plan, RedilateError
 from redilate.core.guidance import GuidanceLayout, KeptDelta
 from redilate.core.patch import find_patch
-from redilate.plans.structure import block_of, convolutions
+from redilate.plans.plan import block_of, convolutions
 from tests.models import tiny_sd15, tiny_sdxl
 
 

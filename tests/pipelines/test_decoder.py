@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from redilate import RedilateError
-from redilate.pipelines import decoder
-from redilate.pipelines.decoder import sparing_autoencoder
+from redilate.pipelines import out_of_memory
+from redilate.pipelines.out_of_memory import sparing_autoencoder
 from tests.models import tiny_sd15, tiny_sdxl
 
 GPU = torch.device("cuda", 1)
@@ -45,7 +45,7 @@ def ways(monkeypatch):
         return call
 
     for name in ("decode", "moments"):
-        monkeypatch.setattr(decoder, name, noting(name, getattr(decoder, name)))
+        monkeypatch.setattr(out_of_memory, name, noting(name, getattr(out_of_memory, name)))
     return tried, failing
 
 
@@ -54,14 +54,14 @@ def sparing(pipe, notes, **further):
 
 
 def in_strips(monkeypatch):
-    monkeypatch.setattr(decoder, "_WHOLE_ON_CPU", 0)
+    monkeypatch.setattr(out_of_memory, "_WHOLE_ON_CPU", 0)
 
 
 def on_a_gpu(monkeypatch, free=2**40):
     """Decisions as for a GPU; the work is done here."""
-    monkeypatch.setattr(decoder, "computing_device", lambda *_: GPU)
-    monkeypatch.setattr(decoder, "device_bytes", lambda _: (free, free))
-    monkeypatch.setattr(decoder, "release", lambda _: None)
+    monkeypatch.setattr(out_of_memory, "computing_device", lambda *_: GPU)
+    monkeypatch.setattr(out_of_memory, "device_bytes", lambda _: (free, free))
+    monkeypatch.setattr(out_of_memory, "release", lambda _: None)
 
 
 def failing_whole(pipe, monkeypatch, error=None):
@@ -95,10 +95,10 @@ def test_strips_are_taken_by_what_is_free_at_that_moment(pipe, ways, monkeypatch
 
     needed = whole_decode_bytes(pipe.vae, 32, 48)
     with sparing(pipe, []):
-        on_a_gpu(monkeypatch, needed / decoder._SHARE + 2)
+        on_a_gpu(monkeypatch, needed / out_of_memory._SHARE + 2)
         draw(pipe)
         assert not ways[0]
-        on_a_gpu(monkeypatch, needed / decoder._SHARE - 2)
+        on_a_gpu(monkeypatch, needed / out_of_memory._SHARE - 2)
         draw(pipe)
         assert len(ways[0]) == 1
         pipe.vae.enable_tiling()
@@ -116,7 +116,7 @@ def test_under_offload_the_network_before_leaves_before_free_memory_is_looked_at
 
     pipe.vae._hf_hook = Hook()
     in_strips(monkeypatch)
-    monkeypatch.setattr(decoder, "device_bytes", lambda _: (order.append("looked"), (2**40, 2**40))[1])
+    monkeypatch.setattr(out_of_memory, "device_bytes", lambda _: (order.append("looked"), (2**40, 2**40))[1])
     with sparing(pipe, []), torch.no_grad():
         pipe.vae.decode(torch.randn(1, 4, 4, 4))
     assert order[:2] == ["left", "looked"]

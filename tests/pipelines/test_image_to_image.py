@@ -6,8 +6,8 @@ from PIL import Image
 
 from redilate.errors import RedilateError
 from redilate.generation.pixels import to_tensor
-from redilate.pipelines.image_to_image import encode, image_to_image
-from redilate.pipelines.leg_schedule import leg_scheduler
+from redilate.pipelines.schedulers import leg_scheduler
+from redilate.pipelines.support import encode, image_to_image
 from tests.models import tiny_sd15, tiny_sdxl
 
 

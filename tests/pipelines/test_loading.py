@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, StableD
 
 import redilate
 from redilate import RedilateError
-from redilate.pipelines.names import BUNDLED
+from redilate.pipelines.loading import BUNDLED
 from tests.models import tiny_sdxl
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_loaded_is_refused_by_name(tmp_path, make, says):
 
 
 def test_a_hub_name_with_dots_is_a_hub_name():
-    from redilate.pipelines.names import check_model
+    from redilate.pipelines.loading import check_model
 
     check_model("stabilityai/stable-diffusion-xl-base-1.0")
 

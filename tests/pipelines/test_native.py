@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel, UNetSpatioTemporalConditionModel
 
 from redilate import plan_for
-from redilate.pipelines.native import knows_buckets, native_size, ratio_to_native
+from redilate.pipelines.families import knows_buckets, native_size, ratio_to_native
 from tests.full_size import full_size_unet
 from tests.models import tiny_sdxl
 

@@ -4,8 +4,8 @@ import diffusers
 import pytest
 import torch
 
-from redilate.pipelines import calls
-from redilate.pipelines.calls import noise_level_of
+from redilate.pipelines import apply
+from redilate.pipelines.apply import noise_level_of
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -57,7 +57,7 @@ def test_continuous_euler_passes_log_sigma_where_it_predicts_v_and_timesteps_els
 def test_a_timestep_on_a_device_is_read_off_the_schedule_that_is_fetched_once(monkeypatch):
     fetched = []
     tolist = torch.Tensor.tolist
-    monkeypatch.setattr(calls, "_on_host", lambda _: False)
+    monkeypatch.setattr(apply, "_on_host", lambda _: False)
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: fetched.append(self.shape) or tolist(self))
     for name in ("DDIM", "EulerDiscrete", "HeunDiscrete"):
         pipe = Owner(getattr(diffusers, name + "Scheduler")(**SD))

@@ -4,15 +4,14 @@ import pytest
 import torch
 
 import redilate
+from redilate.core.conv import redilated_conv2d
 from redilate.core.devices import device_bytes
-from redilate.core.geometry import redilated_conv2d
 from redilate.decoding import attention
 from redilate.decoding import decode as decoding
 from redilate.decoding.strips import Kept
-from redilate.pipelines import decoder
-from redilate.pipelines.decoder import sparing_autoencoder
+from redilate.pipelines import out_of_memory
 from redilate.pipelines.loading import load
-from redilate.pipelines.out_of_memory import execution_device, offload
+from redilate.pipelines.out_of_memory import execution_device, offload, sparing_autoencoder
 from tests.models import tiny_sdxl
 
 pytestmark = pytest.mark.gpu
@@ -38,7 +37,7 @@ def test_a_float16_autoencoder_that_overflows_is_decoded_in_float32_in_strips_an
     pipe.to(torch.float16)
     pipe.vae.register_to_config(force_upcast=True)
     whole = redilate.generate(pipe, "apple", **LARGE).images[0]
-    monkeypatch.setattr(decoder, "_SHARE", 0.0)
+    monkeypatch.setattr(out_of_memory, "_SHARE", 0.0)
     strips = redilate.generate(pipe, "apple", **LARGE).images[0]
     assert pipe.vae.dtype == torch.float16 and off_by(whole, strips) <= 8
 
@@ -62,17 +61,17 @@ def test_offload_may_be_switched_on_while_a_picture_is_decoded(pipe):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     pipe.vae.decode = full
-    own, fails = decoder.decode, iter((True, True))
+    own, fails = out_of_memory.decode, iter((True, True))
 
     def strips(*args, **kwargs):
         return full() if next(fails, False) else own(*args, **kwargs)
 
-    decoder.decode = strips
+    out_of_memory.decode = strips
     try:
         with sparing_autoencoder(pipe, note=notes.append, make_room=lambda: offload(pipe)), torch.no_grad():
             found = pipe.vae.decode(latents).sample
     finally:
-        decoder.decode = own
+        out_of_memory.decode = own
         del pipe.vae.decode
     assert len(notes) == 3 and pipe.unet.device.type == "cpu"
     torch.testing.assert_close(found, whole.clamp(-1, 1), rtol=0, atol=1e-4)

@@ -11,7 +11,7 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 from diffusers.pipelines.stable_diffusion_xl import StableDiffusionXLPipelineOutput
 from PIL import Image
 
-from redilate.pipelines.kinds import blacked_out
+from redilate.pipelines.support import blacked_out
 from tests.models import tiny_sd15
 
 PICTURES = [Image.new("RGB", (8, 8))] * 3

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 import redilate
 from redilate import RedilateError
-from redilate.pipelines.native import native_size
+from redilate.pipelines.families import native_size
 from tests.compatibility.original import reads_single_files, sdxl_of_two_widths, write_with_configuration
 from tests.models import tiny_sd15
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from redilate.errors import RedilateError
-from redilate.pipelines.calls import noise_level_of
-from redilate.pipelines.image_to_image import image_to_image
-from redilate.pipelines.leg_schedule import find_start, leg_scheduler
+from redilate.pipelines.apply import noise_level_of
+from redilate.pipelines.schedulers import find_start, leg_scheduler
+from redilate.pipelines.support import image_to_image
 from tests.models import tiny_sdxl
 
 SCHEDULERS = [

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from redilate import RedilateError
 from redilate.core.band_limit import low_pass
-from redilate.plans.structure import convolutions
+from redilate.plans.plan import convolutions
 from redilate.rivals.attention_scaling import self_attentions
 from redilate.rivals.fouriscale import dilated_names, dilation_at, floor_of, fouriscale
 from tests.models import tiny_sd15, tiny_sdxl

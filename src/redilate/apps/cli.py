@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from .command_line import BROKEN_PIPE, REFUSED, say_error
 from .commands.batch import batch
 from .commands.enlarge import enlarge
 from .commands.evaluate import evaluate
@@ -17,7 +18,6 @@ from .commands.plan import plan
 from .commands.serve import serve
 from .commands.show import show
 from .commands.web import web
-from .console import BROKEN_PIPE, REFUSED, say_error
 
 app = typer.Typer(
     name="redilate",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from redilate.errors import RedilateError
-from redilate.generation.request import Hires, PictureSettings
+from redilate.generation.drawing import Hires, PictureSettings
 from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 from redilate.rivals.registry import METHODS

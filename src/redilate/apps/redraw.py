@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from redilate.errors import RedilateError
-from redilate.generation.request import Hires
+from redilate.generation.drawing import Hires
 from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 
-from .options import check_device, model_name
+from .command_line import check_device, model_name
 from .recorded import Recorded
 
 # What makes another picture; --output, --count, --device and the like do not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from .options import load_pipeline
+from .command_line import load_pipeline
 
 
 def worker_devices(device: str | None) -> list[str | None]:

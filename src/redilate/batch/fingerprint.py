@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ..pipelines.names import BUNDLED
+from ..pipelines.loading import BUNDLED
 
 # A file is read at so many places, evenly spread, a page at each: training moves every weight.
 _PLACES, _PAGE = 16, 4096

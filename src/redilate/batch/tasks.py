@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from ..errors import RedilateError
-from ..generation.request import ANY_SEED, SEEDS, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
+from ..generation.drawing import ANY_SEED, SEEDS, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
 from .prompts import Row
 
 Multiple = Annotated[Side, Field(multiple_of=8)]

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .geometry import Dilation, Pair
-
 SHARP = 1 / 8  # how wide the edge is, as a share of the band up to the Nyquist frequency
 
 
@@ -48,7 +46,12 @@ def _kept(frequency: Tensor, length: int, scale: float, gentle: bool = False, fl
 
 
 def low_pass(
-    features: Tensor, scale: tuple[float, float], padded: Pair, *, gentle: bool = False, floor: float = 0.0
+    features: Tensor,
+    scale: tuple[float, float],
+    padded: tuple[int, int],
+    *,
+    gentle: bool = False,
+    floor: float = 0.0,
 ) -> Tensor:
     """Filter features (…, H, W), padded with zeros to a multiple of the trained size and cropped afterwards.
 
@@ -66,7 +69,7 @@ def low_pass(
     return filtered[..., :height, :width].to(features.dtype)
 
 
-def band_limited(features: Tensor, scale: Dilation) -> Tensor:
+def band_limited(features: Tensor, scale: tuple[float, float]) -> Tensor:
     """Features (…, H, W) without what subsampling by `scale` (height, width) would fold back; 1 is the identity.
 
     Each axis costs 2 · length operations per value, a few hundredths of a convolution's at its size.

@@ -1,21 +1,298 @@
-"""A Conv2d that can be re-dilated and dispersed while it keeps its parameters, attributes and hooks.
+"""Re-dilation of a convolution: the same kernel, its taps further apart, the same output size; and dispersion.
 
-The module's class is exchanged for a subclass that overrides `_conv_forward`. Unlike a replaced `forward`, that
-survives accelerate's hooks, deepcopy and torch.compile; unlike changed `dilation` or `padding` attributes, nothing
-that copies them (LoRA) inherits the change.
+f(h) = h ⊛ Φ_d(k), ScaleCrafter (arXiv 2310.07702), section 3.2. The Conv2d keeps its parameters, attributes and hooks:
+its class is exchanged for a subclass that overrides `_conv_forward`. Unlike a replaced `forward`, that survives
+accelerate's hooks, deepcopy and torch.compile; unlike changed `dilation` or `padding` attributes, nothing that copies
+them (LoRA) inherits the change.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import pairwise, product
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .band_limit import band_limited
 from .dispersion import disperse, dispersion_matrix
-from .geometry import Dilation, Fractional, Pair, is_neutral, redilated_conv2d
+
+Pair = tuple[int, int]
+Dilation = tuple[float, float]
+Fractional = Literal["taps", "channels", "published"]
+
+
+def redilated_padding(kernel: int, padding: int, dilation: int, spread: int) -> Pair:
+    """Padding (before, after) along one axis that keeps the plain convolution's output size and centre.
+
+    With taps `spread` apart in place of `dilation`, the kernel spans `(spread - dilation) * (kernel - 1)` more
+    pixels; that much is added. An odd kernel gets it evenly, so its centre tap stays where it was; an even one gets
+    the odd pixel after.
+    """
+    extra = (spread - dilation) * (kernel - 1)
+    return padding + extra // 2, padding + extra - extra // 2
+
+
+def redilated_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    factor: Dilation,
+    padding_mode: str = "zeros",
+    fractional: Fractional = "taps",
+) -> Tensor:
+    """Convolve with the taps of `weight` spread by `factor` = (d_h, d_w), each ≥ 1, integer or not.
+
+    Args:
+        input: (B, C_in, H, W).
+        weight: (C_out, C_in / groups, k_h, k_w).
+        stride, padding, dilation, groups, padding_mode: those of the plain convolution.
+        factor: how much further apart the taps are, per axis (height, width).
+        fractional: how a factor that is not whole is met, see `_between_taps`, `_between_halves`, `_between_channels`
+            and `_as_published`.
+
+    Returns:
+        (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
+    """
+    spread = (dilation[0] * factor[0], dilation[1] * factor[1])
+
+    def convolve(input: Tensor, weight: Tensor, spread: Pair, bias: Tensor | None) -> Tensor:
+        return _spread_conv2d(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
+
+    if spread[0] == int(spread[0]) and spread[1] == int(spread[1]):
+        return convolve(input, weight, (int(spread[0]), int(spread[1])), bias)
+    if fractional == "published":
+        return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
+    if fractional == "channels" and groups == 1:
+        return _between_channels(input, weight, bias, spread, convolve)
+    if all(_is_halved(axis, kernel) for axis, kernel in zip(spread, weight.shape[2:], strict=True)):
+        return _between_halves(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
+    return _between_taps(input, weight, bias, spread, convolve)
+
+
+def _spread_conv2d(
+    input, weight, bias, stride, padding, dilation, groups, spread: Pair, padding_mode
+) -> Tensor:
+    """The convolution with its taps a whole number of pixels apart on each axis."""
+    (top, bottom), (left, right) = (
+        redilated_padding(weight.shape[2 + axis], padding[axis], dilation[axis], spread[axis])
+        for axis in (0, 1)
+    )
+    if padding_mode == "zeros" and top == bottom and left == right:
+        return F.conv2d(input, weight, bias, stride, (top, left), spread, groups)
+    padded = _padded(input, (left, right, top, bottom), padding_mode)
+    return F.conv2d(padded, weight, bias, stride, 0, spread, groups)
+
+
+def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str) -> Tensor:
+    """`input` with (left, right, top, bottom) more pixels, as a convolution of that `padding_mode` has them."""
+    return F.pad(input, around, mode="constant" if padding_mode == "zeros" else padding_mode)
+
+
+def _between_taps(input: Tensor, weight: Tensor, bias: Tensor | None, spread: Dilation, convolve) -> Tensor:
+    """Each outer tap reads its fractional position by bilinear interpolation; the centre tap is left alone.
+
+    A tap at j·s, with s = n + f, reads (1 - f)·h[j·n] + f·h[j·(n + 1)]. Summed over the taps of a 3×3 kernel that is
+    the same mixture of whole spreads, so nothing is resampled and an identity kernel stays the identity.
+    """
+    total: Tensor | None = None
+    for (height, height_share), (width, width_share) in product(
+        _neighbours(spread[0]), _neighbours(spread[1])
+    ):
+        # The shares sum to 1, so the bias enters once in all.
+        part = convolve(input, weight, (height, width), bias) * (height_share * width_share)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _between_channels(
+    input: Tensor, weight: Tensor, bias: Tensor | None, spread: Dilation, convolve
+) -> Tensor:
+    """A share of the input channels at the whole spread above and the rest at the one below, in the plain one's time.
+
+    Of C channels the first (1 - f) C are read with taps n apart and the last f C with n + 1, so that n + f is the
+    mean over channels of `_between_taps`' mean over positions. The order is measured: where a U-Net puts a skip
+    connection behind what comes up from below, the skip has the wider taps (docs/results.md).
+    """
+    channels = input.shape[1]
+    below = [_neighbours(axis)[0] for axis in spread]
+    until = [round(channels * share) for _, share in below]
+    total: Tensor | None = None
+    for first, last in pairwise(sorted({0, *until, channels})):
+        height, width = (whole + (first >= end) for (whole, _), end in zip(below, until, strict=True))
+        part = convolve(
+            _share(input, first, last),
+            _share(weight, first, last),
+            (height, width),
+            bias if total is None else None,
+        )
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
+def _share(tensor: Tensor, first: int, last: int) -> Tensor:
+    """Some channels of features or kernels; on a GPU laid out as the whole, so that the kernel chosen is the whole's.
+
+    cuDNN would copy a slice itself, and out of channels last into an order of its own choice.
+    """
+    part = tensor[:, first:last]
+    if tensor.device.type == "cpu":  # oneDNN reads a slice where it is
+        return part
+    last_is = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return part.contiguous(memory_format=torch.channels_last if last_is else torch.contiguous_format)
+
+
+def _is_halved(spread: float, kernel: int) -> bool:
+    """Whether every tap of an axis is at a whole pixel or half-way between two, around a centre tap."""
+    return kernel % 2 == 1 and 2 * spread % 1 == 0
+
+
+def _between_halves(
+    input, weight, bias, stride, padding, dilation, groups, spread: Dilation, padding_mode
+) -> Tensor:
+    """`_between_taps` for spreads of n or n + ½, with no more multiplications than the plain convolution.
+
+    Along an axis of spread n + ½ every other tap is at a whole pixel and reads the input, the rest read the means of
+    neighbours; within both groups taps are 2 n + 1 apart. So each group is a convolution of some taps on one of at
+    most four tensors.
+    """
+    axes = [
+        _tap_groups(*sides)
+        for sides in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, spread, strict=True)
+    ]
+    (top, bottom), (left, right) = (
+        (max(0, -min(one.start for one in parts)), max(0, max(one.end for one in parts) - size))
+        for parts, size in zip(axes, input.shape[2:], strict=True)
+    )
+    total: Tensor | None = None
+    # On a CPU as many channels at once as the output has: the means are no larger than that, and stay in its cache. A
+    # GPU wants one large convolution.
+    cut = groups == 1 and input.device.type == "cpu"
+    together = weight.shape[0] if cut else input.shape[1]
+    for channels, kernels in zip(input.split(together, 1), weight.split(together, 1), strict=True):
+        padded = _padded(channels, (left, right, top, bottom), padding_mode)
+        for rows in axes[0]:
+            of_rows = rows.read(padded, 2, top)
+            for columns in axes[1]:
+                part = F.conv2d(
+                    columns.read(of_rows, 3, left),
+                    kernels[:, :, rows.first :: rows.every, columns.first :: columns.every],
+                    bias if total is None else None,
+                    stride,
+                    0,
+                    (rows.apart, columns.apart),
+                    groups,
+                )
+                total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """Some taps of a kernel along one axis, all at whole pixels or all half-way between two.
+
+    Attributes:
+        first, every: which taps of the kernel they are.
+        apart: how many pixels lie from one to the next.
+        start, end: the pixels of the input that they read, from `start` on and before `end`.
+        halfway: whether they read the means of neighbours.
+    """
+
+    first: int
+    every: int
+    apart: int
+    start: int
+    end: int
+    halfway: bool
+
+    def read(self, padded: Tensor, axis: int, before: int) -> Tensor:
+        """What they read of `padded`, which has `before` more pixels before the input's first."""
+        length = self.end - self.start - self.halfway
+        at = padded.narrow(axis, self.start + before, length)
+        # One pass, and no sum that could overflow in float16.
+        return (
+            torch.lerp(at, padded.narrow(axis, self.start + before + 1, length), 0.5) if self.halfway else at
+        )
+
+
+def _tap_groups(
+    size: int, kernel: int, stride: int, padding: int, dilation: int, spread: float
+) -> list[_Taps]:
+    """All taps of one axis of spread n, as one group, or of spread n + ½, in two."""
+    every = 1 if spread % 1 == 0 else 2
+    apart = int(every * spread)
+    output = _output_size(size, kernel, stride, padding, dilation)
+    # Of the first output pixel's kernel, in pixels of the input.
+    centre = dilation * (kernel - 1) / 2 - padding
+    groups = []
+    for first in range(min(every, kernel)):
+        place = centre + spread * (first - (kernel - 1) / 2)
+        start, halfway = math.floor(place), place % 1 != 0
+        count = len(range(first, kernel, every))
+        end = start + (output - 1) * stride + apart * (count - 1) + 1 + halfway
+        groups.append(_Taps(first, every, apart, start, end, halfway))
+    return groups
+
+
+def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many pixels the plain convolution gives along an axis."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _neighbours(spread: float) -> list[tuple[int, float]]:
+    """The whole spreads on either side of `spread`, with their shares; one of them if it is whole."""
+    below = math.floor(spread)
+    share = spread - below
+    return [(below, 1.0)] if share == 0 else [(below, 1 - share), (below + 1, share)]
+
+
+def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weight, convolve) -> Tensor:
+    """interp_{1/s}(interp_s(h) ⊛ Φ_⌈d⌉(k)) with s = ⌈d⌉/d, bilinear: ScaleCrafter, equation 3. For parity; it blurs."""
+    height, width = input.shape[-2:]
+    whole = (math.ceil(factor[0]), math.ceil(factor[1]))
+    enlarged = (round(height * whole[0] / factor[0]), round(width * whole[1] / factor[1]))
+    output = [
+        _output_size(size, weight.shape[2 + axis], stride[axis], padding[axis], dilation[axis])
+        for axis, size in enumerate((height, width))
+    ]
+    stretched = F.interpolate(input, size=enlarged, mode="bilinear", align_corners=False)
+    spread = (dilation[0] * whole[0], dilation[1] * whole[1])
+    return F.interpolate(
+        convolve(stretched, weight, spread, bias), size=output, mode="bilinear", align_corners=False
+    )
+
+
+def nearest_half(dilation: float) -> float:
+    """`dilation` to the nearest half, at least 1: halves keep the dilations, and so the compiled graphs, few.
+
+    What lies between two halves alike becomes a whole number, which takes one convolution and no mixture of several.
+    """
+    # Rounded first, so that an interpolation's last bit does not decide.
+    return max(1.0, round(2 * round(dilation, 9)) / 2)
+
+
+def is_neutral(factor: Dilation) -> bool:
+    """Whether `factor` leaves a convolution as it was trained."""
+    return factor[0] == 1 and factor[1] == 1
+
+
+def validate_factor(factor: Dilation) -> None:
+    """Raise ValueError unless both axes are finite and at least 1."""
+    if len(factor) != 2 or not all(math.isfinite(axis) and axis >= 1 for axis in factor):
+        raise ValueError(f"a dilation is two numbers (height, width) of at least 1, not {factor!r}")
+
 
 _STATE = "_redilation"
 

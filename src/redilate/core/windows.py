@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .geometry import Pair
+from .conv import Pair
 
 _SHIFTS = 4  # per axis, as many as HiDiffusion has
 

@@ -10,10 +10,21 @@ from torch import Tensor
 
 from ..core.devices import device_bytes
 from ..errors import RedilateError
-from .autoencoder import autoencoder_of, computing_device, has_weights, rescale, unscale, working_type
 from .layers import pointwise
 from .passes import Limits, Tick, least_room, run
-from .steps import Step, decoder_steps, encoder_steps, size_after, whole_bytes
+from .steps import (
+    Step,
+    autoencoder_of,
+    computing_device,
+    decoder_steps,
+    encoder_steps,
+    has_weights,
+    rescale,
+    size_after,
+    unscale,
+    whole_bytes,
+    working_type,
+)
 
 OnProgress = Callable[[int, int], None]
 

@@ -11,11 +11,10 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from ..errors import RedilateError
-from ..generation.request import Request as Asked
+from ..generation.drawing import Request as Asked
 from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
-from ..pipelines.families import defaults_family, latent_scale
-from ..pipelines.native import native_size
+from ..pipelines.families import defaults_family, latent_scale, native_size
 from ..plans.defaults import DEFAULTS
 from ..rivals.registry import METHODS, OWN, find, settings_of_method
 from .pictures import Request, fingerprint

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from ..generation.request import Hires
+from ..generation.drawing import Hires
 from ..plans.defaults import Preset
-from ..plans.plan import Plan
-from ..plans.stored import Stored
+from ..plans.plan import Plan, Stored
 from ..rivals.registry import METHODS, OWN, function_of
 
 

@@ -14,8 +14,8 @@ from ..pipelines.families import Size, latent_scale
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .depth import to_eight_bits
+from .drawing import Hires, Method, Request
 from .photos import read_photo
-from .request import Hires, Method, Request
 from .resolve import resolve
 from .run import Generation, OnDrawing, OnLatents, OnPicture, OnStep, Watch, run
 

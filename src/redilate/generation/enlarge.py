@@ -15,11 +15,11 @@ from torch import Tensor
 from ..decoding.decode import OnProgress, decode
 from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.kinds import check_pictures
+from ..pipelines.support import check_pictures
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
+from .drawing import Hires, Method, Request
 from .photos import check_pixels, padded, read_photo
-from .request import Hires, Method, Request
 from .resolve import resolve
 from .run import Generation, OnDrawing, OnStep, Watch, run
 

@@ -9,7 +9,7 @@ from ..decoding.decode import OnProgress
 from ..pipelines.families import Size
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from .request import Hires, Method, Request
+from .drawing import Hires, Method, Request
 from .resolve import resolve
 from .run import Generation, OnDrawing, OnLatents, OnPicture, OnPreview, OnStep, Watch, run
 

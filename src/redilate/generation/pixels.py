@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.tie import with_low_frequencies_of
-from .request import Colour
+from ..core.schedule import with_low_frequencies_of
+from .drawing import Colour
 
 _COLOUR_CELLS = 16  # along the short side
 

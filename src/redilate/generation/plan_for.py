@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from ..pipelines.apply import check_size
+from ..pipelines.apply import Plans, check_size
 from ..pipelines.families import Size, latent_scale
-from ..pipelines.plans import Plans
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from .request import Request
+from .drawing import Request
 from .resolve import resolve
 
 

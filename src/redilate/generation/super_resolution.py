@@ -21,8 +21,9 @@ from PIL import Image
 from ..errors import RedilateError
 from ..pipelines.families import Size
 from ..pipelines.loading import default_device
+from .drawing import is_network_file
 from .pixels import to_image, to_tensor
-from .upscalers import FACTORS, UPSCALERS, Upscaler, is_network_file
+from .upscalers import FACTORS, UPSCALERS, Upscaler
 
 _TILE, _MARGIN = 192, 16
 _TILE_OF_SMALL = 512  # a small network needs less memory, and margins are time

@@ -11,13 +11,3 @@ UPSCALERS: tuple[Upscaler, ...] = get_args(Upscaler)
 
 # Those that come as a small, fast network for each factor, and not as a large one for four times the side.
 FACTORS: dict[Upscaler, tuple[int, ...]] = {"realesr-animevideov3": (2, 3, 4)}
-
-
-def is_network_file(name: str) -> bool:
-    """Whether `name` is a network's file; only safetensors, which cannot run code, are read."""
-    return name.endswith(".safetensors")
-
-
-def is_network(name: str) -> bool:
-    """Whether `name` enlarges by a network, one by name or a file, and not by a filter."""
-    return name in UPSCALERS or is_network_file(name)

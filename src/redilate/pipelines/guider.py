@@ -18,7 +18,7 @@ from diffusers.guiders.guider_utils import GuiderOutput
 from torch import nn
 
 from ..core.patch import Patch, find_patch
-from .calls import call_under_way
+from .apply import call_under_way
 from .families import unwrap
 
 

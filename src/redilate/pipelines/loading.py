@@ -1,21 +1,241 @@
-"""Loading a pipeline by folder, single file or hub name; the bundled model when there is no name."""
+"""Loading a pipeline by folder, single file or hub name, and what goes into it beside its own weights: another
+autoencoder, LoRAs, a ControlNet. Without a name it is the bundled model.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from ..core.devices import has_own_memory, is_out_of_memory, release
 from ..errors import RedilateError
-from .addons import add_loras, load_vae
-from .families import unet_of
-from .names import BUNDLED, check_config, check_model, dtype_argument, refused, refusing
-from .single_file import single_file_pipeline
+from .families import SUPPORTED, unet_of
+
+Loaded = TypeVar("Loaded")
+
+# owner/name, as the hub spells it; a bare word is taken for a folder that is missing.
+HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w.-]+$")
+_CHECKPOINTS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
+
+BUNDLED = Path(__file__).parent.parent / "bundled" / "model"
+
+
+def check_model(name_or_path: str | Path | None) -> None:
+    """Refuse, before anything is loaded, a path that is not there and a folder whose pipeline has no U-Net.
+
+    Raises:
+        RedilateError: naming what is wrong. A hub name can only be tried.
+    """
+    if name_or_path is None:
+        if not (BUNDLED / "model_index.json").exists():
+            raise RedilateError(
+                "this installation lacks its bundled model; name one with a path or a hub name"
+            )
+        return
+    path = Path(name_or_path)
+    if path.is_dir():
+        index = path / "model_index.json"
+        if not index.exists():
+            raise RedilateError(f"{path} is not a diffusers model: it has no model_index.json")
+        try:
+            parts = json.loads(index.read_text())
+        except ValueError as error:
+            raise RedilateError(f"{index} is not JSON: {error}") from error
+        if "unet" not in parts:
+            kind = parts.get("_class_name", "its pipeline")
+            raise RedilateError(
+                f"{kind} has no diffusion U-Net: a transformer (Flux, SD3, PixArt) has no convolutions to re-dilate; "
+                f"supported are {SUPPORTED}"
+            )
+    elif path.is_file():
+        if path.suffix != ".safetensors":
+            raise RedilateError(f"{path} is not a .safetensors file; pickled checkpoints are not loaded")
+    elif path.suffix in _CHECKPOINTS or not HUB_NAME.match(str(name_or_path)):
+        raise RedilateError(
+            f"there is no model at {name_or_path}; a folder, a .safetensors file or a hub's owner/name works, "
+            "and the bundled model is taken where none is named"
+        )
+
+
+def check_config(source: Path, config: Path) -> None:
+    """Refuse a `config` that `source` has no use for, or that is no model.
+
+    Raises:
+        RedilateError: naming what is wrong.
+    """
+    if not source.is_file():
+        raise RedilateError(
+            "config= belongs to a checkpoint of a single file; a folder or a hub name has its own"
+        )
+    if not (config / "model_index.json").exists():
+        raise RedilateError(
+            f"{config} is not a diffusers model to take as config=: it has no model_index.json"
+        )
+
+
+def refusing(what: str, take: Callable[[], Loaded]) -> Loaded:
+    """`take()`, with what a loader says of missing or broken files in one line."""
+    from safetensors import SafetensorError
+
+    try:
+        return take()
+    except RedilateError:
+        raise
+    except (OSError, ValueError, SafetensorError) as error:
+        raise refused(what, error) from error
+
+
+def refused(what: str, error: BaseException) -> RedilateError:
+    """What a loader says, in one line."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return RedilateError(f"cannot load {what}: {first}")
+
+
+def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The argument of diffusers' loaders that names the weights' type: 0.40 renamed it, and warns of the old one."""
+    import diffusers
+
+    major, minor = map(int, diffusers.__version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (0, 40) else "torch_dtype": dtype}
+
+
+# Safe in float16 where SDXL's own overflows, with pictures that differ by less than an eye sees.
+FP16_FIX = "madebyollin/sdxl-vae-fp16-fix"
+
+
+def load_vae(name_or_path: str | Path, dtype: torch.dtype) -> Any:
+    """An autoencoder from a folder, a `.safetensors` file or a hub name; "fp16-fix" for `FP16_FIX`.
+
+    A folder or hub name may hold an AutoencoderTiny, too; a file is an AutoencoderKL.
+
+    Raises:
+        RedilateError: if there is none.
+    """
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
+    name = FP16_FIX if name_or_path == "fp16-fix" else str(name_or_path)
+    check_addons(name_or_path, ())
+    arguments: dict[str, Any] = dtype_argument(dtype)
+    if Path(name).is_file():
+        return refusing(f"the autoencoder {name}", lambda: AutoencoderKL.from_single_file(name, **arguments))
+
+    def take() -> Any:
+        said: Any = {} if name == FP16_FIX else AutoencoderKL.load_config(name)
+        kind = said.get("_class_name", "AutoencoderKL")
+        kinds = {one.__name__: one for one in (AutoencoderKL, AutoencoderTiny)}
+        if kind not in kinds:
+            raise RedilateError(
+                f"the autoencoder {name} is an {kind}; {' and '.join(kinds)} work with these pipelines"
+            )
+        return kinds[kind].from_pretrained(name, use_safetensors=True, **arguments)
+
+    return refusing(f"the autoencoder {name}", take)
+
+
+def add_loras(pipe: Any, loras: Sequence[str | Path]) -> None:
+    """Load LoRAs into a pipeline, each `FILE_OR_ID[:WEIGHT]`, and have all of them in force.
+
+    Raises:
+        RedilateError: if one cannot be loaded, a weight is no number, or peft is not installed.
+    """
+    asked = [split_weight(str(one)) for one in loras]
+    check_addons(None, loras)
+    if not asked:
+        return
+    if not hasattr(pipe, "load_lora_weights"):
+        raise RedilateError(f"{type(pipe).__name__} takes no LoRA; Stable Diffusion and SDXL do")
+    names = []
+    for index, (name, _) in enumerate(asked):
+        path = Path(name)
+        where, file = (str(path.parent), {"weight_name": path.name}) if path.is_file() else (name, {})
+        names.append(f"lora{index}")
+
+        def take(where: str = where, file: dict[str, str] = file, adapter: str = names[-1]) -> None:
+            pipe.load_lora_weights(where, adapter_name=adapter, use_safetensors=True, **file)
+
+        refusing(f"the LoRA {name}", take)
+        if not any(names[-1] in adapters for adapters in pipe.get_list_adapters().values()):
+            raise RedilateError(
+                f"the LoRA {name} has nothing for {type(pipe).__name__}: it is another model's"
+            )
+    pipe.set_adapters(names, [weight for _, weight in asked])
+
+
+def split_weight(asked: str) -> tuple[str, float]:
+    """`"style.safetensors:0.8"` → its name and weight, 1 where none is said."""
+    name, colon, said = asked.rpartition(":")
+    if not colon or "/" in said or "\\" in said:  # C:\… has a colon, too
+        return asked, 1.0
+    try:
+        weight = float(said)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise RedilateError(f"the LoRA {asked!r} has the weight {said!r}; a number such as 0.8 works")
+    return name, weight
+
+
+def check_addons(vae: str | Path | None, loras: Sequence[str | Path]) -> None:
+    """Refuse, before anything is loaded, what is neither a folder, a `.safetensors` file nor a hub's name.
+
+    Raises:
+        RedilateError: naming it; or peft, which LoRAs need, is not installed.
+    """
+    if vae not in (None, "fp16-fix"):
+        _check("autoencoder", str(vae))
+    for one in loras:
+        _check("LoRA", split_weight(str(one))[0])
+    if loras and find_spec("peft") is None:
+        raise RedilateError("a LoRA needs peft: pip install peft")
+
+
+def _check(what: str, name: str) -> None:
+    path = Path(name)
+    if path.is_dir():
+        return
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise RedilateError(f"{name} is not a .safetensors file; pickled weights are not loaded")
+        return
+    if path.suffix == ".safetensors" or not HUB_NAME.match(name):
+        raise RedilateError(
+            f"there is no {what} at {name}; a folder, a .safetensors file or a hub's owner/name works"
+        )
+
+
+def with_controlnet(pipe: Any, name_or_path: str, *, image_to_image: bool = False) -> Any:
+    """diffusers' own ControlNet pipeline around the networks of `pipe`.
+
+    Args:
+        pipe: a text-to-image pipeline, left as it is.
+        name_or_path: the ControlNet: a folder in diffusers' layout or a hub name; safetensors only.
+        image_to_image: the pipeline for a large leg, whose ControlNet is fed the enlarged picture.
+
+    Raises:
+        RedilateError: if there is no such ControlNet, or none fits the pipeline.
+    """
+    from diffusers import AutoPipelineForImage2Image, AutoPipelineForText2Image, ControlNetModel
+
+    auto = AutoPipelineForImage2Image if image_to_image else AutoPipelineForText2Image
+    name = str(Path(name_or_path).resolve()) if Path(name_or_path).exists() else name_or_path
+    try:
+        net: Any = ControlNetModel.from_pretrained(name, use_safetensors=True, torch_dtype=pipe.unet.dtype)
+        found = auto.from_pipe(pipe, controlnet=net.to(pipe.device))
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RedilateError(f"cannot use the ControlNet {name_or_path}: {first}") from error
+    found.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+    return found
+
 
 Offload = Literal["none", "model", "sequential"]
 
@@ -146,3 +366,67 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+_UNET = "model.diffusion_model.input_blocks."
+_SECOND_ENCODER = "conditioner.embedders.1."
+_REFINER = "conditioner.embedders.0.model."
+_LORA = (".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "lora_unet_")
+
+
+def single_file_pipeline(
+    path: Path, dtype: torch.dtype, config: str | Path | None, parts: dict[str, Any] | None = None
+) -> Any:
+    """The text-to-image pipeline in a `.safetensors` file; SDXL's is told from SD's by its second text encoder.
+
+    A file that says of itself that it predicts v (keys without weight, as NoobAI-XL has them) gets a scheduler that
+    knows it. The file's name stands for the model's, because native sizes are known by it: the file itself looks
+    like its base.
+
+    Args:
+        path: the file.
+        dtype: of the weights.
+        config: a folder in diffusers' layout to take configurations and tokenizers from; None: the hub's.
+        parts: networks in place of the file's own, by the pipeline's names.
+
+    Raises:
+        RedilateError: if it is none: a transformer's checkpoint, a LoRA, an autoencoder alone, the SDXL refiner.
+    """
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        keys = set(file.keys())
+    _check_keys(path, keys)
+    is_xl = any(key.startswith(_SECOND_ENCODER) for key in keys)
+    kind = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
+    source = {} if config is None else {"config": str(config), "local_files_only": True}
+    try:
+        pipe = kind.from_single_file(str(path), **dtype_argument(dtype), **source, **(parts or {}))
+    except AttributeError as error:  # transformers 5.6 laid its text encoders out anew
+        raise RedilateError(
+            f"this diffusers cannot read single files with this transformers ({error}); a newer diffusers can"
+        ) from error
+    pipe.register_to_config(_name_or_path=path.name)
+    if "v_pred" in keys:
+        known = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": "ztsnr" in keys}
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **known)
+    return pipe
+
+
+def _check_keys(path: Path, keys: set[str]) -> None:
+    if any(key.startswith(_REFINER) for key in keys):
+        raise RedilateError(
+            f"{path} is the SDXL refiner, which draws from pictures: load it with "
+            "StableDiffusionXLImg2ImgPipeline.from_single_file and call redilate.apply on that"
+        )
+    if any(key.startswith(_UNET) for key in keys):
+        return
+    if any(part in key for key in keys for part in _LORA):
+        raise RedilateError(
+            f"{path} is a LoRA, not a model: load the model it belongs to, then pipe.load_lora_weights()"
+        )
+    raise RedilateError(
+        f"{path} has no Stable Diffusion U-Net in the layout of single files (input_blocks, output_blocks); a "
+        f"transformer (Flux, SD3, PixArt) has no convolutions to re-dilate; supported are {SUPPORTED}"
+    )

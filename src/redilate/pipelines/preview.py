@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .native import native_latents
+from .families import native_latents
 
 
 @torch.no_grad()

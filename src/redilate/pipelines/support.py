@@ -1,15 +1,21 @@
-"""Which layers can be changed: self-attentions by what they are, and what re-dilation cannot reach, by name."""
+"""What a pipeline can do: which of its layers can be re-dilated, whether it draws from text or from a picture, and the
+image-to-image pipeline of the same networks.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from ..errors import RedilateError
-from ..plans.structure import block_of, convolutions, count_levels, in_order, level_of
+from ..plans.plan import block_of, convolutions, count_levels, in_order, level_of
+from .families import controlnets_of, unet_of
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
@@ -20,7 +26,7 @@ _CACHE_FILES = re.compile(r"\.(\w+_cache|taylorseer_cache|pyramid_attention_broa
 
 
 def redilatable(root: nn.Module) -> dict[str, list[nn.Conv2d]]:
-    """Every convolution of `root` that a plan may name, as `plans.structure.convolutions`, having checked the root.
+    """Every convolution of `root` that a plan may name, as `plans.plan.convolutions`, having checked the root.
 
     Raises:
         RedilateError: for a network without any, or with one of: convolutions that do not compute through
@@ -129,3 +135,163 @@ def windowable(unet: nn.Module) -> dict[str, tuple[nn.Module, int]]:
         for inner, attention in self_attentions(transformer).items()
     }
     return in_order(found)
+
+
+_INPAINTING_CHANNELS = 9
+
+
+def check_pictures(pipe: Any) -> None:
+    """RedilateError for a pipeline that makes video."""
+    takes = inspect.signature(type(pipe).__call__).parameters
+    if "num_frames" in takes or type(unet_of(pipe)).__name__.startswith(
+        ("UNetMotion", "UNetSpatioTemporal", "UNet3D")
+    ):
+        raise RedilateError(
+            f"{type(pipe).__name__} makes video, and generate, enlarge and edit make pictures; call "
+            "redilate.apply(pipe), then the pipeline itself"
+        )
+
+
+def check_text_to_image(pipe: Any) -> None:
+    """RedilateError, with what would work, unless `pipe` draws pictures from a prompt."""
+    check_pictures(pipe)
+    unet: Any = unet_of(pipe)
+    name = type(pipe).__name__
+    takes = inspect.signature(type(pipe).__call__).parameters
+    if "mask_image" in takes or getattr(unet.config, "in_channels", 4) == _INPAINTING_CHANNELS:
+        raise RedilateError(
+            f"{name} fills in a masked picture; redilate.edit(pipe, prompt, image, mask=…) does that at any size"
+        )
+    if "strength" in takes or ("image" in takes and not controlnets_of(pipe)):
+        raise RedilateError(
+            f"{name} starts from a picture; redilate.enlarge or redilate.edit take one, and generate works with the "
+            "text-to-image pipeline of the same model: AutoPipelineForText2Image.from_pipe(pipe)"
+        )
+    if "width" not in takes or "height" not in takes:
+        raise RedilateError(
+            f"{name} takes no width and height; the text-to-image pipelines of Stable Diffusion and SDXL do"
+        )
+
+
+def check_from_picture(pipe: Any) -> None:
+    """RedilateError unless the U-Net of `pipe` takes the latents of a picture alone, with no mask beside them."""
+    config: Any = unet_of(pipe).config
+    latents = getattr(getattr(getattr(pipe, "vae", None), "config", None), "latent_channels", None)
+    if latents is None or config.in_channels == latents:
+        return
+    if config.in_channels == _INPAINTING_CHANNELS:
+        raise RedilateError(
+            "this model's U-Net only fills in masked pictures (9 channels); redilate.edit(pipe, prompt, image, "
+            "mask=…) does that, and to enlarge or edit a whole picture takes the model that it was made from"
+        )
+    raise RedilateError(
+        f"this model's U-Net takes {config.in_channels} channels, more than a picture's {latents} latents; "
+        "text-to-image models work"
+    )
+
+
+def check_controlnets(pipe: Any, follows: bool) -> None:
+    """RedilateError unless each ControlNet of `pipe` fits its U-Net and has a picture to follow.
+
+    Args:
+        follows: whether there is such a picture.
+    """
+    wanted = getattr(unet_of(pipe).config, "cross_attention_dim", None)
+    for net in controlnets_of(pipe):
+        has = getattr(net.config, "cross_attention_dim", wanted)
+        if has != wanted:
+            raise RedilateError(
+                f"the ControlNet belongs to another family of models: it reads prompts {has} numbers wide, and this "
+                f"model's are {wanted}; one that was trained for this family works"
+            )
+        if not follows:
+            raise RedilateError(
+                f"{type(pipe).__name__} has a ControlNet and no picture for it to follow; extra={{'image': picture}} "
+                "gives it one, and in the command --controlnet with --control"
+            )
+
+
+# Stable Diffusion's name for it, and DeepFloyd IF's.
+_FIELDS = ("nsfw_content_detected", "nsfw_detected")
+
+
+def blacked_out(result: Any) -> list[int]:
+    """Which pictures of a pipeline's result its safety checker has replaced by black ones, counted from 0.
+
+    Args:
+        result: what the pipeline's `__call__` returned; one without a safety checker says None, or has no such field.
+    """
+    for name in _FIELDS:
+        found = getattr(result, name, None)
+        if isinstance(found, Iterable):
+            return [index for index, unsafe in enumerate(found) if unsafe]
+    return []
+
+
+def image_to_image(pipe: Any) -> Any:
+    """diffusers' own image-to-image pipeline that shares every network of `pipe`, with a scheduler of its own.
+
+    LoRA, IP-Adapter and ControlNet are parts of the networks and come along.
+
+    Raises:
+        RedilateError: if diffusers has no such pipeline for `pipe`, or it makes video or has no `vae`.
+    """
+    from diffusers import AutoPipelineForImage2Image
+
+    return _sharing(pipe, AutoPipelineForImage2Image, "image-to-image")
+
+
+def inpainting(pipe: Any) -> Any:
+    """The same for diffusers' inpainting pipeline."""
+    from diffusers import AutoPipelineForInpainting
+
+    return _sharing(pipe, AutoPipelineForInpainting, "inpainting")
+
+
+def _sharing(pipe: Any, auto: Any, task: str) -> Any:
+    check_pictures(pipe)
+    name = type(pipe).__name__
+    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    try:
+        other = auto.from_pipe(pipe, scheduler=scheduler)
+    except ValueError as error:
+        raise RedilateError(
+            f"diffusers has no {task} pipeline for {name}; Stable Diffusion's, SDXL's and their ControlNet "
+            "pipelines have one"
+        ) from error
+    except TypeError as error:
+        # Some of diffusers' constructors read a U-Net's configuration without asking whether it is complete.
+        raise RedilateError(f"diffusers makes no {task} pipeline of this {name}: {error}") from error
+    if getattr(other, "vae", None) is None:
+        raise RedilateError(f"{name} has no vae to encode a picture with; Stable Diffusion and SDXL have one")
+    other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+    return other
+
+
+@torch.no_grad()
+def encode(pipe: Any, image: Image.Image) -> Tensor:
+    """The latents of a picture as the pipeline's U-Net knows them: (1, channels, height / 8, width / 8).
+
+    The mode of the encoder's distribution, so that nothing depends on a seed.
+    """
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import retrieve_latents
+
+    vae = pipe.vae
+    dtype = vae.dtype
+    # SDXL's autoencoder overflows in float16; diffusers does the same before it decodes.
+    upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
+    pixels = pipe.image_processor.preprocess(image)
+    try:
+        if upcast:
+            vae.to(torch.float32)
+        found = vae.encode(pixels.to(pipe._execution_device, torch.float32 if upcast else dtype))
+    finally:
+        if upcast:
+            vae.to(dtype)
+    latents = retrieve_latents(found, sample_mode="argmax")
+    config = vae.config
+    mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and deviation is not None:
+        shape = (1, -1, 1, 1)
+        latents = (latents - latents.new_tensor(mean).view(shape)) / latents.new_tensor(deviation).view(shape)
+    return (latents * config.scaling_factor).to(unet_of(pipe).dtype)

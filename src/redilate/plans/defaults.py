@@ -9,12 +9,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..core.geometry import Dilation, nearest_half
-from ..core.tie import Tie
-from .plan import NoiseDamping, Plan
+from ..core.conv import Dilation, nearest_half
+from ..core.schedule import Tie
+from .plan import NoiseDamping, Plan, block_of, count_levels, level_of
 from .published import Family as PublishedFamily
 from .published import published_plan
-from .structure import block_of, count_levels, level_of
 
 Family = Literal["bundled", "sd15", "sd21", "sdxl", "distilled", "unknown"]
 Preset = Literal["default", "published", "faithful"]
@@ -34,7 +33,7 @@ class FamilyDefaults:
         step_share: of the steps that a large leg's noise level leaves it, how many it takes.
         guided: whether the large legs are guided as the first one is.
         tie_until: the share of a large leg's steps over which its tie fades to nothing; above 1: it never fades.
-        noise_floor: of a large leg; see `core.tie`.
+        noise_floor: of a large leg; see `core.schedule`.
     """
 
     strength: float
@@ -160,7 +159,7 @@ def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> 
         return inner_levels(names, ratio)
     if family in ("sd15", "sd21", "sdxl"):
         plan = published_plan(names, family, ratio)
-        # The published form of a fractional dilation blurs; see `core.geometry`.
+        # The published form of a fractional dilation blurs; see `core.conv`.
         damping = plan.noise_damping
         if damping is not None:
             damping = NoiseDamping(dilation=damping.dilation, until=damping.until)

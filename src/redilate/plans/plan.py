@@ -1,12 +1,17 @@
-"""A plan: what is done to a U-Net, as data that can be read, printed, kept and edited, option by option too."""
+"""A plan: what is done to a U-Net, as data that can be read, printed, kept as JSON and edited, option by option too.
+
+A U-Net's convolutions are found by where they stand and not from lists, so that pruned and unknown ones work too.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Annotated, Self
+from pathlib import Path
+from typing import Annotated, ClassVar, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,13 +23,85 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
+from torch import nn
 
-from ..core.conv import Dispersion
-from ..core.geometry import Dilation, Fractional, Pair, is_neutral, validate_factor
+from ..atomic import write_text
+from ..core.conv import Dilation, Dispersion, Fractional, Pair, is_neutral, validate_factor
 from ..core.schedule import Shape, dilation_at
 from ..errors import RedilateError
-from .stored import Stored
-from .structure import block_of
+
+_BLOCK = re.compile(r"^(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.")
+Found = TypeVar("Found")
+_ADAPTER = re.compile(r"\.(base_layer|lora_A\.[^.]+)$")
+
+
+def block_of(name: str) -> str:
+    """The block that a module stands in: `down_blocks.1`, `mid_block`, `up_blocks.0`; empty for the root's own."""
+    found = _BLOCK.match(name)
+    return found[1] if found else ""
+
+
+def convolutions(unet: nn.Module) -> dict[str, list[nn.Conv2d]]:
+    """Every spatial convolution inside a block, by name, in the order in which a picture passes: down, mid, up.
+
+    1×1 convolutions see one pixel at any dilation and are left out; so are `conv_in` and `conv_out`. A LoRA's base
+    layer and down-projection stand under the name of the convolution that they replace.
+    """
+    found: dict[str, list[nn.Conv2d]] = {}
+    for name, module in unet.named_modules():
+        if isinstance(module, nn.Conv2d) and block_of(name) and max(module.kernel_size) > 1:
+            found.setdefault(_ADAPTER.sub("", name), []).append(module)
+    return in_order(found)
+
+
+def in_order(named: dict[str, Found]) -> dict[str, Found]:
+    """What stands in blocks, by name, in the order in which a picture passes: down, mid, up."""
+    # "down_blocks" < "mid_block" < "up_blocks": the sides sort as they follow one another.
+    return dict(sorted(named.items(), key=lambda item: block_of(item[0]).split(".")[0]))
+
+
+def count_levels(names: list[str] | dict[str, list[nn.Conv2d]]) -> int:
+    """How many resolutions the U-Net works at: one per down block."""
+    return 1 + max((int(block.split(".")[1]) for block in map(block_of, names) if "." in block), default=-1)
+
+
+def level_of(name: str, levels: int) -> int:
+    """The level of a module, 0 for the outermost (full latent size), levels − 1 for the mid block."""
+    block = block_of(name)
+    if block == "mid_block":
+        return levels - 1
+    side, index = block.split(".")
+    return int(index) if side == "down_blocks" else levels - 1 - int(index)
+
+
+class Stored(BaseModel):
+    """Frozen settings that refuse unknown fields, and their JSON files.
+
+    Attributes:
+        kind: what messages call them: "plan".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read them from a JSON file; RedilateError says what is wrong with one that holds something else."""
+        try:
+            return cls.model_validate_json(Path(path).read_text())
+        except OSError as error:
+            raise RedilateError(f"cannot read the {cls.kind} {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise RedilateError(f"{path} is not a {cls.kind}: it is not UTF-8 text") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise RedilateError(f"{path} is not a {cls.kind}: {place}: {first['msg']}") from error
+
+    def write(self, path: str | Path) -> None:
+        """Write them as JSON, whole or not at all."""
+        write_text(Path(path), self.model_dump_json(indent=2) + "\n")
 
 
 def _checked(dilations: dict[str, Dilation]) -> dict[str, Dilation]:

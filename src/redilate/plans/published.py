@@ -9,22 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..core.geometry import Dilation, nearest_half
+from ..core.conv import Dilation, nearest_half
 from ..core.schedule import Shape, level_after
 from ..errors import RedilateError
-from .plan import NoiseDamping, Plan
-from .structure import block_of
+from .plan import NoiseDamping, Plan, block_of
 
 Family = Literal["sd15", "sd21", "sdxl"]
+# Block → dilation: `mid`, or the side and number of another, `d2` for down_blocks.2, `u1` for up_blocks.1.
 Blocks = dict[str, float]
-
-
-def _expand(**groups: float) -> Blocks:
-    """`_expand(mid=4, d2=3, u1=3)` → {"mid_block": 4, "down_blocks.2": 3, "up_blocks.1": 3}."""
-    sides = {"d": "down_blocks", "u": "up_blocks"}
-    return {
-        "mid_block" if key == "mid" else f"{sides[key[0]]}.{key[1:]}": value for key, value in groups.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -38,32 +30,35 @@ class Setting:
     schedule: Shape = "hold"
 
 
-def _inner(d: float) -> Blocks:
-    """All of a four-level U-Net but its outermost level."""
-    return _expand(d1=d, d2=d, d3=d, mid=d, u0=d, u1=d, u2=d)
-
-
-_SDXL_MILD = _expand(mid=2, u0=2)
-
 # By family and by how many times the native side: 1024² from 512² and 2048² from 1024² are both 2.
 SETTINGS: dict[tuple[Family, float], Setting] = {
-    ("sd15", 2): Setting(30, _inner(2)),
-    ("sd21", 2): Setting(20, _inner(2)),
-    ("sd15", 2.5): Setting(35, _inner(2.5)),
-    ("sd21", 2.5): Setting(30, _inner(2.5)),
+    ("sd15", 2): Setting(30, {"d1": 2, "d2": 2, "d3": 2, "mid": 2, "u0": 2, "u1": 2, "u2": 2}),
+    ("sd21", 2): Setting(20, {"d1": 2, "d2": 2, "d3": 2, "mid": 2, "u0": 2, "u1": 2, "u2": 2}),
+    ("sd15", 2.5): Setting(
+        35, {"d1": 2.5, "d2": 2.5, "d3": 2.5, "mid": 2.5, "u0": 2.5, "u1": 2.5, "u2": 2.5}
+    ),
+    ("sd21", 2.5): Setting(
+        30, {"d1": 2.5, "d2": 2.5, "d3": 2.5, "mid": 2.5, "u0": 2.5, "u1": 2.5, "u2": 2.5}
+    ),
     ("sd15", 4): Setting(
         35,
-        _expand(d1=2, d2=3, d3=4, mid=4, u0=4, u1=3, u2=2),
+        {"d1": 2, "d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 3, "u2": 2},
         35,
-        _expand(d2=3, d3=4, mid=4, u0=4, u1=3),
+        {"d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 3},
         "progressive",
     ),
     ("sd21", 4): Setting(
-        37, _expand(d2=3, d3=4, mid=4, u0=4, u1=4, u2=3, u3=2), 37, _expand(mid=2, u0=2), "progressive"
+        37,
+        {"d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 4, "u2": 3, "u3": 2},
+        37,
+        {"mid": 2, "u0": 2},
+        "progressive",
     ),
-    ("sdxl", 2): Setting(30, _expand(mid=2, u0=2)),
-    ("sdxl", 2.5): Setting(30, _expand(mid=2.5, u0=2.5)),
-    ("sdxl", 4): Setting(35, _expand(d2=4, mid=4, u0=4, u1=3, u2=2), 35, _SDXL_MILD, "progressive"),
+    ("sdxl", 2): Setting(30, {"mid": 2, "u0": 2}),
+    ("sdxl", 2.5): Setting(30, {"mid": 2.5, "u0": 2.5}),
+    ("sdxl", 4): Setting(
+        35, {"d2": 4, "mid": 4, "u0": 4, "u1": 3, "u2": 2}, 35, {"mid": 2, "u0": 2}, "progressive"
+    ),
 }
 
 
@@ -152,4 +147,9 @@ def _between(points: dict[float, float], at: float) -> float:
 
 
 def _named(names: list[str], blocks: dict[str, Dilation]) -> dict[str, Dilation]:
-    return {name: blocks[block_of(name)] for name in names if block_of(name) in blocks}
+    sides = {"d": "down_blocks", "u": "up_blocks"}
+    full = {
+        "mid_block" if block == "mid" else f"{sides[block[0]]}.{block[1:]}": dilation
+        for block, dilation in blocks.items()
+    }
+    return {name: full[block_of(name)] for name in names if block_of(name) in full}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core.geometry import Pair
+from ..core.conv import Pair
 from .plan import Windows
 
 

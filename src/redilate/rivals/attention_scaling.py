@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ..core.calls import argument_of
+from ..core.patch import argument_of
 from ..errors import RedilateError
 from ..generation.run import Generation
 from ..pipelines import support

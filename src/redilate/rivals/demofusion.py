@@ -27,12 +27,11 @@ from torch import Tensor
 from ..errors import RedilateError
 from ..generation.generate import generate
 from ..generation.run import Generation, OnStep, SafetyStopped
-from ..pipelines.apply import check_size
-from ..pipelines.calls import noise_level_of
+from ..pipelines.apply import check_size, noise_level_of
 from ..pipelines.families import Size, defaults_family, latent_scale
-from ..pipelines.kinds import blacked_out, check_text_to_image
-from ..pipelines.native import native_size as native_size_of
+from ..pipelines.families import native_size as native_size_of
 from ..pipelines.prompts import encode_prompts
+from ..pipelines.support import blacked_out, check_text_to_image
 from ..plans.defaults import DEFAULTS
 from .fused_paths import BLUR, DILATED, NAME, SIGMA, cosine, fused_paths
 from .installing import settings_of_rival

@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..core.band_limit import low_pass
-from ..core.calls import argument_of, sample_of, with_sample
 from ..core.conv import exchange, restore, set_factor
+from ..core.patch import argument_of, sample_of, with_sample
 from ..core.schedule import level_after
 from ..errors import RedilateError
 from ..generation.run import Generation
-from ..pipelines.calls import guidance_of, noise_level_of
+from ..pipelines.apply import guidance_of, noise_level_of
 from ..pipelines.families import Size
 from ..pipelines.support import redilatable
-from ..plans.structure import block_of, count_levels, level_of
+from ..plans.plan import block_of, count_levels, level_of
 from .attention_scaling import unfused_self_attentions
 from .installing import draw_within, installing, native_latent_size
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pipelines.calls import noise_level_of
+from ..pipelines.apply import noise_level_of
 from ..pipelines.families import Size, latent_scale
 from .dilated_sampling import blur, interleaved, put_together
 from .installing import installing, native_latent_size

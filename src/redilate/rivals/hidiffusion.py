@@ -20,13 +20,13 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.calls import argument_of
+from ..core.patch import argument_of
 from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
 from ..generation.run import Generation
-from ..pipelines.calls import noise_level_of
+from ..pipelines.apply import noise_level_of
 from ..pipelines.families import Size
-from ..plans.structure import block_of, convolutions, count_levels, level_of
+from ..plans.plan import block_of, convolutions, count_levels, level_of
 from .attention_scaling import self_attentions
 from .installing import draw_within, installing, native_latent_size
 from .resolution_aware import exchange, restore, set_reduction

@@ -15,7 +15,7 @@ from ..generation.drawing import versions
 from ..generation.generate import generate
 from ..generation.run import Generation
 from ..pipelines.families import Size, controlnets_of, latent_scale, unet_of
-from ..pipelines.native import native_size as native_size_of
+from ..pipelines.families import native_size as native_size_of
 
 _MARK = "_redilate_rival"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.geometry import Pair
+from ..core.conv import Pair
 
 _STATE = "_reduction"
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.calls import argument_of, sample_of, with_sample
 from ..core.guidance import copy_containers
+from ..core.patch import argument_of, sample_of, with_sample
 from ..pipelines.families import Size
 
 

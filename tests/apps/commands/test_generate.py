@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from redilate.apps.cli import app, main
 from redilate.apps.metadata import read_settings
-from redilate.generation import legs
+from redilate.generation import resolve as resolving
 
 run = CliRunner()
 
@@ -61,7 +61,7 @@ def test_pictures_drawn_together_are_kept_each_with_settings_that_draw_it_alone(
     asked = ["--model", str(tiny_pipeline_folder), "--size", "384x384", "--steps", "2", "--device", "cpu"]
     out, first = tmp_path / "a.png", tmp_path / "p.png"
     with monkeypatch.context() as on_a_gpu:
-        on_a_gpu.setattr(legs, "has_own_memory", lambda _: True)
+        on_a_gpu.setattr(resolving, "has_own_memory", lambda _: True)
         asked = [*asked, "--seed", "4", "--count", "2", "--preview", str(first)]
         ended = run.invoke(app, ["generate", "fox", *asked, "-o", str(out)])
     assert ended.exit_code == 0, ended.output

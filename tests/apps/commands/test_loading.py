@@ -9,8 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from redilate.apps.cli import app
+from redilate.apps.command_line import lora_name
 from redilate.apps.metadata import read_settings
-from redilate.apps.options import lora_name
 from redilate.pipelines import loading
 from tests.models import tiny_sdxl
 

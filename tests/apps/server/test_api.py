@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 
 import redilate
 from redilate.apps.metadata import read_settings
-from redilate.generation import legs
+from redilate.generation import resolve as resolving
 
 from .conftest import Served
 
@@ -73,7 +73,7 @@ def test_several_pictures_share_a_batch_where_there_is_a_gpu(
     alone = [served.draw(seed=seed).json()["data"][0] for seed in (5, 6)]
     batches: list[int] = []
     hook = bundled.unet.conv_in.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
-    monkeypatch.setattr(legs, "has_own_memory", lambda _: True)
+    monkeypatch.setattr(resolving, "has_own_memory", lambda _: True)
     together = served.draw(n=2, seed=5).json()["data"]
     hook.remove()
     assert batches == [4] and [one["seed"] for one in together] == [5, 6]

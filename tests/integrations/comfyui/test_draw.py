@@ -7,7 +7,7 @@ from integrations.comfyui import draw as node
 from integrations.comfyui.legs import Leg
 from integrations.comfyui.native import even_sigmas, noise_level
 from redilate import RedilateError
-from redilate.core.tie import low_pass
+from redilate.core.schedule import low_pass
 from redilate.plans.defaults import leg_seed
 from tests.integrations.comfyui.host import (
     LATENT_SCALE,

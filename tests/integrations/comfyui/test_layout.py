@@ -5,7 +5,7 @@ import torch
 
 from integrations.comfyui.layout import convolutions
 from redilate import RedilateError
-from redilate.plans.structure import convolutions as of_diffusers
+from redilate.plans.plan import convolutions as of_diffusers
 from tests.integrations.comfyui.host import UNetModel
 from tests.models import tiny_sd15, tiny_sdxl
 

@@ -13,7 +13,7 @@ from integrations.comfyui.model import plans_for, redilate_model
 from redilate import NoiseDamping, Plan, RedilateError
 from redilate.core.conv import Dispersion
 from redilate.plans.defaults import leg_plan, whole_plan
-from redilate.plans.structure import convolutions as of_diffusers
+from redilate.plans.plan import convolutions as of_diffusers
 from tests.integrations.comfyui.host import (
     BaseModel,
     Flow,

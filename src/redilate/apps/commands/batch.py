@@ -16,10 +16,8 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..console import FAILED, one_line_endings, progress, say_error
-from ..files import picture_bytes
-from ..metadata import read_settings
-from ..options import (
+from ..command_line import (
+    FAILED,
     SIZE,
     Device,
     Dtype,
@@ -36,9 +34,13 @@ from ..options import (
     check_device,
     lora_name,
     model_name,
+    one_line_endings,
     parse_size,
+    progress,
+    say_error,
     silence_libraries,
 )
+from ..metadata import picture_bytes, read_settings
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
@@ -174,8 +176,7 @@ def _check(
     from importlib.util import find_spec
 
     from redilate.batch.fingerprint import model_fingerprint
-    from redilate.pipelines.addons import check_addons
-    from redilate.pipelines.names import check_model
+    from redilate.pipelines.loading import check_addons, check_model
     from redilate.pipelines.schedulers import check_scheduler_name
     from redilate.rivals.registry import find
 
@@ -194,7 +195,7 @@ def _runner(
     ray_address: str | None, workers: int | None, threads: int, device: str | None
 ) -> tuple[Callable[..., Any], int]:
     """What runs tasks, the processes of this machine or a Ray cluster; and how many of a row are drawn together."""
-    from redilate.generation.legs import BATCH_ON_GPU
+    from redilate.generation.resolve import BATCH_ON_GPU
 
     if ray_address is not None:
         from redilate.batch.ray import run_on_ray

@@ -13,11 +13,7 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from .. import files
-from ..console import one_line_endings, progress, say_note, say_notes
-from ..files import save_picture
-from ..metadata import provenance
-from ..options import (
+from ..command_line import (
     Device,
     Dtype,
     Guidance,
@@ -32,7 +28,12 @@ from ..options import (
     UsedPreset,
     Vae,
     load_pipeline,
+    one_line_endings,
+    progress,
+    say_note,
+    say_notes,
 )
+from ..metadata import PICTURES, check_output, provenance, save_picture
 
 
 def enlarge(
@@ -82,13 +83,13 @@ def enlarge(
     """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
     with one_line_endings():
         output = picture.with_name(f"{picture.stem}-enlarged.png") if output is None else output
-        files.check_output(output, tuple(files.PICTURES))
+        check_output(output, tuple(PICTURES))
         if (scale is None) == (width is None and height is None):
             raise RedilateError("say how large: either --scale, such as 4, or --width and --height")
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
+            from redilate.generation.drawing import Hires
             from redilate.generation.photos import read_photo
-            from redilate.generation.request import Hires
             from redilate.generation.super_resolution import check_network
 
             if upscaler is not None:

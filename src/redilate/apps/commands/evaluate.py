@@ -24,9 +24,20 @@ from rich.progress import (
 
 from redilate.errors import RedilateError
 
-from ..console import one_line_endings, silence_libraries
-from ..files import check_folder
-from ..options import Device, Dtype, Guidance, Json, Model, Steps, load_pipeline, model_name, parse_size
+from ..command_line import (
+    Device,
+    Dtype,
+    Guidance,
+    Json,
+    Model,
+    Steps,
+    load_pipeline,
+    model_name,
+    one_line_endings,
+    parse_size,
+    silence_libraries,
+)
+from ..metadata import check_folder
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:

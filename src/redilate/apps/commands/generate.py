@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +16,7 @@ from rich.console import Console
 from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
-from .. import files
-from ..console import one_line_endings, progress, say_note, say_notes, say_warning
-from ..files import save_picture
-from ..metadata import check_prompts, differences, provenance
-from ..options import (
+from ..command_line import (
     SIZE,
     Device,
     Dtype,
@@ -39,13 +35,19 @@ from ..options import (
     Windows,
     advice,
     load_pipeline,
+    one_line_endings,
     parse_size,
+    progress,
+    say_note,
+    say_notes,
+    say_warning,
 )
+from ..metadata import PICTURES, check_output, check_prompts, differences, numbered, provenance, save_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from redilate.generation.request import Hires
+    from redilate.generation.run import Generation, OnStep
 
     from ..recorded import Recorded
     from ..redraw import Options
@@ -155,18 +157,19 @@ def generate(
     """Draw PROMPT at any size; the picture carries the settings that made it."""
     with one_line_endings():
         asked_size = (None, None) if size is None else parse_size(size)
-        paths = files.numbered(output, count)
-        previews = [] if preview is None else files.numbered(preview, count)
+        paths = numbered(output, count)
+        previews = [] if preview is None else numbered(preview, count)
         for path in [*paths, *previews]:
-            files.check_output(path, tuple(files.PICTURES))
+            check_output(path, tuple(PICTURES))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             from pydantic import ValidationError
 
-            import redilate
+            from redilate.generation.drawing import Hires, first_cause, settled_seed
+            from redilate.generation.generate import generate as draw
             from redilate.generation.photos import read_photo
-            from redilate.generation.request import Hires, first_cause, settled_seed
             from redilate.generation.super_resolution import check_network
-            from redilate.pipelines.addons import with_controlnet
+            from redilate.pipelines.loading import with_controlnet
+            from redilate.plans.plan import Plan
 
             from ..redraw import Options, options_to_redraw
 
@@ -203,7 +206,7 @@ def generate(
                 preset=preset,
                 negative=negative,
                 method=method,
-                plan=None if plan is None else redilate.Plan.read(plan),
+                plan=None if plan is None else Plan.read(plan),
                 hires=hires,
                 scheduler=scheduler,
                 model=model,
@@ -220,7 +223,7 @@ def generate(
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             _check_method(asked, preview)
-            check_prompts(files.PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
+            check_prompts(PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = load_pipeline(
                 asked.model,
                 device=asked.device,
@@ -257,39 +260,33 @@ def generate(
                 save_picture(next(left_previews), image)
 
             with progress(Console(stderr=True, quiet=as_json)) as bars:
-                draw = partial(
-                    find(asked.method),
-                    pipe,
-                    asked.prompt,
-                    **_size(asked, pipe),
-                    steps=asked.steps,
-                    guidance=asked.guidance,
-                    negative=asked.negative,
-                )
                 # Each is kept as soon as it is finished: what is drawn when a long run ends is not lost.
                 if asked.method in OURS:
                     made = [
                         draw(
+                            pipe,
+                            asked.prompt,
+                            **_both(asked, pipe),
+                            method=asked.method,
+                            count=count,
                             seed=asked.seed,
+                            strength=asked.strength,
+                            preset=asked.preset,
+                            plan=asked.plan,
+                            hires=asked.hires.model_copy(update={"pipe": second}),
+                            extra=extra,
+                            sequential=asked.sequential,
+                            windows=asked.windows,
                             on_step=bars,
-                            **_own(asked, asked.hires.model_copy(update={"pipe": second}), extra, count),
-                            on_drawing=say_notes,
-                            on_preview=keep_preview if previews else None,
                             on_decode=bars.on_decode,
+                            on_drawing=say_notes,
+                            on_note=say_note,
+                            on_preview=keep_preview if previews else None,
                             on_picture=keep,
                         )
                     ]
                 else:
-                    made = []
-                    for index in range(count):
-                        one = draw(
-                            seed=asked.seed + index,
-                            on_step=lambda done, total, index=index: bars(
-                                index * total + done, count * total
-                            ),
-                        )
-                        keep(one.images[0], one.settings)
-                        made.append(one)
+                    made = list(_by_another(asked, pipe, count, bars, keep))
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
         if as_json:
             images = [{"path": str(path), "seed": asked.seed + index} for index, path in enumerate(paths)]
@@ -303,9 +300,9 @@ def generate(
 
 def _check_method(asked: Options, preview: Path | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
-    find(asked.method)
     if asked.method in OURS:
         return
+    find(asked.method)
     for name, given in (
         ("--plan", asked.plan),
         ("--strength", asked.strength),
@@ -320,26 +317,34 @@ def _check_method(asked: Options, preview: Path | None) -> None:
             )
 
 
-def _size(asked: Options, pipe: Any) -> dict[str, int]:
-    from redilate.pipelines.native import native_size
+def _both(asked: Options, pipe: Any) -> dict[str, Any]:
+    """What every method takes."""
+    from redilate.pipelines.families import native_size
 
     height, width = native_size(pipe)
-    return {"width": asked.width or width, "height": asked.height or height}
-
-
-def _own(asked: Options, hires: Hires, extra: dict[str, Any], count: int) -> dict[str, Any]:
-    """What only our own methods take."""
     return {
-        "count": count,
-        "strength": asked.strength,
-        "preset": asked.preset,
-        "plan": asked.plan,
-        "hires": hires,
-        "extra": extra,
-        "on_note": say_note,
-        "sequential": asked.sequential,
-        "windows": asked.windows,
+        "width": asked.width or width,
+        "height": asked.height or height,
+        "steps": asked.steps,
+        "guidance": asked.guidance,
+        "negative": asked.negative,
     }
+
+
+def _by_another(
+    asked: Options, pipe: Any, count: int, on_step: OnStep, keep: Callable[[Image, dict[str, Any]], None]
+) -> Iterator[Generation]:
+    """The pictures by a method that draws one in a call."""
+    for index in range(count):
+        one = find(asked.method)(
+            pipe,
+            asked.prompt or "",
+            **_both(asked, pipe),
+            seed=asked.seed + index,
+            on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
+        )
+        keep(one.images[0], one.settings)
+        yield one
 
 
 def _given(context: typer.Context) -> set[str]:

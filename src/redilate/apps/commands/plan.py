@@ -10,9 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .. import files
-from ..console import one_line_endings
-from ..options import (
+from ..command_line import (
     SIZE,
     Device,
     Dtype,
@@ -24,8 +22,10 @@ from ..options import (
     UsedPreset,
     Windows,
     load_pipeline,
+    one_line_endings,
     parse_size,
 )
+from ..metadata import check_output
 
 
 def plan(
@@ -48,7 +48,7 @@ def plan(
     with one_line_endings():
         width, height = parse_size(size)
         if output is not None:
-            files.check_output(output, (".json",))
+            check_output(output, (".json",))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
             from redilate.pipelines.memory import memory_for

@@ -11,8 +11,17 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..console import one_line_endings
-from ..options import Device, Dtype, Lora, Model, OffloadTo, Scheduler, Vae, load_pipeline
+from ..command_line import (
+    Device,
+    Dtype,
+    Lora,
+    Model,
+    OffloadTo,
+    Scheduler,
+    Vae,
+    load_pipeline,
+    one_line_endings,
+)
 
 # What the extra `serve` brings, as it is imported.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")

@@ -10,8 +10,7 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..console import one_line_endings
-from ..options import Json, concepts
+from ..command_line import Json, concepts, one_line_endings
 
 if TYPE_CHECKING:
     from redilate.plans.plan import Plan

@@ -12,8 +12,18 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..console import one_line_endings
-from ..options import Device, Dtype, Lora, Model, OffloadTo, Scheduler, Vae, load_pipeline, model_name
+from ..command_line import (
+    Device,
+    Dtype,
+    Lora,
+    Model,
+    OffloadTo,
+    Scheduler,
+    Vae,
+    load_pipeline,
+    model_name,
+    one_line_endings,
+)
 
 # What the bundled model draws best.
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")

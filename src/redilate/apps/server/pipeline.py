@@ -10,15 +10,13 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from redilate.generation.request import Request
+from redilate.generation.drawing import Request
 from redilate.generation.resolve import resolve
 from redilate.generation.run import Watch, run
-from redilate.pipelines.families import latent_scale
-from redilate.pipelines.native import native_size
+from redilate.pipelines.families import latent_scale, native_size
 from redilate.pipelines.preview import preview
 
-from ..files import picture_bytes
-from ..metadata import check_prompts, provenance
+from ..metadata import check_prompts, picture_bytes, provenance
 from .picture_request import Partial, Picture, PictureRequest
 from .worker import Job
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from redilate.errors import RedilateError
+from redilate.generation.drawing import settled_seed
 from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
-from redilate.generation.request import settled_seed
 
-from ..options import parse_size
+from ..command_line import parse_size
 from .errors import ApiError
 from .keys import Keys
 from .limits import Limits

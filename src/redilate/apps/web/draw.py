@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redilate.errors import RedilateError
 
-from ..console import say_warning
+from ..command_line import say_warning
 from .sizes import Sizes
 from .worker import Job
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redilate.apps.embedded import FORMATS
-from redilate.apps.files import save_picture
+from redilate.apps.metadata import save_picture
 from redilate.errors import RedilateError
 
 if TYPE_CHECKING:

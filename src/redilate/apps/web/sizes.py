@@ -37,8 +37,7 @@ class Sizes:
         Raises:
             RedilateError: if it has no U-Net, or its configuration names no size.
         """
-        from redilate.pipelines.families import latent_scale, unet_of
-        from redilate.pipelines.native import native_size
+        from redilate.pipelines.families import latent_scale, native_size, unet_of
 
         height, width = native_size(pipe)
         scale = latent_scale(pipe)

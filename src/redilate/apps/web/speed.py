@@ -26,7 +26,7 @@ class Speed:
     def measure(self, pipe: Any) -> None:
         """Draw two steps at native size; the second, which no longer warms anything up, is the measurement."""
         import redilate
-        from redilate.pipelines.native import native_size
+        from redilate.pipelines.families import native_size
 
         height, width = native_size(pipe)
         times: list[float] = []

@@ -1,4 +1,5 @@
-"""What several commands take: their common options, and the pipeline that these name.
+"""What the commands share: their options, the pipeline that these name, and how a command talks: one clear line where
+it ends badly, progress on stderr, and no chatter of the libraries.
 
 torch and diffusers are imported inside the functions, so that `--help` and `--version` answer at once.
 """
@@ -6,21 +7,152 @@ torch and diffusers are imported inside the functions, so that `--help` and `--v
 from __future__ import annotations
 
 import json
+import logging
 import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from redilate.errors import RedilateError
 from redilate.generation.upscalers import UPSCALERS
 
-from .console import say_warning, silence_libraries
-
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
+
+    from redilate.generation.drawing import Drawing
+
+
+# Exit codes: as a shell has it for usage errors, for an interrupt and for a pipe that nobody reads.
+FAILED, REFUSED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+OnStep = Callable[[int, int], None]
+
+
+def say_error(message: str) -> None:
+    """Write one line to stderr, whatever line ends `message` has."""
+    print("redilate: " + " ".join(message.split()), file=sys.stderr)
+
+
+def say_warning(message: str) -> None:
+    """Write one line to stderr of what is done all the same."""
+    say_error(f"warning: {message}")
+
+
+def say_note(line: str) -> None:
+    """Write one line to stderr that somebody should know."""
+    print(f"redilate: {' '.join(line.split())}", file=sys.stderr)
+
+
+def say_notes(drawing: Drawing) -> None:
+    """Write what somebody should know of a drawing to stderr, a line each."""
+    for note in drawing.notes:
+        say_note(note)
+
+
+@contextmanager
+def one_line_endings() -> Iterator[None]:
+    """Turn what a user can cause into one line and an exit code: 2 refused, 130 interrupted, 1 failed on the way."""
+    try:
+        yield
+    except RedilateError as error:
+        say_error(str(error))
+        # It was drawn, and then taken back; its name is asked so as not to import what draws for it.
+        raise typer.Exit(FAILED if type(error).__name__ == "SafetyStopped" else REFUSED) from error
+    except KeyboardInterrupt as error:
+        say_error("interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        raise typer.Exit(BROKEN_PIPE) from error  # nobody is left to be told
+    except (OSError, MemoryError) as error:
+        say_error(str(error) or "out of memory")
+        raise typer.Exit(FAILED) from error
+    except ModuleNotFoundError as error:
+        # An installation with --no-deps has the method alone.
+        say_error(f"{error.name} is not installed; pip install redilate, without --no-deps, brings it")
+        raise typer.Exit(REFUSED) from error
+    except RuntimeError as error:
+        # torch.OutOfMemoryError is a RuntimeError; its name is asked so as not to import torch for it.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        say_error(f"out of memory; a smaller size, or --dtype float16 on a GPU, needs less ({error})")
+        raise typer.Exit(FAILED) from error
+
+
+class Bars:
+    """Calling it with (steps done, steps in all) moves the bar "drawing".
+
+    Attributes:
+        on_decode: moves the bar "decoding", which stands below while there is something to decode, with (work done, in
+            all); None where nobody sees it, so that the work need not be counted.
+    """
+
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._drawing = bar.add_task("drawing", total=None)
+        self._decoding = bar.add_task("decoding", total=100, visible=False)
+        self.on_decode: OnStep | None = None if bar.disable else self._decode
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._drawing, completed=done, total=total)
+
+    def _decode(self, done: int, total: int) -> None:
+        percent = 100 * done // total
+        visible = self._bar.tasks[self._decoding].visible
+        if done < total and not visible:
+            self._bar.reset(self._decoding, visible=True)
+        self._bar.update(self._decoding, completed=percent, visible=done < total)
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Bars]:
+    """Bars on `console` that what is yielded moves; gone at the end.
+
+    A stderr that is no terminal gets nothing: a log has no use for a bar.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield Bars(bar)
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' own bars, advice and warnings off the terminal; downloads from a hub still show theirs."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # Quantising libraries say at their import, which is diffusers', what they could not load.
+    for talker in ("bitsandbytes", "torchao", "torch.utils._pytree", "diffusers.quantizers"):
+        logging.getLogger(talker).setLevel(logging.ERROR)
+    # One after the other: importing diffusers already makes transformers talk.
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+
 
 SIZE = "Width and height in pixels, multiples of 8."
 Model = Annotated[
@@ -114,9 +246,7 @@ def load_pipeline(
 ) -> DiffusionPipeline:
     """The pipeline, with the scheduler asked for; whatever can be refused without its weights is refused first."""
     silence_libraries()
-    from redilate.pipelines.addons import check_addons
-    from redilate.pipelines.loading import load
-    from redilate.pipelines.names import check_model
+    from redilate.pipelines.loading import check_addons, check_model, load
     from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
 
     check_model(model)
@@ -215,7 +345,7 @@ def model_name(model: str | None) -> str:
 
 def lora_name(lora: str) -> str:
     """The same for a LoRA, with its weight if one is said."""
-    from redilate.pipelines.addons import split_weight
+    from redilate.pipelines.loading import split_weight
 
     name, weight = split_weight(lora)
     return model_name(name) + (lora.removeprefix(name) if weight != 1 else "")
