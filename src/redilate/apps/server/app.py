@@ -14,7 +14,6 @@ from redilate import __version__
 
 from . import errors
 from .guard import Guard
-from .metrics import Measured
 from .routes import routes
 from .service import Service
 
@@ -40,7 +39,7 @@ def create_app(service: Service) -> FastAPI:
     errors.install(app)
     app.include_router(routes(service))
     app.add_middleware(Guard, keys=service.keys, limits=service.limits)
-    app.add_middleware(Measured, metrics=service.metrics)
+    service.metrics.measure(app)
     if service.origins:
         # Outermost: a browser asks first, without a key, and must be able to read a refusal too.
         app.add_middleware(

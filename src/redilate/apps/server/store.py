@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cachetools import TTLCache
+
 
 class Kept(NamedTuple):
-    """A file, its media type, and until when it is kept."""
+    """A file and its media type."""
 
     data: bytes
     media: str
-    until: float
 
 
 class Store:
@@ -27,33 +27,20 @@ class Store:
     """
 
     def __init__(self, capacity: float, seconds: float, clock: Callable[[], float] = time.monotonic):
-        self._capacity, self._seconds, self._clock = capacity, seconds, clock
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
-        self._bytes = 0
+        # A value larger than the whole is an error there.
+        self._kept: TTLCache[str, Kept] = TTLCache(
+            capacity, seconds, timer=clock, getsizeof=lambda kept: min(len(kept.data), capacity)
+        )
 
     def put(self, data: bytes, media: str) -> str:
         """Keep a picture; → its name, 192 random bits."""
-        self._expire()
-        while self._kept and self._bytes + len(data) > self._capacity:
-            self._drop()
         name = secrets.token_urlsafe(24)
-        self._kept[name] = Kept(data, media, self._clock() + self._seconds)
-        self._bytes += len(data)
+        self._kept[name] = Kept(data, media)
         return name
 
     def get(self, name: str) -> Kept | None:
         """The picture of that name; None if there is none, or no longer."""
-        self._expire()
         return self._kept.get(name)
 
     def __len__(self) -> int:
         return len(self._kept)
-
-    def _expire(self) -> None:
-        now = self._clock()
-        while self._kept and next(iter(self._kept.values())).until <= now:
-            self._drop()
-
-    def _drop(self) -> None:
-        _, oldest = self._kept.popitem(last=False)
-        self._bytes -= len(oldest.data)
