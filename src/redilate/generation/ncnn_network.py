@@ -43,6 +43,7 @@ class _Layer(nn.Module):
         self.takes, self.gives = rest[: ends[0]], rest[ends[0] : ends[1]]
         self.options = dict(option.split("=", 1) for option in rest[ends[1] :])
         self.weight: Tensor
+        self.bias: Tensor
         self.register_buffer("weight", None)
         self.register_buffer("bias", None)
         if self.kind == "Convolution":
@@ -102,7 +103,8 @@ class NcnnNetwork(nn.Module):
             for name in layer.takes:
                 if left[name] == 0:
                     del blobs[name]
-            blobs |= dict.fromkeys(layer.gives, layer(*taken))
+            made = layer(*taken)
+            blobs |= {name: made for name in layer.gives}
         return blobs["output"]
 
 
