@@ -104,7 +104,8 @@ class NcnnNetwork(nn.Module):
                 if left[name] == 0:
                     del blobs[name]
             made = layer(*taken)
-            blobs |= {name: made for name in layer.gives}
+            for name in layer.gives:
+                blobs[name] = made
         return blobs["output"]
 
 
