@@ -59,7 +59,7 @@ def test_other_kernels_equal_the_slow_sum_too(kernel, factor, stride):
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
 @pytest.mark.parametrize("factor", [(1.5, 1.5), (2, 2.5)])
-def test_half_way_taps_are_the_mixture_of_whole_spreads(mode, factor):
+def test_half_way_taps_are_the_mixture_of_whole_dilations(mode, factor):
     torch.manual_seed(0)
     x, weight = torch.randn(2, 4, 16, 14, dtype=torch.float64), torch.randn(6, 2, 3, 3, dtype=torch.float64)
 
@@ -224,9 +224,9 @@ def test_published_form_is_its_equation(factor, enlarged, stride, output):
 
 
 def test_padding_keeps_the_centre_tap_of_an_odd_kernel():
-    assert redilated_padding(kernel=3, padding=1, dilation=1, spread=4) == (4, 4)
-    assert redilated_padding(kernel=3, padding=0, dilation=1, spread=2) == (1, 1)
-    assert redilated_padding(kernel=4, padding=1, dilation=1, spread=2) == (2, 3)
+    assert redilated_padding(kernel=3, padding=1, dilation=1, redilated=4) == (4, 4)
+    assert redilated_padding(kernel=3, padding=0, dilation=1, redilated=2) == (1, 1)
+    assert redilated_padding(kernel=4, padding=1, dilation=1, redilated=2) == (2, 3)
 
 
 @pytest.mark.parametrize("factor", [(0.5, 1), (1, math.inf), (1, math.nan), (1,)])

@@ -26,14 +26,14 @@ Dilation = tuple[float, float]
 Fractional = Literal["taps", "channels", "published"]
 
 
-def redilated_padding(kernel: int, padding: int, dilation: int, spread: int) -> Pair:
+def redilated_padding(kernel: int, padding: int, dilation: int, redilated: int) -> Pair:
     """Padding (before, after) along one axis that keeps the plain convolution's output size and centre.
 
-    With taps `spread` apart in place of `dilation`, the kernel spans `(spread - dilation) * (kernel - 1)` more
-    pixels; that much is added. An odd kernel gets it evenly, so its centre tap stays where it was; an even one gets
-    the odd pixel after.
+    With taps `redilated` apart in place of `dilation`, the kernel spans `(redilated - dilation) * (kernel - 1)`
+    more pixels; that much is added. An odd kernel gets it evenly, so its centre tap stays where it was; an even one
+    gets the odd pixel after.
     """
-    extra = (spread - dilation) * (kernel - 1)
+    extra = (redilated - dilation) * (kernel - 1)
     return padding + extra // 2, padding + extra - extra // 2
 
 
@@ -50,47 +50,51 @@ def redilated_conv2d(
     padding_mode: str = "zeros",
     fractional: Fractional = "taps",
 ) -> Tensor:
-    """Convolve with the taps of `weight` spread by `factor` = (d_h, d_w), each ≥ 1, integer or not.
+    """Convolve with the dilation multiplied by `factor` = (d_h, d_w), each ≥ 1, integer or not.
 
     Args:
         input: (B, C_in, H, W).
         weight: (C_out, C_in / groups, k_h, k_w).
         stride, padding, dilation, groups, padding_mode: those of the plain convolution.
-        factor: how much further apart the taps are, per axis (height, width).
+        factor: ScaleCrafter's d: how many times further apart the taps are, per axis (height, width).
         fractional: how a factor that is not whole is met, see `_between_taps`, `_between_halves`, `_between_channels`
             and `_as_published`.
 
     Returns:
         (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
     """
-    spread = (dilation[0] * factor[0], dilation[1] * factor[1])
+    redilated = (dilation[0] * factor[0], dilation[1] * factor[1])
 
-    def convolve(input: Tensor, weight: Tensor, spread: Pair, bias: Tensor | None) -> Tensor:
-        return _spread_conv2d(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
+    def convolve(input: Tensor, weight: Tensor, redilated: Pair, bias: Tensor | None) -> Tensor:
+        return _dilated_conv2d(
+            input, weight, bias, stride, padding, dilation, groups, redilated, padding_mode
+        )
 
-    if spread[0] == int(spread[0]) and spread[1] == int(spread[1]):
-        return convolve(input, weight, (int(spread[0]), int(spread[1])), bias)
+    if redilated[0] == int(redilated[0]) and redilated[1] == int(redilated[1]):
+        return convolve(input, weight, (int(redilated[0]), int(redilated[1])), bias)
     if fractional == "published":
         return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
     if fractional == "channels" and groups == 1:
-        return _between_channels(input, weight, bias, spread, convolve)
-    if all(_is_halved(axis, kernel) for axis, kernel in zip(spread, weight.shape[2:], strict=True)):
-        return _between_halves(input, weight, bias, stride, padding, dilation, groups, spread, padding_mode)
-    return _between_taps(input, weight, bias, spread, convolve)
+        return _between_channels(input, weight, bias, redilated, convolve)
+    if all(_is_halved(axis, kernel) for axis, kernel in zip(redilated, weight.shape[2:], strict=True)):
+        return _between_halves(
+            input, weight, bias, stride, padding, dilation, groups, redilated, padding_mode
+        )
+    return _between_taps(input, weight, bias, redilated, convolve)
 
 
-def _spread_conv2d(
-    input, weight, bias, stride, padding, dilation, groups, spread: Pair, padding_mode
+def _dilated_conv2d(
+    input, weight, bias, stride, padding, dilation, groups, redilated: Pair, padding_mode
 ) -> Tensor:
     """The convolution with its taps a whole number of pixels apart on each axis."""
     (top, bottom), (left, right) = (
-        redilated_padding(weight.shape[2 + axis], padding[axis], dilation[axis], spread[axis])
+        redilated_padding(weight.shape[2 + axis], padding[axis], dilation[axis], redilated[axis])
         for axis in (0, 1)
     )
     if padding_mode == "zeros" and top == bottom and left == right:
-        return F.conv2d(input, weight, bias, stride, (top, left), spread, groups)
+        return F.conv2d(input, weight, bias, stride, (top, left), redilated, groups)
     padded = _padded(input, (left, right, top, bottom), padding_mode)
-    return F.conv2d(padded, weight, bias, stride, 0, spread, groups)
+    return F.conv2d(padded, weight, bias, stride, 0, redilated, groups)
 
 
 def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str) -> Tensor:
@@ -98,15 +102,17 @@ def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str)
     return F.pad(input, around, mode="constant" if padding_mode == "zeros" else padding_mode)
 
 
-def _between_taps(input: Tensor, weight: Tensor, bias: Tensor | None, spread: Dilation, convolve) -> Tensor:
+def _between_taps(
+    input: Tensor, weight: Tensor, bias: Tensor | None, redilated: Dilation, convolve
+) -> Tensor:
     """Each outer tap reads its fractional position by bilinear interpolation; the centre tap is left alone.
 
     A tap at j·s, with s = n + f, reads (1 - f)·h[j·n] + f·h[j·(n + 1)]. Summed over the taps of a 3×3 kernel that is
-    the same mixture of whole spreads, so nothing is resampled and an identity kernel stays the identity.
+    the same mixture of whole dilations, so nothing is resampled and an identity kernel stays the identity.
     """
     total: Tensor | None = None
     for (height, height_share), (width, width_share) in product(
-        _neighbours(spread[0]), _neighbours(spread[1])
+        _neighbours(redilated[0]), _neighbours(redilated[1])
     ):
         # The shares sum to 1, so the bias enters once in all.
         part = convolve(input, weight, (height, width), bias) * (height_share * width_share)
@@ -116,16 +122,16 @@ def _between_taps(input: Tensor, weight: Tensor, bias: Tensor | None, spread: Di
 
 
 def _between_channels(
-    input: Tensor, weight: Tensor, bias: Tensor | None, spread: Dilation, convolve
+    input: Tensor, weight: Tensor, bias: Tensor | None, redilated: Dilation, convolve
 ) -> Tensor:
-    """A share of the input channels at the whole spread above and the rest at the one below, in the plain one's time.
+    """A share of the input channels at the whole dilation above and the rest at the one below, in the plain one's time.
 
     Of C channels the first (1 - f) C are read with taps n apart and the last f C with n + 1, so that n + f is the
     mean over channels of `_between_taps`' mean over positions. The order is measured: where a U-Net puts a skip
     connection behind what comes up from below, the skip has the wider taps (docs/results.md).
     """
     channels = input.shape[1]
-    below = [_neighbours(axis)[0] for axis in spread]
+    below = [_neighbours(axis)[0] for axis in redilated]
     until = [round(channels * share) for _, share in below]
     total: Tensor | None = None
     for first, last in pairwise(sorted({0, *until, channels})):
@@ -153,23 +159,23 @@ def _share(tensor: Tensor, first: int, last: int) -> Tensor:
     return part.contiguous(memory_format=torch.channels_last if last_is else torch.contiguous_format)
 
 
-def _is_halved(spread: float, kernel: int) -> bool:
+def _is_halved(redilated: float, kernel: int) -> bool:
     """Whether every tap of an axis is at a whole pixel or half-way between two, around a centre tap."""
-    return kernel % 2 == 1 and 2 * spread % 1 == 0
+    return kernel % 2 == 1 and 2 * redilated % 1 == 0
 
 
 def _between_halves(
-    input, weight, bias, stride, padding, dilation, groups, spread: Dilation, padding_mode
+    input, weight, bias, stride, padding, dilation, groups, redilated: Dilation, padding_mode
 ) -> Tensor:
-    """`_between_taps` for spreads of n or n + ½, with no more multiplications than the plain convolution.
+    """`_between_taps` for dilations of n or n + ½, with no more multiplications than the plain convolution.
 
-    Along an axis of spread n + ½ every other tap is at a whole pixel and reads the input, the rest read the means of
+    Along an axis of dilation n + ½ every other tap is at a whole pixel and reads the input, the rest read the means of
     neighbours; within both groups taps are 2 n + 1 apart. So each group is a convolution of some taps on one of at
     most four tensors.
     """
     axes = [
         _tap_groups(*sides)
-        for sides in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, spread, strict=True)
+        for sides in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, redilated, strict=True)
     ]
     (top, bottom), (left, right) = (
         (max(0, -min(one.start for one in parts)), max(0, max(one.end for one in parts) - size))
@@ -228,17 +234,17 @@ class _Taps:
 
 
 def _tap_groups(
-    size: int, kernel: int, stride: int, padding: int, dilation: int, spread: float
+    size: int, kernel: int, stride: int, padding: int, dilation: int, redilated: float
 ) -> list[_Taps]:
-    """All taps of one axis of spread n, as one group, or of spread n + ½, in two."""
-    every = 1 if spread % 1 == 0 else 2
-    apart = int(every * spread)
+    """All taps of one axis of dilation n, as one group, or of dilation n + ½, in two."""
+    every = 1 if redilated % 1 == 0 else 2
+    apart = int(every * redilated)
     output = _output_size(size, kernel, stride, padding, dilation)
     # Of the first output pixel's kernel, in pixels of the input.
     centre = dilation * (kernel - 1) / 2 - padding
     groups = []
     for first in range(min(every, kernel)):
-        place = centre + spread * (first - (kernel - 1) / 2)
+        place = centre + redilated * (first - (kernel - 1) / 2)
         start, halfway = math.floor(place), place % 1 != 0
         count = len(range(first, kernel, every))
         end = start + (output - 1) * stride + apart * (count - 1) + 1 + halfway
@@ -251,10 +257,10 @@ def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: in
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _neighbours(spread: float) -> list[tuple[int, float]]:
-    """The whole spreads on either side of `spread`, with their shares; one of them if it is whole."""
-    below = math.floor(spread)
-    share = spread - below
+def _neighbours(redilated: float) -> list[tuple[int, float]]:
+    """The whole dilations on either side of `redilated`, with their shares; one of them if it is whole."""
+    below = math.floor(redilated)
+    share = redilated - below
     return [(below, 1.0)] if share == 0 else [(below, 1 - share), (below + 1, share)]
 
 
@@ -268,9 +274,9 @@ def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weig
         for axis, size in enumerate((height, width))
     ]
     stretched = F.interpolate(input, size=enlarged, mode="bilinear", align_corners=False)
-    spread = (dilation[0] * whole[0], dilation[1] * whole[1])
+    redilated = (dilation[0] * whole[0], dilation[1] * whole[1])
     return F.interpolate(
-        convolve(stretched, weight, spread, bias), size=output, mode="bilinear", align_corners=False
+        convolve(stretched, weight, redilated, bias), size=output, mode="bilinear", align_corners=False
     )
 
 
