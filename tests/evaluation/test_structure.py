@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from redilate.evaluation.structure import structural_similarity
 from tests.evaluation.drawings import discs, face, tiled
@@ -19,3 +22,13 @@ def test_a_wide_picture_is_whole_with_the_object_in_the_middle():
     wide = Image.new("RGB", (768, 256), "white")
     wide.paste(native, (256, 0))
     assert structural_similarity(native, wide) == pytest.approx(1)
+
+
+def test_it_is_torchmetrics_own_in_double_precision():
+    dice = np.random.default_rng(0)
+    one, other = (dice.integers(0, 256, (40, 52, 3), dtype=np.uint8) for _ in range(2))
+    tensors = (torch.from_numpy(each).permute(2, 0, 1)[None].double() / 255 for each in (other, one))
+    expected = float(structural_similarity_index_measure(*tensors, data_range=1.0))
+    assert structural_similarity(Image.fromarray(one), Image.fromarray(other)) == pytest.approx(
+        expected, abs=1e-10
+    )

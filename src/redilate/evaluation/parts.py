@@ -7,6 +7,8 @@ native picture, for both pictures, so that both are cut by one rule.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -21,7 +23,12 @@ NEAREST = 90
 
 def palette(native: Image.Image) -> np.ndarray:
     """The colours, float32 of shape (n, 3) in [0, 255] with n ≤ COLOURS, that `native` is drawn in."""
-    cut = native.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
+    return _palette(native.convert("RGB").tobytes(), native.size)
+
+
+@lru_cache(maxsize=1)  # one native picture has many large ones
+def _palette(pixels: bytes, size: tuple[int, int]) -> np.ndarray:
+    cut = Image.frombytes("RGB", size, pixels).quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
     found = np.asarray(cut.getpalette(), dtype=np.float32).reshape(-1, 3)
     times = np.bincount(np.asarray(cut).ravel(), minlength=len(found))
     kept: list[np.ndarray] = []
