@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,14 @@ def test_a_benchmark_starts_and_has_the_options_that_are_written_of_it(name, mon
         if benchmark == name:
             for option in re.findall(r"(?<!\S)--[\w-]+", options.split("#")[0]):
                 assert re.search(rf"{option}(?![\w-])", shown), f"{file}: {name} has no {option}"
+
+
+@pytest.mark.slow
+def test_one_picture_runs_no_more_of_our_modules_than_somebody_can_read():
+    command = [sys.executable, "-m", "benchmarks.path"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = re.search(r"(\d+) modules, \d+ functions", ended.stdout)
+    assert found is not None and int(found[1]) <= 26, ended.stdout
 
 
 def test_the_published_form_evaluates_four_samples_a_step_for_the_picture_that_three_give():
