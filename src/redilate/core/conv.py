@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise, product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,29 @@ from .dispersion import disperse, dispersion_matrix
 Pair = tuple[int, int]
 Dilation = tuple[float, float]
 Fractional = Literal["taps", "channels", "published"]
+
+
+class _Plain(NamedTuple):
+    """What the plain convolution has beside its kernel and bias."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    padding_mode: str
+
+    def convolve(self, input: Tensor, weight: Tensor, redilated: Pair, bias: Tensor | None) -> Tensor:
+        """The convolution with its taps a whole number of pixels apart, `redilated` on each axis."""
+        (top, bottom), (left, right) = (
+            redilated_padding(
+                weight.shape[2 + axis], self.padding[axis], self.dilation[axis], redilated[axis]
+            )
+            for axis in (0, 1)
+        )
+        if self.padding_mode == "zeros" and top == bottom and left == right:
+            return F.conv2d(input, weight, bias, self.stride, (top, left), redilated, self.groups)
+        padded = _padded(input, (left, right, top, bottom), self.padding_mode)
+        return F.conv2d(padded, weight, bias, self.stride, 0, redilated, self.groups)
 
 
 def redilated_padding(kernel: int, padding: int, dilation: int, redilated: int) -> Pair:
@@ -63,38 +86,17 @@ def redilated_conv2d(
     Returns:
         (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
     """
+    plain = _Plain(stride, padding, dilation, groups, padding_mode)
     redilated = (dilation[0] * factor[0], dilation[1] * factor[1])
-
-    def convolve(input: Tensor, weight: Tensor, redilated: Pair, bias: Tensor | None) -> Tensor:
-        return _dilated_conv2d(
-            input, weight, bias, stride, padding, dilation, groups, redilated, padding_mode
-        )
-
     if redilated[0] == int(redilated[0]) and redilated[1] == int(redilated[1]):
-        return convolve(input, weight, (int(redilated[0]), int(redilated[1])), bias)
+        return plain.convolve(input, weight, (int(redilated[0]), int(redilated[1])), bias)
     if fractional == "published":
-        return _as_published(input, bias, factor, stride, padding, dilation, weight, convolve)
+        return _as_published(input, weight, bias, plain, factor)
     if fractional == "channels" and groups == 1:
-        return _between_channels(input, weight, bias, redilated, convolve)
+        return _between_channels(input, weight, bias, plain, redilated)
     if all(_is_halved(axis, kernel) for axis, kernel in zip(redilated, weight.shape[2:], strict=True)):
-        return _between_halves(
-            input, weight, bias, stride, padding, dilation, groups, redilated, padding_mode
-        )
-    return _between_taps(input, weight, bias, redilated, convolve)
-
-
-def _dilated_conv2d(
-    input, weight, bias, stride, padding, dilation, groups, redilated: Pair, padding_mode
-) -> Tensor:
-    """The convolution with its taps a whole number of pixels apart on each axis."""
-    (top, bottom), (left, right) = (
-        redilated_padding(weight.shape[2 + axis], padding[axis], dilation[axis], redilated[axis])
-        for axis in (0, 1)
-    )
-    if padding_mode == "zeros" and top == bottom and left == right:
-        return F.conv2d(input, weight, bias, stride, (top, left), redilated, groups)
-    padded = _padded(input, (left, right, top, bottom), padding_mode)
-    return F.conv2d(padded, weight, bias, stride, 0, redilated, groups)
+        return _between_halves(input, weight, bias, plain, redilated)
+    return _between_taps(input, weight, bias, plain, redilated)
 
 
 def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str) -> Tensor:
@@ -103,7 +105,7 @@ def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str)
 
 
 def _between_taps(
-    input: Tensor, weight: Tensor, bias: Tensor | None, redilated: Dilation, convolve
+    input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, redilated: Dilation
 ) -> Tensor:
     """Each outer tap reads its fractional position by bilinear interpolation; the centre tap is left alone.
 
@@ -115,14 +117,14 @@ def _between_taps(
         _neighbours(redilated[0]), _neighbours(redilated[1])
     ):
         # The shares sum to 1, so the bias enters once in all.
-        part = convolve(input, weight, (height, width), bias) * (height_share * width_share)
+        part = plain.convolve(input, weight, (height, width), bias) * (height_share * width_share)
         total = part if total is None else total + part
     assert total is not None
     return total
 
 
 def _between_channels(
-    input: Tensor, weight: Tensor, bias: Tensor | None, redilated: Dilation, convolve
+    input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, redilated: Dilation
 ) -> Tensor:
     """A share of the input channels at the whole dilation above and the rest at the one below, in the plain one's time.
 
@@ -136,7 +138,7 @@ def _between_channels(
     total: Tensor | None = None
     for first, last in pairwise(sorted({0, *until, channels})):
         height, width = (whole + (first >= end) for (whole, _), end in zip(below, until, strict=True))
-        part = convolve(
+        part = plain.convolve(
             _share(input, first, last),
             _share(weight, first, last),
             (height, width),
@@ -165,7 +167,7 @@ def _is_halved(redilated: float, kernel: int) -> bool:
 
 
 def _between_halves(
-    input, weight, bias, stride, padding, dilation, groups, redilated: Dilation, padding_mode
+    input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, redilated: Dilation
 ) -> Tensor:
     """`_between_taps` for dilations of n or n + ½, with no more multiplications than the plain convolution.
 
@@ -175,7 +177,15 @@ def _between_halves(
     """
     axes = [
         _tap_groups(*sides)
-        for sides in zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, redilated, strict=True)
+        for sides in zip(
+            input.shape[2:],
+            weight.shape[2:],
+            plain.stride,
+            plain.padding,
+            plain.dilation,
+            redilated,
+            strict=True,
+        )
     ]
     (top, bottom), (left, right) = (
         (max(0, -min(one.start for one in parts)), max(0, max(one.end for one in parts) - size))
@@ -184,10 +194,10 @@ def _between_halves(
     total: Tensor | None = None
     # On a CPU as many channels at once as the output has: the means are no larger than that, and stay in its cache. A
     # GPU wants one large convolution.
-    cut = groups == 1 and input.device.type == "cpu"
+    cut = plain.groups == 1 and input.device.type == "cpu"
     together = weight.shape[0] if cut else input.shape[1]
     for channels, kernels in zip(input.split(together, 1), weight.split(together, 1), strict=True):
-        padded = _padded(channels, (left, right, top, bottom), padding_mode)
+        padded = _padded(channels, (left, right, top, bottom), plain.padding_mode)
         for rows in axes[0]:
             of_rows = rows.read(padded, 2, top)
             for columns in axes[1]:
@@ -195,10 +205,10 @@ def _between_halves(
                     columns.read(of_rows, 3, left),
                     kernels[:, :, rows.first :: rows.every, columns.first :: columns.every],
                     bias if total is None else None,
-                    stride,
+                    plain.stride,
                     0,
                     (rows.apart, columns.apart),
-                    groups,
+                    plain.groups,
                 )
                 total = part if total is None else total.add_(part)
     assert total is not None
@@ -264,19 +274,26 @@ def _neighbours(redilated: float) -> list[tuple[int, float]]:
     return [(below, 1.0)] if share == 0 else [(below, 1 - share), (below + 1, share)]
 
 
-def _as_published(input, bias, factor: Dilation, stride, padding, dilation, weight, convolve) -> Tensor:
+def _as_published(
+    input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, factor: Dilation
+) -> Tensor:
     """interp_{1/s}(interp_s(h) ⊛ Φ_⌈d⌉(k)) with s = ⌈d⌉/d, bilinear: ScaleCrafter, equation 3. For parity; it blurs."""
     height, width = input.shape[-2:]
     whole = (math.ceil(factor[0]), math.ceil(factor[1]))
     enlarged = (round(height * whole[0] / factor[0]), round(width * whole[1] / factor[1]))
     output = [
-        _output_size(size, weight.shape[2 + axis], stride[axis], padding[axis], dilation[axis])
+        _output_size(
+            size, weight.shape[2 + axis], plain.stride[axis], plain.padding[axis], plain.dilation[axis]
+        )
         for axis, size in enumerate((height, width))
     ]
     stretched = F.interpolate(input, size=enlarged, mode="bilinear", align_corners=False)
-    redilated = (dilation[0] * whole[0], dilation[1] * whole[1])
+    redilated = (plain.dilation[0] * whole[0], plain.dilation[1] * whole[1])
     return F.interpolate(
-        convolve(stretched, weight, redilated, bias), size=output, mode="bilinear", align_corners=False
+        plain.convolve(stretched, weight, redilated, bias),
+        size=output,
+        mode="bilinear",
+        align_corners=False,
     )
 
 
