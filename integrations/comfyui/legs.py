@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from redilate.errors import RedilateError
-from redilate.generation.resolve import leg_sizes, native_start
-from redilate.plans.defaults import DEFAULTS, Family, leg_steps, strengths
+from redilate.plans.defaults import DEFAULTS, Family, leg_sizes, leg_steps, native_start, strengths
 
 from .native import PIXELS_PER_LATENT
 

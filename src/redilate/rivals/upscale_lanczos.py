@@ -10,11 +10,11 @@ from typing import Any
 from PIL import Image
 
 from ..generation.generate import generate
-from ..generation.resolve import native_shape
 from ..generation.run import Generation
 from ..pipelines.apply import check_size
 from ..pipelines.families import Size, latent_scale, unit_of
 from ..pipelines.families import native_size as native_size_of
+from ..plans.defaults import native_shape
 
 NAME = "upscale_lanczos"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redilate.generation.resolve import leg_sizes, native_shape
+from redilate.plans.defaults import leg_sizes, native_shape
 
 sides = st.integers(8, 600).map(lambda cells: 8 * cells)
 
