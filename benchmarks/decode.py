@@ -2,6 +2,7 @@
 
     python -m benchmarks.decode --size 2048x2048
     python -m benchmarks.decode --size 1024x1024 --bundled --encode
+    python -m benchmarks.decode --size 4096x4096 --count    # the work on a GPU, without doing it
 
 SDXL's autoencoder at full size with random weights (no download), in float32 on a CPU, each way in a process of its
 own. The last layer is scaled so that the picture spreads over [−1, 1] as a trained one's does: a difference means
@@ -24,9 +25,12 @@ from typing import Annotated, Literal
 import torch
 import typer
 from diffusers import AutoencoderKL
+from torch.utils.flop_counter import FlopCounterMode
 
 import redilate
-from redilate.decoding.decode import moments
+from redilate.decoding.decode import moments, strip_bytes
+from redilate.decoding.passes import Limits, run
+from redilate.decoding.steps import decoder_steps, encoder_steps
 
 SDXL = {
     "block_out_channels": (128, 256, 512, 512),
@@ -81,6 +85,27 @@ def measure(
     return figures | {"peak_mib": peak / 1024, "before_mib": before / 1024}
 
 
+def count(way: Way, width: int, height: int, encoding: bool, pool: int) -> tuple[float, float]:
+    """TFLOP of SDXL's autoencoder, its strips as a GPU has them: (in all, in the mid block's attention)."""
+    with torch.device("meta"):
+        vae = AutoencoderKL(**SDXL).eval()
+    half = vae.encoder if encoding else vae.decoder
+    given = torch.empty(1, 3, height, width) if encoding else torch.empty(1, 4, height // 8, width // 8)
+    given = given.to("meta")
+    with FlopCounterMode(display=False) as counted:
+        if way == "untiled":
+            half(given)
+        else:
+            steps = encoder_steps(vae, pool) if encoding else decoder_steps(vae)
+            last = (half.conv_norm_out, half.conv_out)
+            for _ in run(steps, last, given, Limits(strip_bytes(torch.device("cuda"))), lambda _: None):
+                pass
+    by_kind = {str(kind): work / 1e12 for kind, work in counted.get_flop_counts()["Global"].items()}
+    return sum(by_kind.values()), sum(
+        work for kind, work in by_kind.items() if "bmm" in kind or "attention" in kind
+    )
+
+
 def main(
     size: Annotated[str, typer.Option(metavar="WxH", help="In pixels, multiples of 8.")] = "1024x1024",
     bundled: Annotated[bool, typer.Option("--bundled", help="The bundled model's autoencoder.")] = False,
@@ -88,11 +113,18 @@ def main(
     pool: Annotated[
         int, typer.Option(min=1, help="Pixels per side that share a key, as a relay encodes an enlargement.")
     ] = 1,
+    counted: Annotated[bool, typer.Option("--count", help="Count the work of SDXL's instead.")] = False,
     only: Annotated[str | None, typer.Option(help="untiled or strips, in this process.")] = None,
     save: Annotated[Path | None, typer.Option(help="Where --only leaves its picture.")] = None,
 ) -> None:
     """Print one line for each way and the ratios."""
     width, height = (int(side) for side in size.lower().split("x"))
+    if counted:
+        with torch.inference_mode():
+            for way in ("untiled", "strips"):
+                work, attention = count(way, width, height, encode, pool)
+                print(f"{way:8} {work:7.1f} TFLOP, {attention:.1f} of it attention")
+        return
     if only is not None and save is not None:
         with torch.inference_mode():
             way: Way = "untiled" if only == "untiled" else "strips"
