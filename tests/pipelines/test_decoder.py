@@ -5,7 +5,7 @@ import torch
 
 from redilate import RedilateError
 from redilate.pipelines import out_of_memory
-from redilate.pipelines.out_of_memory import sparing_autoencoder
+from redilate.pipelines.out_of_memory import autoencoder_with_fallbacks
 from tests.models import tiny_sd15, tiny_sdxl
 
 GPU = torch.device("cuda", 1)
@@ -49,8 +49,8 @@ def ways(monkeypatch):
     return tried, failing
 
 
-def sparing(pipe, notes, **further):
-    return sparing_autoencoder(pipe, note=notes.append, **further)
+def within(pipe, notes, **further):
+    return autoencoder_with_fallbacks(pipe, note=notes.append, **further)
 
 
 def in_strips(monkeypatch):
@@ -74,7 +74,7 @@ def failing_whole(pipe, monkeypatch, error=None):
 
 def test_a_small_picture_is_decoded_as_the_pipeline_does(pipe, ways):
     plain, notes = draw(pipe), []
-    with sparing(pipe, notes):
+    with within(pipe, notes):
         assert torch.equal(draw(pipe), plain)
     assert ways == ([], set()) and not notes and "decode" not in pipe.vae.__dict__
 
@@ -82,10 +82,10 @@ def test_a_small_picture_is_decoded_as_the_pipeline_does(pipe, ways):
 def test_strips_give_the_same_picture_and_the_pipeline_is_left_as_it_was(pipe, ways, monkeypatch):
     plain, notes = draw(pipe), []
     in_strips(monkeypatch)
-    with sparing(pipe, notes):
+    with within(pipe, notes):
         torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
     assert ways[0] == ["decode on the device"] and not notes
-    with pytest.raises(KeyboardInterrupt), sparing(pipe, notes):
+    with pytest.raises(KeyboardInterrupt), within(pipe, notes):
         raise KeyboardInterrupt
     assert "decode" not in pipe.vae.__dict__ and torch.equal(draw(pipe), plain)
 
@@ -94,7 +94,7 @@ def test_strips_are_taken_by_what_is_free_at_that_moment(pipe, ways, monkeypatch
     from redilate.decoding.decode import whole_decode_bytes
 
     needed = whole_decode_bytes(pipe.vae, 32, 48)
-    with sparing(pipe, []):
+    with within(pipe, []):
         on_a_gpu(monkeypatch, needed / out_of_memory._SHARE + 2)
         draw(pipe)
         assert not ways[0]
@@ -117,7 +117,7 @@ def test_under_offload_the_network_before_leaves_before_free_memory_is_looked_at
     pipe.vae._hf_hook = Hook()
     in_strips(monkeypatch)
     monkeypatch.setattr(out_of_memory, "device_bytes", lambda _: (order.append("looked"), (2**40, 2**40))[1])
-    with sparing(pipe, []), torch.no_grad():
+    with within(pipe, []), torch.no_grad():
         pipe.vae.decode(torch.randn(1, 4, 4, 4))
     assert order[:2] == ["left", "looked"]
 
@@ -135,7 +135,7 @@ def test_a_decode_that_runs_out_of_memory_is_done_in_strips_from_the_same_latent
     plain, notes, calls = draw(pipe), [], []
     hook = pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
     failing_whole(pipe, monkeypatch, error)
-    with sparing(pipe, notes):
+    with within(pipe, notes):
         torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
     hook.remove()
     assert notes == ["cpu ran out of memory to decode the picture: once more in strips"]
@@ -148,7 +148,7 @@ def test_on_a_gpu_strips_wait_on_the_host_then_the_other_networks_make_room(pipe
     on_a_gpu(monkeypatch)
     failing_whole(pipe, monkeypatch)
     failing |= {"decode on the device"}
-    with sparing(pipe, notes):
+    with within(pipe, notes):
         torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
     assert tried == ["decode on the device", "decode cpu"] and notes[-1].endswith("wait in the host's memory")
     failing |= {"decode cpu"}
@@ -158,7 +158,7 @@ def test_on_a_gpu_strips_wait_on_the_host_then_the_other_networks_make_room(pipe
         failing.clear()
         return True
 
-    with sparing(pipe, notes, make_room=make_room):
+    with within(pipe, notes, make_room=make_room):
         torch.testing.assert_close(draw(pipe), plain, rtol=0, atol=1e-5)
     assert moved == [1] and "other networks moved to the host's memory" in notes[-1]
 
@@ -167,14 +167,14 @@ def test_where_no_way_fits_it_is_said_and_other_errors_are_not_touched(pipe, way
     ways[1].add("decode on the device")
     failing_whole(pipe, monkeypatch)
     with (
-        sparing(pipe, []),
+        within(pipe, []),
         pytest.raises(
             RedilateError, match=r"cpu has too little memory to decode .* even in strips; a smaller size"
         ),
     ):
         draw(pipe)
     failing_whole(pipe, monkeypatch, RuntimeError("mat1 and mat2"))
-    with sparing(pipe, []), pytest.raises(RuntimeError, match="mat1"):
+    with within(pipe, []), pytest.raises(RuntimeError, match="mat1"):
         draw(pipe)
 
 
@@ -184,7 +184,7 @@ def test_an_encode_falls_back_too_as_image_to_image_asks_for_it(pipe, ways, monk
     with torch.no_grad():
         whole = pipe.vae.encode(image).latent_dist
         failing_whole(pipe, monkeypatch)
-        with sparing(pipe, notes):
+        with within(pipe, notes):
             strips = pipe.vae.encode(image).latent_dist
             (as_tuple,) = pipe.vae.encode(image, return_dict=False)
     torch.testing.assert_close(strips.parameters, whole.parameters, rtol=0, atol=1e-5)
@@ -201,9 +201,9 @@ def test_a_users_own_decode_is_there_again_afterwards_and_may_be_nested(pipe):
         return own(*args, **kwargs)
 
     pipe.vae.decode = counted  # as `torch.compile(pipe.vae.decode)` is put there
-    with sparing(pipe, []):
+    with within(pipe, []):
         outer = pipe.vae.decode
-        with sparing(pipe, []):
+        with within(pipe, []):
             draw(pipe)
         assert pipe.vae.decode is outer
     assert pipe.vae.decode is counted and len(calls) == 1
@@ -213,10 +213,10 @@ def test_an_autoencoder_that_knows_no_strips_is_decoded_in_its_own_way(pipe, mon
     pipe.vae.decoder.up_blocks[0].resnets[0].conv1.padding_mode = "circular"
     in_strips(monkeypatch)
     plain = draw(pipe)
-    with sparing(pipe, []):
+    with within(pipe, []):
         assert torch.equal(draw(pipe), plain)
     failing_whole(pipe, monkeypatch)
-    with sparing(pipe, []), pytest.raises(RedilateError, match="to decode the picture; a smaller size"):
+    with within(pipe, []), pytest.raises(RedilateError, match="to decode the picture; a smaller size"):
         draw(pipe)
 
 
@@ -224,6 +224,6 @@ def test_an_autoencoder_that_was_upcast_for_a_decode_that_failed_is_in_its_own_t
     kind = pipe.vae.dtype
     failing_whole(pipe, monkeypatch, RuntimeError("shapes"))
     pipe_in_float64 = lambda: pipe.vae.to(torch.float64).decode(torch.randn(1, 4, 8, 8))  # noqa: E731
-    with pytest.raises(RuntimeError, match="shapes"), sparing(pipe, []):
+    with pytest.raises(RuntimeError, match="shapes"), within(pipe, []):
         pipe_in_float64()
     assert pipe.vae.dtype == kind

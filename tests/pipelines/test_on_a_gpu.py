@@ -11,7 +11,7 @@ from redilate.decoding import decode as decoding
 from redilate.decoding.strips import Kept
 from redilate.pipelines import out_of_memory
 from redilate.pipelines.loading import load
-from redilate.pipelines.out_of_memory import execution_device, offload, sparing_autoencoder
+from redilate.pipelines.out_of_memory import autoencoder_with_fallbacks, execution_device, offload
 from tests.models import tiny_sdxl
 
 pytestmark = pytest.mark.gpu
@@ -68,7 +68,10 @@ def test_offload_may_be_switched_on_while_a_picture_is_decoded(pipe):
 
     out_of_memory.decode = strips
     try:
-        with sparing_autoencoder(pipe, note=notes.append, make_room=lambda: offload(pipe)), torch.no_grad():
+        with (
+            autoencoder_with_fallbacks(pipe, note=notes.append, make_room=lambda: offload(pipe)),
+            torch.no_grad(),
+        ):
             found = pipe.vae.decode(latents).sample
     finally:
         out_of_memory.decode = own
@@ -101,7 +104,7 @@ def test_a_decode_that_does_run_out_of_memory_ends_in_strips(pipe, monkeypatch):
         bound = torch.cuda.memory_reserved(GPU) + 320 * 2**20
         torch.cuda.set_per_process_memory_fraction(bound / device_bytes(GPU)[1], GPU)
         try:
-            with sparing_autoencoder(pipe, note=notes.append):
+            with autoencoder_with_fallbacks(pipe, note=notes.append):
                 found = pipe.vae.decode(latents).sample.cpu()
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0, GPU)

@@ -58,7 +58,7 @@ def missing_tasks(
         for task in tasks_of(rows, defaults):
             tally.rows += task.row != row
             row = task.row
-            found = task if isinstance(task, Fault) else _look(task, seen, store)
+            found = task if isinstance(task, Fault) else _state(task, seen, store)
             if isinstance(found, Fault):
                 tally.failed += 1
                 on_fault(found)
@@ -143,7 +143,7 @@ def draw_missing(
     return tally
 
 
-def _look(task: Task, seen: Index, store: Store) -> Literal["missing", "present", "repeated"] | Fault:
+def _state(task: Task, seen: Index, store: Store) -> Literal["missing", "present", "repeated"] | Fault:
     """What is to be done for a task, given the earlier ones and the pictures that are there."""
     key = task.id.casefold()  # some file systems take Apple.png and apple.png for one
     told = seen.get(key)

@@ -65,14 +65,14 @@ class Structure:
         self._modules = list(root.modules())
         self._convolutions = [module for module in self._modules if isinstance(module, nn.Conv2d)]
         self._adapters = [module for module in self._modules if "base_layer" in module._modules]
-        self._found = self._look()
+        self._found = self._read()
 
     def holds(self) -> bool:
         """Whether nothing has been put in, taken out, exchanged, quantised or merged since."""
         # Lists compare by identity first, so this is fast; a module that is new stands under one that is known.
-        return self._look() == self._found
+        return self._read() == self._found
 
-    def _look(self) -> tuple[list, ...]:
+    def _read(self) -> tuple[list, ...]:
         return (
             list(chain.from_iterable(children.values() for children in map(_CHILDREN, self._modules))),
             # Caches such as DeepCache replace it.

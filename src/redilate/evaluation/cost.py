@@ -83,11 +83,11 @@ class _ResidentPeak:
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
-        return max(self._peak, self._look())
+        return max(self._peak, self._resident())
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY):
-            self._peak = max(self._peak, self._look())
+            self._peak = max(self._peak, self._resident())
 
-    def _look(self) -> int:
+    def _resident(self) -> int:
         return self._process.memory_info().rss

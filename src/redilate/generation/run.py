@@ -25,7 +25,7 @@ from ..decoding.decode import OnProgress
 from ..errors import RedilateError
 from ..pipelines.apply import apply
 from ..pipelines.families import Size, latent_scale, unet_of
-from ..pipelines.out_of_memory import Sparing, execution_device, offload, sparing_autoencoder
+from ..pipelines.out_of_memory import MemoryFallbacks, autoencoder_with_fallbacks, execution_device, offload
 from ..pipelines.support import blacked_out, check_controlnets, encode
 from ..plans.defaults import leg_seed
 from ..plans.plan import Plan
@@ -195,7 +195,7 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
     started = time.monotonic()
     images = [image for group in _groups(drawing) for image in runner.pictures(group)]
     seconds = time.monotonic() - started
-    settings = settings_of(pipe, drawing, sequential=runner.sparing.sequential)
+    settings = settings_of(pipe, drawing, sequential=runner.fallbacks.sequential)
     return Generation(images, list(drawing.seeds), drawing, seconds, settings)
 
 
@@ -206,7 +206,7 @@ class _Runner:
     pipe: Any
     drawing: Drawing
     watch: Watch
-    sparing: Sparing = field(init=False)
+    fallbacks: MemoryFallbacks = field(init=False)
     _second: Any = field(init=False, default=None)
     _prompts: Prompts = field(init=False)
     _done: int = field(init=False, default=0)  # denoising steps, over all pictures
@@ -214,7 +214,7 @@ class _Runner:
 
     def __post_init__(self) -> None:
         request = self.drawing.request
-        self.sparing = Sparing(request.sequential, self._note)
+        self.fallbacks = MemoryFallbacks(request.sequential, self._note)
         self._prompts = Prompts(self.drawing, self._note)
         if any(leg.schedule is not None for leg in self.drawing.legs):
             self._second = second_pass(self.pipe, request)
@@ -246,7 +246,7 @@ class _Runner:
                 break
         if watch.on_picture is not None:
             for index, picture in zip(group, pictures, strict=True):
-                settings = settings_of(self.pipe, drawing, sequential=self.sparing.sequential, index=index)
+                settings = settings_of(self.pipe, drawing, sequential=self.fallbacks.sequential, index=index)
                 watch.on_picture(picture, settings)
         if self._stopped:
             raise SafetyStopped
@@ -271,7 +271,7 @@ class _Runner:
                 )
                 return self._taken(result, leg, len(part))
 
-            images = self.sparing.denoise(self.pipe, (leg.height, leg.width), leg.guidance > 1, group, call)
+            images = self.fallbacks.denoise(self.pipe, (leg.height, leg.width), leg.guidance > 1, group, call)
         if len(drawing.legs) > 1 and self.watch.on_preview is not None:
             for image in images:
                 self.watch.on_preview(image)
@@ -315,7 +315,7 @@ class _Runner:
                 return self._taken(result, leg, len(part))
 
             todo = list(zip(group, starts, strict=True))
-            return self.sparing.denoise(pipe, size, leg.guidance > 1, todo, call)
+            return self.fallbacks.denoise(pipe, size, leg.guidance > 1, todo, call)
 
     def _taken(self, result: Any, leg: Leg, count: int) -> list[Image.Image]:
         """The pictures of a pipeline's answer, up to the first that its safety checker has blacked out."""
@@ -335,7 +335,7 @@ class _Runner:
         """The pipeline as a leg wants it: re-dilated by its plan, and with memory spared."""
         with ExitStack() as stack:
             stack.enter_context(
-                sparing_autoencoder(
+                autoencoder_with_fallbacks(
                     pipe,
                     note=self._note,
                     make_room=lambda: offload(pipe),

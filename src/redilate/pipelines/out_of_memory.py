@@ -43,7 +43,7 @@ _Way = tuple[str, Callable[[], Any]]
 
 
 @contextmanager
-def sparing_autoencoder(
+def autoencoder_with_fallbacks(
     pipe: Any,
     *,
     note: Note,
@@ -211,7 +211,7 @@ Made = TypeVar("Made")
 _too_large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
-class Sparing:
+class MemoryFallbacks:
     """The memory that the legs of one drawing take: no less than they can have, no more than there is.
 
     Attributes:
