@@ -33,8 +33,8 @@ from .families import unet_of
 
 # In strips from the start where the whole is likely to take more than this share of what is free.
 _SHARE = 0.7
-# On a CPU strips are faster, too, from about here on: they stay in its cache, and C's heap takes blocks of more than
-# 32 MiB from the kernel each time anew, page by page (docs/performance.md).
+# On a CPU strips take no longer from about here on: they stay in its cache, and C's heap takes blocks of more than
+# 32 MiB from the kernel each time anew, page by page (docs/performance.md). With fewer keys they are, from half of it.
 _WHOLE_ON_CPU = 256 * 2**20
 
 Note = Callable[[str], None]
@@ -136,7 +136,9 @@ class _Calls:
         size = (x.shape[-2], x.shape[-1])
         known = _supported(encoder_steps, self._vae) and x.dim() == 4
         needed = whole_encode_bytes(self._vae, *size) if known else None
-        return self._first("encode", needed, lambda: self._own["encode"](x, *args, **kwargs), strips, x)
+        return self._first(
+            "encode", needed, lambda: self._own["encode"](x, *args, **kwargs), strips, x, self._enlarged > 1
+        )
 
     def _first(
         self,
@@ -145,11 +147,15 @@ class _Calls:
         whole: Callable[[], Any],
         strips: Callable[[str | None], Any],
         given: Tensor,
+        fewer_keys: bool = False,
     ) -> Any:
-        """The result of the first way whose memory is to be had; `needed` is None where there are no strips."""
+        """The result of the first way whose memory is to be had; `needed` is None where there are no strips.
+
+        `fewer_keys`: whether the mid block's attention takes fewer keys in strips, which makes them faster.
+        """
         device = computing_device(self._vae, given)
         ways: list[_Way] = []
-        if needed is None or not self._is_large(needed, device):
+        if needed is None or not self._is_large(needed, device, fewer_keys):
             ways.append(("", whole))
         if needed is not None:
             ways.append(("in strips", lambda: strips(None)))
@@ -183,13 +189,15 @@ class _Calls:
             f"{device} has too little memory to {what} the picture{how}; a smaller size needs less"
         )
 
-    def _is_large(self, needed: int, device: torch.device) -> bool:
+    def _is_large(self, needed: int, device: torch.device, fewer_keys: bool) -> bool:
         """Whether the autoencoder should go in strips from the start, by what is free once others have made way."""
         if self._vae.use_tiling:
             return False
         make_way(self._vae)
         bound = _SHARE * device_bytes(device)[0]
-        return needed > (min(bound, _WHOLE_ON_CPU) if device.type == "cpu" else bound)
+        if device.type == "cpu":
+            bound = min(bound, _WHOLE_ON_CPU // 2 if fewer_keys else _WHOLE_ON_CPU)
+        return needed > bound
 
 
 def _as_object(args: tuple, kwargs: dict[str, Any]) -> bool:
