@@ -87,8 +87,8 @@ def test_a_dead_workers_task_is_done_by_another_and_nothing_else_again(tmp_path:
 
 
 def test_a_task_over_which_every_worker_dies_is_given_up(tmp_path: Path):
-    outcomes = {one.task: one for one in run(range(4), make_ten, always_die_of_two, workers=1, attempts=2)}
-    assert outcomes[2].cause == "2 worker processes were killed by SIGKILL over it, one after another"
+    outcomes = {one.task: one for one in run(range(4), make_ten, always_die_of_two, workers=1)}
+    assert outcomes[2].cause == "3 worker processes were killed by SIGKILL over it, one after another"
     assert [outcomes[task].result for task in (0, 1, 3)] == [0, 1, 3]
 
 
@@ -105,9 +105,9 @@ def test_a_worker_that_cannot_load_says_why():
 
 def test_workers_that_die_while_they_load_end_the_run():
     with pytest.raises(
-        RedilateError, match="2 worker processes in a row were killed by SIGKILL while they loaded"
+        RedilateError, match="3 worker processes in a row were killed by SIGKILL while they loaded"
     ):
-        list(run([1], make_dead, add, workers=1, attempts=2))
+        list(run([1], make_dead, add, workers=1))
 
 
 def test_each_worker_has_the_next_device():
@@ -130,6 +130,6 @@ def test_threads_are_what_was_asked_for_and_this_process_keeps_its_own(workers: 
 
 
 def test_numbers_that_mean_nothing_are_refused():
-    for arguments in ({"workers": -1}, {"threads": 0}, {"attempts": 0}):
+    for arguments in ({"workers": -1}, {"threads": 0}):
         with pytest.raises(RedilateError, match="is needed"):
             run([1], make_ten, add, **arguments)

@@ -94,6 +94,13 @@ def test_a_picture_that_was_deleted_is_missing_and_its_later_line_holds(open_sto
     assert table[0]["digest"] == APPLE.digest
 
 
+def test_the_manifest_as_parquet_has_all_that_its_lines_have(open_store: Open):
+    with open_store() as store:
+        store.keep(replace(APPLE, strength=0.4), picture(APPLE), 1.0)
+        table = parquet.read_table(store.write_parquet()).to_pylist()
+        assert table == list(store.records()) and table[0]["strength"] == 0.4
+
+
 def test_another_prompt_under_the_same_id_is_refused_and_the_picture_stays(open_store: Open):
     with open_store() as store:
         store.keep(APPLE, picture(APPLE), 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from redilate import RedilateError
-from redilate.batch.prompts import Row
+from redilate.batch.tables import Row
 from redilate.batch.tasks import Defaults, Fault, Task, check_defaults, seed_of, tasks_of, together
 
 DEFAULTS = Defaults(512, 256, steps=4, guidance=3.0, negative="blur", seed=7)

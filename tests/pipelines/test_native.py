@@ -29,6 +29,9 @@ def test_stable_video_diffusion_is_576_by_1024_whatever_its_configuration_says()
     ("name", "side"),
     [
         ("OnomaAIResearch/Illustrious-XL-v1.0", 1536),
+        ("models/illustriousXL_v10.safetensors", 1536),
+        ("models/illustriousXL_v01.safetensors", 1024),
+        ("models/someIllustriousXL_v10", 1024),
         ("OnomaAIResearch/Illustrious-xl-early-release-v0", 1024),
         ("stabilityai/sdxl-turbo", 512),
         ("models/sd_xl_turbo_1.0_fp16", 512),

@@ -11,8 +11,8 @@ from typing import Literal
 from ..errors import RedilateError
 from .draw import Drawn
 from .engine import Outcome
-from .prompts import read_rows
 from .store import Index, Store
+from .tables import read_rows
 from .tasks import Defaults, Fault, Task, check_defaults, tasks_of, together
 
 

@@ -21,6 +21,7 @@ MakePipe = Callable[[str | None], Any]
 # What is done with a pipeline for one task.
 Work = Callable[[Any, T, OnStep | None], R]
 
+# How many processes may die over one task, or in a row while they make their pipeline.
 ATTEMPTS = 3
 
 
@@ -49,7 +50,6 @@ def run(
     workers: int = 0,
     threads: int | None = None,
     devices: Sequence[str | None] = (None,),
-    attempts: int = ATTEMPTS,
     on_step: Callable[[T, int, int], None] | None = None,
 ) -> Generator[Outcome[T, R]]:
     """Do `work` for each task, on this machine; outcomes come in the order in which they end.
@@ -68,20 +68,19 @@ def run(
             must pickle (functions at a module's top level do) where there are any.
         threads: for torch in each worker. The last bit of a result can depend on it; None leaves it.
         devices: worker k makes its pipeline on devices[k % len(devices)].
-        attempts: how many processes may die over one task, or in a row while they make their pipeline.
         on_step: called with (task, steps done, steps in all), where `work` reports steps.
 
     Raises:
         RedilateError: for numbers that mean nothing, and where `make_pipe` fails.
     """
-    for name, value, least in (("workers", workers, 0), ("threads", threads, 1), ("attempts", attempts, 1)):
+    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if value is not None and value < least:
             raise RedilateError(f"{name} is {value}; at least {least} is needed")
     if workers == 0:
         return _run_here(tasks, make_pipe, work, threads, devices[0], on_step)
     from .local import run_processes
 
-    return run_processes(tasks, make_pipe, work, workers, threads, devices, attempts, on_step)
+    return run_processes(tasks, make_pipe, work, workers, threads, devices, on_step)
 
 
 def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Outcome[T, R]:

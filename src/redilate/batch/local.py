@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from ..errors import RedilateError
-from .engine import MakePipe, Outcome, Work, attempt, torch_threads
+from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, torch_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,7 +109,6 @@ def run_processes(
     workers: int,
     threads: int | None,
     devices: Sequence[str | None],
-    attempts: int,
     on_step: Callable[[T, int, int], None] | None,
 ) -> Generator[Outcome[T, R]]:
     """`engine.run` with worker processes; its docstring says what the arguments are."""
@@ -146,15 +145,15 @@ def run_processes(
                     else:
                         deaths_while_loading += 1
                     ended = _ending(worker.process.exitcode)
-                    if deaths_while_loading == attempts:
+                    if deaths_while_loading == ATTEMPTS:
                         raise RedilateError(
-                            f"{attempts} worker processes in a row {ended} while they loaded the model; "
+                            f"{ATTEMPTS} worker processes in a row {ended} while they loaded the model; "
                             "fewer workers need less memory"
                         ) from None
-                    if job.deaths < attempts:
+                    if job.deaths < ATTEMPTS:
                         again.append(job)
                     else:
-                        cause = f"{attempts} worker processes {ended} over it, one after another"
+                        cause = f"{ATTEMPTS} worker processes {ended} over it, one after another"
                         yield Outcome(job.task, None, cause, None)
                     continue
                 if kind == _READY:

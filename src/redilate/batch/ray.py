@@ -34,7 +34,6 @@ def run_on_ray(
     workers: int | None = None,
     threads: int = 1,
     device: str | None = None,
-    attempts: int = ATTEMPTS,
 ) -> Generator[Outcome[T, R]]:
     """`engine.run` on the actors of a Ray cluster; outcomes come in the order in which they end.
 
@@ -49,7 +48,6 @@ def run_on_ray(
         workers: actors; None: one for each GPU of the cluster, or, where it has none, for each `threads` CPUs.
         threads: for torch in each actor, and the CPUs that it takes up.
         device: given to `make_pipe`.
-        attempts: how many actors may die over one task; its outcome is then a cause.
 
     Raises:
         RedilateError: without the extra `batch`, for a cluster that is not there or too small, and where `make_pipe`
@@ -71,7 +69,7 @@ def run_on_ray(
                 .flat_map(_split, num_cpus=0)
                 .map_batches(
                     _Actor,
-                    fn_constructor_args=(make_pipe, work, threads, device, tries, attempts),
+                    fn_constructor_args=(make_pipe, work, threads, device, tries),
                     batch_size=1,
                     batch_format="numpy",
                     compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
@@ -115,14 +113,12 @@ class _Actor:
         threads: int,
         device: str | None,
         tries: Any,  # a handle of _Tries
-        attempts: int,
     ):
         self._make_pipe = make_pipe
         self._work = work
         self._threads = threads
         self._device = device
         self._tries = tries
-        self._attempts = attempts
         self._pipe: Any = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
@@ -132,8 +128,8 @@ class _Actor:
         number, task = int(batch["number"][0]), pickle.loads(batch["task"][0])
         refusal = outcome = None
         tried: Any = ray.get(self._tries.begin.remote(number))
-        if tried > self._attempts:
-            outcome = Outcome(task, None, f"{self._attempts} actors died over it, one after another", None)
+        if tried > ATTEMPTS:
+            outcome = Outcome(task, None, f"{ATTEMPTS} actors died over it, one after another", None)
         elif (refusal := self._load()) is None:
             outcome = attempt(self._work, self._pipe, task, None)
         self._tries.end.remote(number)

@@ -198,6 +198,7 @@ _COLUMNS = {
     "steps": "int64",
     "guidance": "float64",
     "negative": "string",
+    "strength": "float64",
     "file": "string",
     "digest": "string",
     "seconds": "float64",

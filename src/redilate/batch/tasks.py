@@ -23,7 +23,7 @@ from pydantic import (
 
 from ..errors import RedilateError
 from ..generation.drawing import ANY_SEED, SEEDS, Guidance, SeedOrAny, Side, Steps, Strength, first_cause
-from .prompts import Row
+from .tables import Row
 
 Multiple = Annotated[Side, Field(multiple_of=8)]
 

@@ -122,7 +122,7 @@ _BY_CLASS: dict[str, Size] = {
     "UNetSpatioTemporalConditionModel": (576, 1024)
 }  # Stable Video Diffusion says 768²
 _BY_NAME: tuple[tuple[str, Size], ...] = (
-    (r"illustrious-xl-v[12]\b", (1536, 1536)),  # says 1024², as its base
+    (r"\billustrious[-_]?xl[-_]?v[12]", (1536, 1536)),  # says 1024², as its base; v0.1 is
     (r"\b(sd|sdxl|sd_xl)[-_]turbo", (512, 512)),  # a single file is taken for its base
 )
 # SDXL was trained on buckets of about 1024² pixels with sides from 512 to 2048.

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from redilate import RedilateError
 from redilate.batch import tasks
-from redilate.batch.prompts import COLUMNS, read_rows
+from redilate.batch.tables import COLUMNS, read_rows
 from redilate.generation.names import own_name
 
 ROWS: list[dict[str, Any]] = [
