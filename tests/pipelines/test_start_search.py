@@ -40,8 +40,7 @@ def timesteps_of_a_call(pipe, start, size=8):
         pipe(
             "apple",
             image=torch.zeros(1, 4, size, size),
-            strength=start.strength,
-            num_inference_steps=start.scheduled,
+            **start.arguments,
             generator=torch.Generator().manual_seed(0),
             output_type="latent",
         )
@@ -120,6 +119,6 @@ def test_ddims_steps_go_down_to_just_the_next_timestep(pipe, steps, level):
     scheduler = leg_scheduler(diffusers.DDIMScheduler.from_config(pipe.scheduler.config))
     assert type(scheduler).__name__ == "DDIMScheduler" and isinstance(scheduler, diffusers.DDIMScheduler)
     found = find_start(scheduler, steps, level, lambda timestep: float(timestep) / 1000)
-    apart = 1000 // found.scheduled
+    apart = 1000 // found.arguments["num_inference_steps"]
     assert [before - after for before, after in pairwise(found.timesteps)] == [apart] * (steps - 1)
     assert found.timesteps[-1] - apart == -1 and found.level == pytest.approx(level, abs=0.02)

@@ -245,9 +245,7 @@ def leg_schedule(
         return LegSchedule(
             1.0, tuple(trial.timesteps.tolist()), {"num_inference_steps": steps, "strength": 1.0}
         )
-    start = find_start(scheduler, steps, level, noise_level)
-    asked = {"num_inference_steps": start.scheduled, "strength": start.strength}
-    return LegSchedule(start.level, start.timesteps, asked)
+    return find_start(scheduler, steps, level, noise_level)
 
 
 def _explicit(
@@ -285,26 +283,9 @@ _TIMESTEPS = 1000
 _FEW = 3
 
 
-@dataclass(frozen=True)
-class Start:
-    """How an image-to-image pipeline is called so that it takes a number of steps from a noise level down.
-
-    Attributes:
-        scheduled: its `num_inference_steps`.
-        strength: its `strength`.
-        timesteps: those that it will denoise at, from the highest; for a second-order scheduler more than steps.
-        level: the noise level in [0, 1] of the first: what is added back.
-    """
-
-    scheduled: int
-    strength: float
-    timesteps: tuple[float, ...]
-    level: float
-
-
 def find_start(
     scheduler: Any, steps: int, level: float, noise_level: Callable[[Any], float], device: Any = "cpu"
-) -> Start:
+) -> LegSchedule:
     """The call whose last `steps` steps start nearest to noise level `level`; some of the schedule is always left out.
 
     Args:
@@ -320,7 +301,7 @@ def find_start(
     trial = copy.deepcopy(scheduler)
 
     @cache
-    def start_of(scheduled: int) -> Start | None:
+    def start_of(scheduled: int) -> LegSchedule | None:
         """Of a call of so many steps; None where the scheduler cannot take them, or none would be left."""
         try:
             trial.set_timesteps(scheduled, device=device)
@@ -330,7 +311,8 @@ def find_start(
         if len(left) == 0:
             return None
         # diffusers takes int(scheduled × strength): half a step above the whole number is safe from rounding.
-        return Start(scheduled, (steps + 0.5) / scheduled, tuple(left.tolist()), noise_level(left[0]))
+        asked = {"num_inference_steps": scheduled, "strength": (steps + 0.5) / scheduled}
+        return LegSchedule(noise_level(left[0]), tuple(left.tolist()), asked)
 
     def is_low_enough(scheduled: int) -> bool:
         found = start_of(scheduled)
@@ -338,8 +320,9 @@ def find_start(
 
     guess = 2 * steps
     for _ in range(3):
-        tried = start_of(min(max(guess, steps + 1), _TIMESTEPS))
-        guess = guess if tried is None else round(tried.scheduled * tried.level / level)
+        scheduled = min(max(guess, steps + 1), _TIMESTEPS)
+        tried = start_of(scheduled)
+        guess = guess if tried is None else round(scheduled * tried.level / level)
     first = _first(is_low_enough, steps + 1, _TIMESTEPS + 1, guess)
     near = map(start_of, range(max(steps + 1, first - _FEW), min(first, _TIMESTEPS) + 1))
     best = min(
