@@ -16,7 +16,7 @@ import typer
 from redilate.apps.command_line import load_pipeline
 from redilate.apps.commands.batch import png
 from redilate.batch.draw import draw
-from redilate.batch.engine import run
+from redilate.batch.local import run
 from redilate.batch.tables import read_rows
 from redilate.batch.tasks import Defaults, Task, tasks_of
 from redilate.evaluation.prompts import BUNDLED, read_prompts

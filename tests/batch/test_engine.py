@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from redilate import RedilateError
-from redilate.batch.engine import run
+from redilate.batch.local import run
 from tests.batch.arithmetic import (
     add,
     always_die_of_two,

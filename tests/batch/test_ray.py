@@ -13,7 +13,7 @@ import ray
 from redilate import RedilateError
 from redilate.apps.commands.batch import png
 from redilate.batch.draw import draw
-from redilate.batch.engine import run
+from redilate.batch.local import run
 from redilate.batch.ray import run_on_ray
 from redilate.batch.tasks import Task
 from tests.batch.arithmetic import divide, divide_or_die, make_nothing, make_ten

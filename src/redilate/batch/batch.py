@@ -111,7 +111,7 @@ def draw_missing(
     Args:
         prompts, defaults: what to draw.
         store: entered, and one that writes.
-        run: `engine.run` or `ray.run` with all its arguments but the tasks, and with `draw.draw` as its work.
+        run: `local.run` or `ray.run` with all its arguments but the tasks, and with `draw.draw` as its work.
         most: how many pictures of one row are drawn together; 1 on a CPU, which is busy with one.
         on_done: called after each picture and each failure.
         on_fault: called for each row of which there will be no picture in this run.

@@ -1,4 +1,6 @@
-"""Worker processes on one machine. One that dies is replaced, and nothing but its task of the moment is done again."""
+"""Tasks on one machine, in this process or in workers. One that dies is replaced, and nothing but its task of the
+moment is done again.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,63 @@ class _Crew(Generic[T]):
         return ours
 
 
-def run_processes(
+def run(
+    tasks: Iterable[T],
+    make_pipe: MakePipe,
+    work: Work[T, R],
+    *,
+    workers: int = 0,
+    threads: int | None = None,
+    devices: Sequence[str | None] = (None,),
+    on_step: Callable[[T, int, int], None] | None = None,
+) -> Generator[Outcome[T, R]]:
+    """Do `work` for each task, on this machine; outcomes come in the order in which they end.
+
+    A task is taken from `tasks` when a worker is free for it, and never earlier, so that a generator of a million
+    costs no memory; whoever takes the outcomes slowly slows the workers. An exception of `work` is its task's outcome;
+    a process that dies is replaced, and its task is given to another. Closing the iterator (an exception in the
+    `for` that takes the outcomes does) stops all workers; what they were at is lost.
+
+    Args:
+        tasks: anything that pickles.
+        make_pipe: called once in each worker.
+        work: called with (the pipeline, a task, a function to report its steps to, or None). What decides its result
+            must be the task alone; then no number of workers changes a result.
+        workers: processes, each with a pipeline of its own; 0: in this process. `make_pipe`, `work`, tasks and results
+            must pickle (functions at a module's top level do) where there are any.
+        threads: for torch in each worker. The last bit of a result can depend on it; None leaves it.
+        devices: worker k makes its pipeline on devices[k % len(devices)].
+        on_step: called with (task, steps done, steps in all), where `work` reports steps.
+
+    Raises:
+        RedilateError: for numbers that mean nothing, and where `make_pipe` fails.
+    """
+    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
+        if value is not None and value < least:
+            raise RedilateError(f"{name} is {value}; at least {least} is needed")
+    if workers == 0:
+        return _run_here(tasks, make_pipe, work, threads, devices[0], on_step)
+    return _run_processes(tasks, make_pipe, work, workers, threads, devices, on_step)
+
+
+def _run_here(
+    tasks: Iterable[T],
+    make_pipe: MakePipe,
+    work: Work[T, R],
+    threads: int | None,
+    device: str | None,
+    on_step: Callable[[T, int, int], None] | None,
+) -> Generator[Outcome[T, R]]:
+    pipe = None
+    with torch_threads(threads):
+        for task in tasks:
+            if pipe is None:
+                pipe = make_pipe(device)
+            report = None if on_step is None else partial(on_step, task)
+            yield attempt(work, pipe, task, report)
+
+
+def _run_processes(
     tasks: Iterable[T],
     make_pipe: MakePipe,
     work: Work[T, R],
@@ -111,7 +169,7 @@ def run_processes(
     devices: Sequence[str | None],
     on_step: Callable[[T, int, int], None] | None,
 ) -> Generator[Outcome[T, R]]:
-    """`engine.run` with worker processes; its docstring says what the arguments are."""
+    """`run` with worker processes; its docstring says what the arguments are."""
     fresh = iter(tasks)
     again: deque[_Job[T]] = deque()
     deaths_while_loading = 0

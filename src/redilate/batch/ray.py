@@ -35,14 +35,14 @@ def run_on_ray(
     threads: int = 1,
     device: str | None = None,
 ) -> Generator[Outcome[T, R]]:
-    """`engine.run` on the actors of a Ray cluster; outcomes come in the order in which they end.
+    """`local.run` on the actors of a Ray cluster; outcomes come in the order in which they end.
 
     Unlike there, `tasks` is read to its end first, into Ray's object store, which spills to disk: about 0.2 kB a task.
     From then on Ray Data's back-pressure holds: an actor has one task at a time, and waits while its last outcomes
     are not taken. Redilate must be installed on every machine of the cluster.
 
     Args:
-        tasks, make_pipe, work: as for `engine.run`; all must pickle.
+        tasks, make_pipe, work: as for `local.run`; all must pickle.
         address: as for `ray.init`: "auto", "host:port", "ray://host:port", or "local" for a cluster of this machine
             that lasts as long as the run. None, or any where Ray is connected already: the one that it is connected to.
         workers: actors; None: one for each GPU of the cluster, or, where it has none, for each `threads` CPUs.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from ..batch.engine import MakePipe, run
+from ..batch.engine import MakePipe
+from ..batch.local import run
 from ..errors import RedilateError
 from .pictures import find, make
 from .tasks import Task
@@ -19,7 +20,7 @@ OnProgress = Callable[[str, str, float, int], None]
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that draw; what each argument is, `batch.engine.run` says.
+    """The processes that draw; what each argument is, `batch.local.run` says.
 
     On a CPU they slow one another, so that seconds per picture are comparable only without them, or with one.
 

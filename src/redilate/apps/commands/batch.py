@@ -202,7 +202,7 @@ def _runner(
 
         run = partial(run_on_ray, address=ray_address, workers=workers, threads=threads, device=device)
         return run, 1 if device == "cpu" else BATCH_ON_GPU
-    from redilate.batch.engine import run
+    from redilate.batch.local import run
 
     devices = worker_devices(device)
     import torch
