@@ -67,6 +67,9 @@ def legs(plans: dict[str, Plan]) -> dict[str, Variation]:
     found["legs-untied"] = Variation(hires=Hires(tie=0.0))
     found["legs-fading"] = Variation(hires=Hires(tie_until=0.5))
     found["legs-no-floor"] = Variation(hires=Hires(noise_floor=0.0))
+    # A floor above all that a leg changes: the autoencoder's round trip of the enlarged picture alone.
+    found["legs-nothing-kept"] = Variation(hires=Hires(noise_floor=1000.0))
+    found["legs-upscaler"] = Variation(hires=Hires(enlarge="realesr-animevideov3"))
     return found | {f"legs-{name}": Variation(plan=plan) for name, plan in plans.items()}
 
 
