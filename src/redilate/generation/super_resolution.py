@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ..errors import RedilateError
 from ..pipelines.families import Size
@@ -127,17 +128,16 @@ def real_esrgan(model: str = UPSCALERS[0], factor: int = 4, device: str | None =
     """
     files = shipped_model(model)
     param = files.with_name(files.name + (f"-x{factor}" if model in FACTORS else "") + ".param")
-    return _in_torch(NcnnNetwork(param), torch.device(device or default_device()))
+    home = torch.device(device or default_device())
+    return _of_arrays(NcnnNetwork(param).to(home).to(memory_format=torch.channels_last), home)
 
 
-def _in_torch(model: Any, home: torch.device) -> Network:
-    """`model` of tensors (1, 3, h, w), on a device, as a function of arrays."""
-    model.to(home, memory_format=torch.channels_last)
+def _of_arrays(model: Callable[[Tensor], Tensor], home: torch.device) -> Network:
+    """`model`, from (1, 3, h, w) to the same, larger, on the device `home`, as a function of arrays."""
 
     def run(picture: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            piece = torch.from_numpy(picture)[None].to(home, memory_format=torch.channels_last)
-            return model(piece)[0].float().cpu().numpy()
+            return model(torch.from_numpy(picture)[None].to(home))[0].float().cpu().numpy()
 
     return run
 
@@ -178,9 +178,4 @@ def from_file(path: str | Path, device: str | None = None) -> Network:
         raise RedilateError(f"{path} is not a network from RGB pictures to RGB pictures")
     if model.scale < 2:
         raise RedilateError(f"{path} does not enlarge: its scale is {model.scale}")
-
-    def run(picture: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return model(torch.from_numpy(picture)[None].to(home))[0].float().cpu().numpy()
-
-    return run
+    return _of_arrays(model, home)
