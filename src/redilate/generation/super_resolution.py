@@ -129,7 +129,8 @@ def real_esrgan(model: str = UPSCALERS[0], factor: int = 4, device: str | None =
     files = shipped_model(model)
     param = files.with_name(files.name + (f"-x{factor}" if model in FACTORS else "") + ".param")
     home = torch.device(device or default_device())
-    return _of_arrays(NcnnNetwork(param).to(home).to(memory_format=torch.channels_last), home)
+    network: Any = NcnnNetwork(param)  # torch does not type a layout in `to`
+    return _of_arrays(network.to(home, memory_format=torch.channels_last), home)
 
 
 def _of_arrays(model: Callable[[Tensor], Tensor], home: torch.device) -> Network:
