@@ -21,15 +21,8 @@ from ..errors import RedilateError
 _HALF = 0x01306B47
 _LEAKY = "2"
 # Numbers of the options in a .param's line.
-_CHANNELS, _KERNEL, _PADDING, _COUNT, _ACTIVATION, _SLOPES, _WEIGHTS = (
-    "0",
-    "1",
-    "4",
-    "6",
-    "9",
-    "-23310",
-    "-23301",
-)
+_CHANNELS, _KERNEL, _PADDING, _COUNT, _ACTIVATION = "0", "1", "4", "6", "9"
+_SLOPES, _WEIGHTS = "-23310", "-23301"
 _RESIZED = {"1": "nearest", "2": "bilinear", "3": "bicubic"}
 
 
@@ -58,7 +51,7 @@ class _Layer(nn.Module):
     def forward(self, *blobs: Tensor) -> Tensor:
         first, options = blobs[0], self.options
         match self.kind:
-            case "Input" | "Split":
+            case "Split":
                 return first
             case "Convolution":
                 out = F.conv2d(first, self.weight, self.bias, padding=int(options.get(_PADDING, 0)))
