@@ -11,7 +11,7 @@ from torch import nn
 
 import redilate
 from redilate import NoiseDamping, Plan
-from redilate.core.guidance import copy_containers
+from redilate.core.patch import copy_containers
 from redilate.plans.plan import block_of, convolutions
 
 

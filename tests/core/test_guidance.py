@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from redilate.core.guidance import GuidanceLayout, add_delta, damping_delta, take_unconditional
+from redilate.core.guidance import GuidanceLayout, add_delta, damping_delta
+from redilate.core.patch import take_unconditional
 
 
 def damp(strong, mild, layout, channels=None):

@@ -12,7 +12,6 @@ coefficients sum to 1 gives its own result + Δ, which is the equation: ε̃(∅
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,40 +30,6 @@ class GuidanceLayout:
     chunks: int = 2
     unconditional: int = 0
     whole: bool = False
-
-
-def take_unconditional(tree: Any, batch: int, layout: GuidanceLayout) -> Any:
-    """The ∅ part of everything in a call's arguments that has the batch as its first axis.
-
-    Descends into lists, tuples and dicts. A first axis that is a multiple of `batch` (AnimateDiff's text, repeated
-    for every frame) is cut in the same proportion; anything else is passed on as it is.
-    """
-
-    def cut(tensor: Tensor) -> Tensor:
-        if tensor.dim() == 0 or batch == 0 or tensor.shape[0] == 0 or tensor.shape[0] % batch:
-            return tensor
-        part = tensor.shape[0] // layout.chunks
-        return tensor[layout.unconditional * part : (layout.unconditional + 1) * part]
-
-    return _map(tree, cut)
-
-
-def copy_containers(tree: Any) -> Any:
-    """The same tensors in new lists and dicts: a U-Net empties a T2I-Adapter's list while it runs."""
-    return _map(tree, lambda tensor: tensor)
-
-
-def _map(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`change` on every tensor of nested lists, tuples and dicts."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, dict):
-        return {key: _map(value, change) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(_map(value, change) for value in tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(_map(value, change) for value in tree)
-    return tree
 
 
 def damping_delta(

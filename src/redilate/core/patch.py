@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..core import attention
 from ..errors import RedilateError
 from .conv import Dilation, Dispersion, Fractional, Pair, RedilatedConv2d, exchange, restore, set_factor
-from .guidance import GuidanceLayout, KeptDelta, add_delta, copy_containers, damping_delta, take_unconditional
+from .guidance import GuidanceLayout, KeptDelta, add_delta, damping_delta
 from .windows import Layout, lay_out, shift_at
 
 
@@ -46,6 +46,40 @@ def with_sample(output: Any, sample: Tensor) -> Any:
     if isinstance(output, tuple):
         return (sample, *output[1:])
     return type(output)(sample=sample)
+
+
+def take_unconditional(tree: Any, batch: int, layout: GuidanceLayout) -> Any:
+    """The ∅ part of everything in a call's arguments that has the batch as its first axis.
+
+    Descends into lists, tuples and dicts. A first axis that is a multiple of `batch` (AnimateDiff's text, repeated
+    for every frame) is cut in the same proportion; anything else is passed on as it is.
+    """
+
+    def cut(tensor: Tensor) -> Tensor:
+        if tensor.dim() == 0 or batch == 0 or tensor.shape[0] == 0 or tensor.shape[0] % batch:
+            return tensor
+        part = tensor.shape[0] // layout.chunks
+        return tensor[layout.unconditional * part : (layout.unconditional + 1) * part]
+
+    return _map(tree, cut)
+
+
+def copy_containers(tree: Any) -> Any:
+    """The same tensors in new lists and dicts: a U-Net empties a T2I-Adapter's list while it runs."""
+    return _map(tree, lambda tensor: tensor)
+
+
+def _map(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`change` on every tensor of nested lists, tuples and dicts."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: _map(value, change) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(_map(value, change) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(_map(value, change) for value in tree)
+    return tree
 
 
 _CHILDREN, _ATTRIBUTES = attrgetter("_modules"), attrgetter("__dict__")

@@ -12,8 +12,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from .guidance import GuidanceLayout, copy_containers, take_unconditional
-from .patch import argument_of, sample_of, with_sample
+from .guidance import GuidanceLayout
+from .patch import argument_of, copy_containers, sample_of, take_unconditional, with_sample
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..core.guidance import copy_containers
-from ..core.patch import find_patch
+from ..core.patch import copy_containers, find_patch
 from ..core.schedule import shrink_noise, tie_weight, with_low_frequencies_of
 from ..decoding.decode import OnProgress
 from ..errors import RedilateError

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.guidance import copy_containers
-from ..core.patch import argument_of, sample_of, with_sample
+from ..core.patch import argument_of, copy_containers, sample_of, with_sample
 from ..pipelines.families import Size
 
 
