@@ -28,7 +28,7 @@ from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 
 import redilate
-from redilate.decoding.decode import moments, strip_bytes
+from redilate.decoding.decode import posterior_of, strip_bytes
 from redilate.decoding.passes import Limits, run
 from redilate.decoding.steps import decoder_steps, encoder_steps
 
@@ -66,7 +66,7 @@ def measure(
         given = torch.rand(1, 3, height, width, generator=generator) * 2 - 1
         own, ours = (
             (lambda: vae.encode(given).latent_dist.mode()),
-            (lambda: moments(vae, given, pool=pool)[:, :4]),
+            (lambda: posterior_of(vae, given, pool=pool)[:, :4]),
         )
     else:
         given = torch.randn(1, 4, height // 8, width // 8, generator=generator)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from redilate.core.devices import device_bytes
 from redilate.decoding.decode import OnProgress, in_strips, strip_bytes
-from redilate.decoding.passes import Limits, least_room
+from redilate.decoding.passes import Limits, largest_output_bytes
 from redilate.decoding.steps import Attention, Convolution, Resnet, Step
 from redilate.errors import RedilateError
 
@@ -96,10 +96,10 @@ def encoder_steps(model: Any) -> list[Step]:
 def _run(vae: Any, steps: list[Step], last: tuple[Any, Any], batch: Tensor) -> Tensor:
     start = torch.empty((1, *batch.shape[1:]), dtype=vae.vae_dtype, device="meta")
     device = torch.device(vae.device)
-    needed = least_room(steps, start) + 16 * strip_bytes(device)
+    needed = largest_output_bytes(steps, start) + 16 * strip_bytes(device)
     loaded(vae.patcher, needed)
     short = device.type == "cuda" and needed > device_bytes(device)[0]
-    limits = Limits(strip_bytes(device), None, torch.device("cpu") if short else None)
+    limits = Limits(strip_bytes(device), torch.device("cpu") if short else None)
     report: OnProgress = progress()
     return in_strips(steps, last, batch.to(device, vae.vae_dtype), limits, report)
 

@@ -14,7 +14,7 @@ from redilate import RedilateError
 from redilate.decoding import decode as module
 from redilate.decoding.attention import attend
 from redilate.decoding.steps import computing_device
-from redilate.decoding.strips import Kept
+from redilate.decoding.strips import StoredStrips
 from tests.models import tiny_sdxl
 
 LAYOUTS = {
@@ -55,17 +55,14 @@ def thin_strips(monkeypatch):
     monkeypatch.setattr(module, "_STRIP_ON_CPU", 16 * 1024)
 
 
-@pytest.mark.parametrize("room", [None, 10**9], ids=["least room", "all kept"])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_decode_is_the_untiled_one_in_float64(layout, room):
+def test_decode_is_the_untiled_one_in_float64(layout):
     vae = autoencoder(**layout).double()
     for shape in ((1, 16, 16), (2, 13, 7), (1, 2, 1), (1, 1, 40)):
         latents = torch.randn(shape[0], vae.config.latent_channels, *shape[1:], dtype=torch.float64)
         with torch.inference_mode():
             whole = vae.decode(latents).sample.clamp(-1, 1)
-        torch.testing.assert_close(
-            redilate.decode(vae, latents, scaled=False, room=room), whole, rtol=0, atol=1e-11
-        )
+        torch.testing.assert_close(redilate.decode(vae, latents, scaled=False), whole, rtol=0, atol=1e-11)
         assert (whole.abs() < 1).float().mean() > 0.5
 
 
@@ -79,7 +76,7 @@ def test_encode_is_the_untiled_one_in_float64_at_any_size(layout):
         torch.testing.assert_close(
             redilate.encode(vae, image, scaled=False), whole.mode(), rtol=0, atol=1e-11
         )
-        both = module.moments(vae, image)
+        both = module.posterior_of(vae, image)
         torch.testing.assert_close(both, whole.parameters, rtol=0, atol=1e-11)
 
 
@@ -285,7 +282,7 @@ def test_of_an_enlarged_picture_the_encoder_takes_one_key_for_each_cell():
     alike = before.repeat_interleave(2, 2).repeat_interleave(2, 3)
     for maps, rows in ((alike, 6), (alike + 0.3 * torch.randn_like(alike), 40)):
         with torch.inference_mode():
-            found = attend(Kept(maps.split(rows, 2)), attention, 26, maps.shape[2] * 26, 2)
+            found = attend(StoredStrips(maps.split(rows, 2)), attention, 26, maps.shape[2] * 26, 2)
             tokens = attention.group_norm(maps.flatten(2)).transpose(1, 2)
             cells = functional.avg_pool2d(tokens.transpose(1, 2).unflatten(2, maps.shape[2:]), 2)
             cells = cells.flatten(2).transpose(1, 2)
@@ -295,12 +292,12 @@ def test_of_an_enlarged_picture_the_encoder_takes_one_key_for_each_cell():
             torch.testing.assert_close(torch.cat(list(found), 2), slow, rtol=0, atol=1e-11)
     with torch.inference_mode():
         torch.testing.assert_close(
-            torch.cat(list(attend(Kept(alike.split(6, 2)), attention, 26, 40 * 26, 2)), 2),
+            torch.cat(list(attend(StoredStrips(alike.split(6, 2)), attention, 26, 40 * 26, 2)), 2),
             attention(alike), rtol=0, atol=1e-11,
         )  # fmt: skip
         odd = maps[:, :, :, :25].contiguous()  # no whole cells: exact
         torch.testing.assert_close(
-            torch.cat(list(attend(Kept(odd.split(6, 2)), attention, 25, 40 * 25, 2)), 2),
+            torch.cat(list(attend(StoredStrips(odd.split(6, 2)), attention, 25, 40 * 25, 2)), 2),
             attention(odd), rtol=0, atol=1e-11,
         )  # fmt: skip
 
@@ -309,5 +306,5 @@ def test_the_latents_of_an_enlarged_picture_hardly_change():
     pipe = redilate.load()
     small = redilate.generate(pipe, "a red apple", steps=4).images[0]
     large = pipe.image_processor.preprocess(small.resize((512, 512), Image.Resampling.LANCZOS))
-    exact, pooled = (module.moments(pipe.vae, large, pool=pool)[:, :4] for pool in (1, 2))
+    exact, pooled = (module.posterior_of(pipe.vae, large, pool=pool)[:, :4] for pool in (1, 2))
     assert 0 < (pooled - exact).std() < 0.005 * exact.std()

@@ -8,13 +8,13 @@ from torch.utils._pytree import tree_iter
 
 import redilate
 from redilate.decoding import decode
-from redilate.decoding.strips import Kept, Moments, recut, with_neighbours
+from redilate.decoding.strips import ChannelStatistics, StoredStrips, recut, with_neighbours
 
 
-def test_moments_are_groupnorms_whatever_the_strips_and_far_from_zero():
+def test_statistics_are_groupnorms_whatever_the_strips_and_far_from_zero():
     picture = torch.randn(1, 12, 33, 17, dtype=torch.float64) * 3 + 1000
     for sizes in ([33], [1] * 33, [4, 13, 16]):
-        gathered = Moments()
+        gathered = ChannelStatistics()
         for strip in picture.float().split(sizes, 2):
             gathered.add(strip)
         mean, variance = gathered.grouped(4)
@@ -42,7 +42,7 @@ def test_neighbours_are_the_true_ones_and_zeros_beyond():
 
 
 def test_kept_frees_what_is_read_for_the_last_time():
-    kept = Kept(torch.randn(1, 1, 6, 2).split(2, 2))
+    kept = StoredStrips(torch.randn(1, 1, 6, 2).split(2, 2))
     assert len(list(kept.read())) == 3 == len(list(kept.read()))
     drained = kept.drain()
     next(drained)

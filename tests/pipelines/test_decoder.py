@@ -44,7 +44,7 @@ def ways(monkeypatch):
 
         return call
 
-    for name in ("decode", "moments"):
+    for name in ("decode", "posterior_of"):
         monkeypatch.setattr(out_of_memory, name, noting(name, getattr(out_of_memory, name)))
     return tried, failing
 

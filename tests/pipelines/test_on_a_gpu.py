@@ -8,7 +8,7 @@ from redilate.core.conv import redilated_conv2d
 from redilate.core.devices import device_bytes
 from redilate.decoding import attention
 from redilate.decoding import decode as decoding
-from redilate.decoding.strips import Kept
+from redilate.decoding.strips import StoredStrips
 from redilate.pipelines import out_of_memory
 from redilate.pipelines.loading import load
 from redilate.pipelines.out_of_memory import autoencoder_with_fallbacks, execution_device, offload
@@ -82,7 +82,7 @@ def test_offload_may_be_switched_on_while_a_picture_is_decoded(pipe):
 
 def test_strips_wait_in_pinned_memory_and_come_back_as_they_were():
     strips = list(torch.randn(1, 8, 64, 32, device=GPU).split(16, 2))
-    kept = Kept([strip.clone() for strip in strips], torch.device("cpu"))
+    kept = StoredStrips([strip.clone() for strip in strips], torch.device("cpu"))
     assert all(strip.is_pinned() for strip in kept._strips)
     for ours, strip in zip(kept.drain(), strips, strict=True):
         assert ours.device == strip.device and torch.equal(ours, strip)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .layers import Normalised, parameters_of
-from .strips import Kept, recut
+from .strips import StoredStrips, recut
 
 # Where no fused kernel fits, torch writes the scores out: queries × keys, at most so many at a time.
 _SCORES = 2**29
@@ -18,7 +18,7 @@ _SCORES = 2**29
 _FUSED_QUERIES = 2**16
 
 
-def attend(kept: Kept, attention: Any, width: int, pixels: int, pool: int = 1) -> Iterator[Tensor]:
+def attend(kept: StoredStrips, attention: Any, width: int, pixels: int, pool: int = 1) -> Iterator[Tensor]:
     """A diffusers `Attention` as autoencoders have it: one normalisation, self-attention over pixels, a residual.
 
     Args:
@@ -32,7 +32,7 @@ def attend(kept: Kept, attention: Any, width: int, pixels: int, pool: int = 1) -
     """
     if width % pool or pixels // width % pool:
         pool = 1
-    normalised = Normalised(attention.group_norm, kept.moments)
+    normalised = Normalised(attention.group_norm, kept.statistics)
 
     def projected(strip: Tensor, layer: Any) -> Tensor:
         weight, bias = parameters_of(layer, strip)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.devices import device_bytes
 from ..errors import RedilateError
 from .layers import pointwise
-from .passes import Limits, Tick, least_room, run
+from .passes import Limits, Tick, largest_output_bytes, run
 from .steps import (
     Step,
     autoencoder_of,
@@ -40,7 +40,6 @@ def decode(
     *,
     scaled: bool = True,
     dtype: torch.dtype | None = None,
-    room: int | None = None,
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
@@ -58,8 +57,6 @@ def decode(
         scaled: False for latents as a pipeline hands them to `vae.decode`: divided by `scaling_factor` and with
             `shift_factor` added, or out of `latents_mean` and `latents_std`.
         dtype: to compute in; None: the autoencoder's, but float32 for a float16 one that overflows (`force_upcast`).
-        room: bytes of activations to keep rather than compute again; None: the least. The largest activation on the
-            way (for SDXL's 2048², 8.6 GB in float32) saves all recomputation.
         storage: where activations wait for the next pass; None: on the device, or the host where a GPU has too little
             memory free.
         on_progress: called with (multiply-accumulates done, in all) as the work goes on.
@@ -82,8 +79,8 @@ def decode(
     latents = unscale(vae, latents) if scaled else latents
     last = (vae.decoder.conv_norm_out, vae.decoder.conv_out)
     size = (latents.shape[2], latents.shape[3])
-    make_way(vae)
-    limits = Limits(strip_bytes(latents.device), room, _storage(vae, size, latents.device, storage))
+    offload_the_others(vae)
+    limits = Limits(strip_bytes(latents.device), _storage(vae, size, latents.device, storage))
     return _run(vae, steps, last, latents, dtype, limits, on_progress).clamp_(-1, 1)
 
 
@@ -94,7 +91,6 @@ def encode(
     *,
     scaled: bool = True,
     dtype: torch.dtype | None = None,
-    room: int | None = None,
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
@@ -105,7 +101,7 @@ def encode(
         image: (B, 3, H, W) in [−1, 1]. It is moved to where the autoencoder computes.
         scaled: False for latents as `vae.encode` gives them, not as a U-Net takes them and `decode` (times
             `scaling_factor` and so on).
-        dtype, room, storage, on_progress: as for `decode`.
+        dtype, storage, on_progress: as for `decode`.
 
     Returns:
         (B, C, h, w), the mean of the posterior, on the device that computed.
@@ -118,18 +114,17 @@ def encode(
         _check_given(vae, image, vae.config.in_channels, "a picture")
         mean = vae.encode(_where_tiny_is(vae, image)).latents
     else:
-        both = moments(vae, image, dtype=dtype, room=room, storage=storage, on_progress=on_progress)
+        both = posterior_of(vae, image, dtype=dtype, storage=storage, on_progress=on_progress)
         mean = both.chunk(2, 1)[0]
     return rescale(vae, mean) if scaled else mean
 
 
 @torch.inference_mode()
-def moments(
+def posterior_of(
     vae: Any,
     image: Tensor,
     *,
     dtype: torch.dtype | None = None,
-    room: int | None = None,
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
     pool: int = 1,
@@ -144,15 +139,15 @@ def moments(
     image = image.to(computing_device(vae, image))
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
     size = size_after(steps, (image.shape[2], image.shape[3]))
-    make_way(vae)
-    limits = Limits(strip_bytes(image.device), room, _storage(vae, size, image.device, storage))
+    offload_the_others(vae)
+    limits = Limits(strip_bytes(image.device), _storage(vae, size, image.device, storage))
     out = _run(vae, steps, last, image, dtype, limits, on_progress)
     if vae.quant_conv is None:
         return out
     return next(pointwise([out], vae.quant_conv))
 
 
-def make_way(vae: Any) -> None:
+def offload_the_others(vae: Any) -> None:
     """Under model offload, let the network before leave the device, as the autoencoder's own `decode` does."""
     hook = getattr(vae, "_hf_hook", None)
     if hook is not None and hasattr(hook, "pre_forward"):
@@ -185,7 +180,7 @@ def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int
         (1, vae.config.latent_channels, height, width), dtype=working_type(vae), device="meta"
     )
     # Counted on tensors without data, a pass with its shortcuts and halos holds up to sixteen strips.
-    return least_room(decoder_steps(vae), start) + 16 * strip_bytes(device)
+    return largest_output_bytes(decoder_steps(vae), start) + 16 * strip_bytes(device)
 
 
 def check_finite(batch: Tensor, what: str) -> None:
@@ -260,7 +255,7 @@ def in_strips(
     Args:
         steps: as `steps.decoder_steps` has them.
         batch: (B, C, H, W), of the type and on the device to compute with.
-        limits, on_progress: how much is held, and who is told, as for `decode`.
+        limits, on_progress: how much memory is taken; and `decode`'s.
 
     Returns:
         (B, channels of the last convolution, H', W').
@@ -295,7 +290,7 @@ def _progress(
         nonlocal total
         total += work * batch.shape[0]
 
-    for _ in run(steps, last, batch[:1].to("meta"), Limits(limits.strip, limits.room), count):
+    for _ in run(steps, last, batch[:1].to("meta"), Limits(limits.strip), count):
         pass
 
     def report(work: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .strips import Moments, at_least_float32, with_neighbours
+from .strips import ChannelStatistics, at_least_float32, with_neighbours
 
 
 def parameters_of(module: nn.Module, like: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -98,11 +98,13 @@ def downsample(strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
 
 
 class Normalised:
-    """GroupNorm with the moments of the whole picture, and its activation: called on strips, yields strips."""
+    """GroupNorm with the statistics of the whole picture, and its activation: called on strips, yields strips."""
 
-    def __init__(self, norm: nn.GroupNorm, moments: Moments, activation: nn.Module | None = None):
+    def __init__(
+        self, norm: nn.GroupNorm, statistics: ChannelStatistics, activation: nn.Module | None = None
+    ):
         self._norm = norm
-        self._moments = moments
+        self._statistics = statistics
         self._activation = activation
 
     def __call__(self, strips: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -115,7 +117,7 @@ class Normalised:
 
     def _affine(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """x → scale · x + shift, (1, C, 1, 1) each, in float32 at least."""
-        mean, variance = self._moments.grouped(self._norm.num_groups)
+        mean, variance = self._statistics.grouped(self._norm.num_groups)
         inverse = (variance + self._norm.eps).rsqrt()
         size = self._norm.num_channels // self._norm.num_groups
         mean, inverse = mean.repeat_interleave(size), inverse.repeat_interleave(size)

@@ -1,10 +1,16 @@
 """Running an autoencoder's steps over strips, in little memory.
 
-Each GroupNorm needs the whole picture's statistics before its first output, so a residual block takes up to three
-passes over its input. What stands before a normalisation is kept where there is room for it and computed again where
-there is none. The room is what the largest residual block's output takes, which must be kept anyhow; in SDXL's decoder
-that is half of its largest activation and a sixth of what the untiled decode holds at its peak. Passes are as wide as
-they can be made: each strip goes through all layers between two normalisations before the next is begun.
+A GroupNorm needs the whole picture's statistics before its first output. A residual block therefore reads its input
+up to three times; each pass takes every strip through all layers up to the next GroupNorm before the next strip begins:
+
+    input x ──┬─ pass 1: upsample? ──────────────────────────────────────► statistics of norm1
+              ├─ pass 2: upsample? → norm1 → conv1 ──────────────────────► statistics of norm2
+              └─ pass 3: upsample? → norm1 → conv1 → norm2 → conv2 → + ──► output
+                              └─────────── shortcut ─────────────────┘
+
+What fits in `budget` bytes is stored instead of computed again: then pass 3 starts from the stored upsampled x, or from
+the stored conv1. The budget is the largest output of any step, which must be stored anyhow; in SDXL's decoder that is
+half of its largest activation and a sixth of what the untiled decode holds at its peak.
 """
 
 from __future__ import annotations
@@ -20,23 +26,21 @@ from torch import Tensor, nn
 from .attention import attend
 from .layers import Normalised, convolve, downsample, pointwise, upsample
 from .steps import Attention, Convolution, Resnet, Step, size_after
-from .strips import Kept, Moments, recut
+from .strips import ChannelStatistics, StoredStrips, recut
 
 Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is held at a time.
+    """How much memory is taken, and where.
 
     Attributes:
         strip: bytes of the widest strip that a pass makes.
-        room: bytes of activations to keep rather than to compute again; None: as few as can be.
-        storage: where kept activations wait, None: on the device that computes.
+        storage: where stored activations wait; None: on the device that computes.
     """
 
     strip: int
-    room: int | None = None
     storage: torch.device | None = None
 
 
@@ -49,17 +53,16 @@ def run(
         steps: as `steps.decoder_steps` has them.
         last: the normalisation and the convolution after them, with SiLU between.
         start: the input; it may be whole, as it has few channels.
-        limits: how much is held.
+        limits: how much memory is taken.
         tick: called with the multiply-accumulates of each strip of a convolution that is done.
     """
-    room = least_room(steps, start)
-    passes = _Passes(limits, max(room, limits.room or 0), tick)
+    passes = _Passes(limits, largest_output_bytes(steps, start), tick)
     height, width = start.shape[2:]
-    kept = Kept([start], limits.storage)
+    kept = StoredStrips([start], limits.storage)
     del start
     for step in steps:
         if isinstance(step, Attention):
-            kept = Kept(attend(kept, step.block, width, height * width, step.pool), limits.storage)
+            kept = StoredStrips(attend(kept, step.block, width, height * width, step.pool), limits.storage)
         elif isinstance(step, Resnet):
             kept = passes.resnet(kept, step, height, width)
         else:
@@ -67,12 +70,12 @@ def run(
         height, width = size_after([step], (height, width))
     norm, conv = last
     rows = passes.rows(norm.num_channels, width, next(kept.read()))
-    normalised = Normalised(norm, kept.moments, nn.SiLU())
+    normalised = Normalised(norm, kept.statistics, nn.SiLU())
     yield from passes.convolved(normalised(recut(kept.drain(), rows)), conv)
 
 
-def least_room(steps: list[Step], start: Tensor) -> int:
-    """Bytes of the largest activation that no pass can do without: the output of some step."""
+def largest_output_bytes(steps: list[Step], start: Tensor) -> int:
+    """Bytes of the largest output of a step: no pass can do without storing it."""
     largest = 0
     size = (start.shape[2], start.shape[3])
     for step in steps:
@@ -84,9 +87,9 @@ def least_room(steps: list[Step], start: Tensor) -> int:
 
 
 class _Passes:
-    def __init__(self, limits: Limits, room: int, tick: Tick):
+    def __init__(self, limits: Limits, budget: int, tick: Tick):
         self._limits = limits
-        self._room = room
+        self._budget = budget
         self._tick = tick
 
     def rows(self, channels: int, width: int, like: Tensor) -> int:
@@ -105,65 +108,64 @@ class _Passes:
     def upsampled(self, strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
         return self.counted(upsample(strips, conv), conv)
 
-    def convolution(self, kept: Kept, step: Convolution, width: int) -> Kept:
+    def convolution(self, kept: StoredStrips, step: Convolution, width: int) -> StoredStrips:
         like = next(kept.read())
         widest = max(step.conv.in_channels, step.conv.out_channels * step.scale**2)
         strips = recut(kept.drain(), self.rows(int(widest), width, like))
         if step.scale == 2.0:
-            return Kept(self.upsampled(strips, step.conv), self._limits.storage)
+            return StoredStrips(self.upsampled(strips, step.conv), self._limits.storage)
         if step.scale == 0.5:
-            return Kept(self.counted(downsample(strips, step.conv), step.conv), self._limits.storage)
-        return Kept(self.convolved(strips, step.conv), self._limits.storage)
+            return StoredStrips(self.counted(downsample(strips, step.conv), step.conv), self._limits.storage)
+        return StoredStrips(self.convolved(strips, step.conv), self._limits.storage)
 
-    def resnet(self, kept: Kept, step: Resnet, height: int, width: int) -> Kept:
-        """A residual block, `kept` drained: x + conv2(norm2(conv1(norm1(x)))), each norm before an activation."""
+    def resnet(self, kept: StoredStrips, step: Resnet, height: int, width: int) -> StoredStrips:
+        """x + conv2(norm2(conv1(norm1(x)))), an activation behind each norm; x is `kept`, which is emptied."""
         block, storage, up = step.block, self._limits.storage, step.up
         like = next(kept.read())
-        moments = kept.moments
         rows = self.rows(max(block.conv1.in_channels, block.conv1.out_channels), width, like)
-        row = like.element_size() * width * height  # bytes of one channel
+        channel = like.element_size() * width * height  # bytes
+        statistics = kept.statistics
         if up is not None:
-            row, rows = 4 * row, max(1, rows // 4)
-            if up.out_channels * row <= self._room:
-                kept = Kept(self.upsampled(recut(kept.drain(), rows), up), storage)
-                moments, up, rows = kept.moments, None, 2 * rows
+            channel, rows = 4 * channel, max(1, rows // 4)
+            if up.out_channels * channel <= self._budget:
+                kept = StoredStrips(self.upsampled(recut(kept.drain(), rows), up), storage)
+                statistics, up, rows = kept.statistics, None, 2 * rows
             else:
-                moments = _measure(self.upsampled(recut(kept.read(), rows), up))
-        first = Normalised(block.norm1, moments, block.nonlinearity)
+                statistics = _statistics_of(self.upsampled(recut(kept.read(), rows), up))
+        norm1 = Normalised(block.norm1, statistics, block.nonlinearity)
 
-        def source(strips: Iterable[Tensor]) -> Iterator[Tensor]:
+        def read(strips: Iterable[Tensor]) -> Iterator[Tensor]:
             strips = recut(strips, rows)
             return strips if up is None else self.upsampled(strips, up)
 
-        # The shortcut's strips wait for those of the main path, which are strips behind, or a whole pass.
-        keeps_hidden = (block.conv1.out_channels + block.conv2.out_channels) * row <= self._room
-        skips: Any = Kept(device=storage) if keeps_hidden else deque()
+        def conv1(strips: Iterable[Tensor]) -> Iterator[Tensor]:
+            return self.convolved(norm1(strips), block.conv1)
 
-        def noted(strips: Iterable[Tensor]) -> Iterator[Tensor]:
+        # The shortcut's strips wait for those of the main path, which are strips behind, or a whole pass.
+        stores_conv1 = (block.conv1.out_channels + block.conv2.out_channels) * channel <= self._budget
+        shortcut: Any = StoredStrips(device=storage) if stores_conv1 else deque()
+
+        def with_shortcut(strips: Iterable[Tensor]) -> Iterator[Tensor]:
             for strip in strips:
-                if block.conv_shortcut is None:
-                    skips.append(strip)
-                else:
-                    skips.append(
-                        next(self.counted(pointwise([strip], block.conv_shortcut), block.conv_shortcut))
-                    )
+                conv = block.conv_shortcut
+                shortcut.append(strip if conv is None else next(self.counted(pointwise([strip], conv), conv)))
                 yield strip
 
-        def hidden(strips: Iterable[Tensor]) -> Iterator[Tensor]:
-            return self.convolved(first(strips), block.conv1)
-
-        if keeps_hidden:
-            whole = Kept(hidden(noted(source(kept.drain()))), storage)
-            moments, middle = whole.moments, whole.drain()
+        if stores_conv1:
+            stored = StoredStrips(conv1(with_shortcut(read(kept.drain()))), storage)
+            statistics, middle = stored.statistics, stored.drain()
         else:
-            moments, middle = _measure(hidden(source(kept.read()))), hidden(noted(source(kept.drain())))
-        second = Normalised(block.norm2, moments, block.nonlinearity)
-        out = self.convolved(second(middle), block.conv2)
-        return Kept(((skips.popleft() + strip) / block.output_scale_factor for strip in out), storage)
+            statistics = _statistics_of(conv1(read(kept.read())))
+            middle = conv1(with_shortcut(read(kept.drain())))
+        norm2 = Normalised(block.norm2, statistics, block.nonlinearity)
+        out = self.convolved(norm2(middle), block.conv2)
+        return StoredStrips(
+            ((shortcut.popleft() + strip) / block.output_scale_factor for strip in out), storage
+        )
 
 
-def _measure(strips: Iterable[Tensor]) -> Moments:
-    moments = Moments()
+def _statistics_of(strips: Iterable[Tensor]) -> ChannelStatistics:
+    statistics = ChannelStatistics()
     for strip in strips:
-        moments.add(strip)
-    return moments
+        statistics.add(strip)
+    return statistics

@@ -1,7 +1,7 @@
 """A picture's activations as strips of rows, (1, C, rows, W) each, from the top down.
 
-A layer is a generator from strips to strips. What has to be kept whole, because a normalisation needs its statistics
-before any of it can be passed on, is a `Kept`, which frees each strip as it is read for the last time.
+A layer is a generator from strips to strips. Where a normalisation needs the statistics of the whole activation before
+any of it can be passed on, `StoredStrips` holds it, and frees each strip as it is read for the last time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class Moments:
+class ChannelStatistics:
     """Mean and spread of each channel over all rows seen so far, whatever the strips they came in.
 
     Each strip is measured about its own mean, in float32 at least, and merged in float64 (Chan, Golub and LeVeque
@@ -52,34 +52,30 @@ class Moments:
         return mean, (squares + between) / (self.count * means.shape[1])
 
 
-class Kept:
-    """Activations kept whole, strip by strip, with their moments.
+class StoredStrips:
+    """The strips of one whole activation, with its statistics.
 
     Args:
-        strips: what to keep; read to its end at once.
-        device: where to keep it, None: where it is. Strips come back to where they were made.
-        measured: whether their moments are wanted.
+        strips: what to store; read to its end at once.
+        device: where to store it; None: where it is. Strips come back to where they were made.
     """
 
-    def __init__(
-        self, strips: Iterable[Tensor] = (), device: torch.device | None = None, measured: bool = True
-    ):
-        self.moments = Moments()
+    def __init__(self, strips: Iterable[Tensor] = (), device: torch.device | None = None):
+        self.statistics = ChannelStatistics()
         self._device = device
         self._home: torch.device | None = None
         self._strips: deque[Tensor] = deque()
         for strip in strips:
-            if measured:
-                self.moments.add(strip)
+            self.statistics.add(strip)
             self.append(strip)
 
     def append(self, strip: Tensor) -> None:
-        """Keep one more strip, below the others."""
+        """Store one more strip, below the others."""
         self._home = strip.device
         self._strips.append(strip if self._device is None else _to(strip, self._device))
 
     def popleft(self) -> Tensor:
-        """The topmost strip, which is kept no longer."""
+        """The topmost strip, which is no longer stored."""
         return self._back(self._strips.popleft())
 
     def read(self) -> Iterator[Tensor]:

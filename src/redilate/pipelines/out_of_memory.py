@@ -22,8 +22,8 @@ from ..decoding.decode import (
     OnProgress,
     check_finite,
     decode,
-    make_way,
-    moments,
+    offload_the_others,
+    posterior_of,
     whole_decode_bytes,
     whole_encode_bytes,
 )
@@ -122,7 +122,7 @@ class _Calls:
         from diffusers.models.modeling_outputs import AutoencoderKLOutput
 
         def strips(storage: str | None) -> Any:
-            both = moments(
+            both = posterior_of(
                 self._vae,
                 x,
                 dtype=x.dtype,
@@ -193,7 +193,7 @@ class _Calls:
         """Whether the autoencoder should go in strips from the start, by what is free once others have made way."""
         if self._vae.use_tiling:
             return False
-        make_way(self._vae)
+        offload_the_others(self._vae)
         bound = _SHARE * device_bytes(device)[0]
         if device.type == "cpu":
             bound = min(bound, _WHOLE_ON_CPU // 2 if fewer_keys else _WHOLE_ON_CPU)
