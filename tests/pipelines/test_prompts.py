@@ -38,11 +38,8 @@ def test_prompts_that_fit_are_handed_on_as_they_are(pipe: Any):
 
 
 @pytest.mark.parametrize("negative", [None, "", "a dog"])
-def test_of_one_piece_the_embeddings_are_the_pipelines_own(
-    pipe: Any, negative: str | None, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("redilate.pipelines.prompts._is_long", lambda pipe, text: True)
-    found = encode_prompts(pipe, "a cat", negative)
+def test_of_one_piece_the_embeddings_are_the_pipelines_own(pipe: Any, negative: str | None):
+    found = encode_prompts(pipe, "a cat", negative, always=True)
     own = pipe.encode_prompt(
         prompt="a cat",
         device="cpu",

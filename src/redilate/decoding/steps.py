@@ -5,6 +5,7 @@ and what each does to size and memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,19 @@ def working_type(vae: Any) -> torch.dtype:
     if vae.dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
         return torch.float32
     return vae.dtype
+
+
+@contextmanager
+def at_working_type(vae: Any) -> Iterator[torch.dtype]:
+    """For the time of the `with`, the autoencoder's weights are of its `working_type`, which is given."""
+    own, working = vae.dtype, working_type(vae)
+    try:
+        if working != own:
+            vae.to(working)
+        yield working
+    finally:
+        if working != own:
+            vae.to(own)
 
 
 def _statistics(config: Any, like: Tensor) -> tuple[Tensor | None, Tensor | None]:

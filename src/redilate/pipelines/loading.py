@@ -227,12 +227,14 @@ def with_controlnet(pipe: Any, name_or_path: str, *, image_to_image: bool = Fals
 
     auto = AutoPipelineForImage2Image if image_to_image else AutoPipelineForText2Image
     name = str(Path(name_or_path).resolve()) if Path(name_or_path).exists() else name_or_path
-    try:
-        net: Any = ControlNetModel.from_pretrained(name, use_safetensors=True, torch_dtype=pipe.unet.dtype)
-        found = auto.from_pipe(pipe, controlnet=net.to(pipe.device))
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RedilateError(f"cannot use the ControlNet {name_or_path}: {first}") from error
+
+    def take() -> Any:
+        net: Any = ControlNetModel.from_pretrained(
+            name, use_safetensors=True, **dtype_argument(pipe.unet.dtype)
+        )
+        return auto.from_pipe(pipe, controlnet=net.to(pipe.device))
+
+    found = refusing(f"the ControlNet {name_or_path}", take)
     found.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
     return found
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..decoding.steps import at_working_type, unscale
 from .families import native_latents
 
 
@@ -28,24 +29,6 @@ def preview(pipe: Any, latents: Tensor) -> Image.Image:
         shrink = most / max(height, width)
         size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
         latents = nn.functional.interpolate(latents.float(), size, mode="area").to(latents.dtype)
-    dtype = vae.dtype
-    # SDXL's autoencoder overflows in float16; diffusers does the same before it decodes.
-    upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
-    try:
-        if upcast:
-            vae.to(torch.float32)
-        pixels = vae.decode(_denormalised(vae.config, latents.to(vae.dtype)), return_dict=False)[0]
-    finally:
-        if upcast:
-            vae.to(dtype)
+    with at_working_type(vae) as dtype:
+        pixels = vae.decode(unscale(vae, latents.to(dtype)), return_dict=False)[0]
     return pipe.image_processor.postprocess(pixels.float(), output_type="pil")[0]
-
-
-def _denormalised(config: Any, latents: Tensor) -> Tensor:
-    """From what the U-Net sees to what the decoder takes, as the pipelines do it."""
-    latents = latents / config.scaling_factor
-    mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is None or deviation is None:
-        return latents
-    shape = (1, -1, 1, 1)
-    return latents * latents.new_tensor(deviation).view(shape) + latents.new_tensor(mean).view(shape)

@@ -7,6 +7,7 @@ skipped layers and its textual inversions.
 
 from __future__ import annotations
 
+import bisect
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def encode_prompts(
             f"{len(negatives)} negative prompts for {len(prompts)} prompts; one, or as many, works"
         )
     asked = {"prompt": prompt, "negative_prompt": negative}
-    long = [text for text in (*prompts, *(negatives or [])) if _is_long(pipe, text)]
+    long = [text for text in (*prompts, *(negatives or [])) if not _fits(pipe, text)]
     takes = _takes_pieces(pipe)
     if not long and not (always and takes):
         return asked
@@ -118,7 +119,7 @@ def check_clip_skip(pipe: Any, skip: Any) -> None:
 def note_cut(pipe: Any, texts: Sequence[str], on_note: Callable[[str], None]) -> None:
     """A line for each text of which the pipeline, given it as it is, reads only the start."""
     for text in texts:
-        if _is_long(pipe, text):
+        if not _fits(pipe, text):
             on_note(_cut(pipe, text))
 
 
@@ -135,7 +136,7 @@ def _tokenizers(pipe: Any) -> list[Any]:
     ]
 
 
-def _room(pipe: Any, tokenizer: Any) -> int:
+def _window_tokens(pipe: Any, tokenizer: Any) -> int:
     """How many tokens of a prompt a window holds, beside those that mark its start and its end."""
     window = tokenizer.model_max_length
     encode = getattr(pipe, "encode_prompt", None)
@@ -153,11 +154,7 @@ def _tokens(pipe: Any, tokenizer: Any, text: str) -> list[str]:
 
 
 def _fits(pipe: Any, text: str) -> bool:
-    return all(len(_tokens(pipe, one, text)) <= _room(pipe, one) for one in _tokenizers(pipe))
-
-
-def _is_long(pipe: Any, text: str) -> bool:
-    return not _fits(pipe, text)
+    return all(len(_tokens(pipe, one, text)) <= _window_tokens(pipe, one) for one in _tokenizers(pipe))
 
 
 def _is_clip(tokenizer: Any) -> bool:
@@ -200,14 +197,8 @@ def _pieces(pipe: Any, text: str) -> list[str]:
 
 def _longest_start(pipe: Any, text: str) -> int:
     """How many letters of a text too long for it fit a window, by bisection; at least one."""
-    fits, fails = 1, len(text)
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        if _fits(pipe, text[:middle]):
-            fits = middle
-        else:
-            fails = middle
-    return fits
+    lengths = range(2, len(text) + 1)
+    return 1 + bisect.bisect_left(lengths, True, key=lambda length: not _fits(pipe, text[:length]))
 
 
 def _cut(pipe: Any, text: str) -> str:

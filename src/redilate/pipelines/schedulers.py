@@ -145,13 +145,8 @@ def _nearest(steps: int) -> Iterable[int]:
 
 def _border(scheduler: Any, works: int, fails: int) -> int:
     """The largest number of steps that works, by bisection."""
-    while fails - works > 1:
-        middle = (works + fails) // 2
-        if _refusal(scheduler, middle) is None:
-            works = middle
-        else:
-            fails = middle
-    return works
+    counts = range(works + 1, fails)
+    return works + bisect.bisect_left(counts, True, key=lambda steps: _refusal(scheduler, steps) is not None)
 
 
 # Spacings that crowd the steps at low noise: a leg of Karras spacing from 0.25 would take the timesteps 249, 30, 0.

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..decoding.steps import at_working_type, rescale
 from ..errors import RedilateError
 from ..plans.plan import block_of, convolutions, count_levels, in_order, level_of
 from .families import controlnets_of, unet_of
@@ -276,22 +277,8 @@ def encode(pipe: Any, image: Image.Image) -> Tensor:
     """
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import retrieve_latents
 
-    vae = pipe.vae
-    dtype = vae.dtype
-    # SDXL's autoencoder overflows in float16; diffusers does the same before it decodes.
-    upcast = dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
     pixels = pipe.image_processor.preprocess(image)
-    try:
-        if upcast:
-            vae.to(torch.float32)
-        found = vae.encode(pixels.to(pipe._execution_device, torch.float32 if upcast else dtype))
-    finally:
-        if upcast:
-            vae.to(dtype)
+    with at_working_type(pipe.vae) as dtype:
+        found = pipe.vae.encode(pixels.to(pipe._execution_device, dtype))
     latents = retrieve_latents(found, sample_mode="argmax")
-    config = vae.config
-    mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is not None and deviation is not None:
-        shape = (1, -1, 1, 1)
-        latents = (latents - latents.new_tensor(mean).view(shape)) / latents.new_tensor(deviation).view(shape)
-    return (latents * config.scaling_factor).to(unet_of(pipe).dtype)
+    return rescale(pipe.vae, latents).to(pipe.unet.dtype)
