@@ -55,6 +55,16 @@ def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Out
     return Outcome(task, None, " ".join(cause.split()), os.getpid())
 
 
+def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
+    """The pipeline and None, or None and why there is none."""
+    try:
+        return make_pipe(device), None
+    except RedilateError as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"a worker could not load the model: {type(error).__name__}: {error}"
+
+
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
     """Let torch compute with so many threads for the time of the `with`; None leaves it alone."""

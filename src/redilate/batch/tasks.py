@@ -31,13 +31,7 @@ _LONGEST_ID = 100
 _MOST = 10_000  # pictures of one row
 _ID_SIGNS = frozenset(string.ascii_letters + string.digits + "._-")
 # Names that Windows keeps for devices, with any extension.
-_DEVICES = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
-}
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))}
 
 
 @dataclass(frozen=True)
@@ -144,7 +138,7 @@ def _checked_id(value: Any) -> Any:
 
 
 class _Columns(BaseModel):
-    """The columns that a row can have: those of `prompts.COLUMNS`."""
+    """The columns that a row can have: those of `tables.COLUMNS`."""
 
     model_config = ConfigDict(str_strip_whitespace=True, frozen=True, extra="forbid")
 
@@ -186,8 +180,11 @@ def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task 
 
     The first is what the row gives alone, so that a later run that asks for more draws what is missing.
     """
-    first = _task(number, columns, defaults)
-    count = columns.count or defaults.count
+    said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
+    task_id = columns.id or _id_of(said)
+    asked = {**vars(defaults), "seed": seed_of(defaults.seed, task_id), **said}
+    del asked["count"]
+    first, count = Task(id=task_id, row=number, **asked), columns.count or defaults.count
     if first.seed > SEEDS - count:
         yield Fault(number, f"seed {first.seed}: up to {SEEDS - count} works for {count} pictures", first.id)
         return
@@ -196,30 +193,9 @@ def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task 
         yield replace(first, id=f"{first.id}-{place + 1}", seed=first.seed + place)
 
 
-def _task(number: int, columns: _Columns, defaults: Defaults) -> Task:
-    task_id = columns.id or _id_of(columns)
-
-    def either(given: Any, default: Any) -> Any:
-        return default if given is None else given
-
-    return Task(
-        id=task_id,
-        row=number,
-        prompt=columns.prompt,
-        seed=either(columns.seed, seed_of(defaults.seed, task_id)),
-        width=either(columns.width, defaults.width),
-        height=either(columns.height, defaults.height),
-        steps=either(columns.steps, defaults.steps),
-        guidance=either(columns.guidance, defaults.guidance),
-        negative=either(columns.negative, defaults.negative),
-        strength=either(columns.strength, defaults.strength),
-    )
-
-
-def _id_of(columns: _Columns) -> str:
+def _id_of(said: dict[str, Any]) -> str:
     """An id from what the row itself says, so that rows can move, and other runs' pictures have the same names."""
-    said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", columns.prompt.lower()).strip("-")[:40].strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", said["prompt"].lower()).strip("-")[:40].strip("-")
     return "-".join(filter(None, (slug, _hash(json.dumps(said, sort_keys=True), 8))))
 
 
@@ -233,18 +209,16 @@ def _is_empty(value: Any) -> bool:
 
 
 def check_defaults(defaults: Defaults) -> None:
-    """Refuse defaults that no row could have; RedilateError names the first.
+    """Refuse defaults that no row could have, and any seed, with which no second run could go on.
 
-    The same rules as for a row, so that a library user's mistake shows before any work. Only the seed must be one: of
-    any other a second run could not go on with the first.
+    Raises:
+        RedilateError: names the first.
     """
     if defaults.seed == ANY_SEED:
         raise RedilateError(
             "seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by"
         )
-    names = ("width", "height", "steps", "guidance", "negative", "seed", "strength", "count")
-    said = {name: getattr(defaults, name) for name in names}
     try:
-        _Columns.model_validate({"prompt": "any", **said})
+        _Columns.model_validate({"prompt": "any", **vars(defaults)})
     except ValidationError as error:
         raise RedilateError(first_cause(error)) from error
