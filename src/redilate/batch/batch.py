@@ -17,23 +17,14 @@ from .tasks import Defaults, Fault, Task, check_defaults, tasks_of, together
 
 @dataclass
 class Tally:
-    """What a batch has come to.
+    """What a batch has come to: how many rows, and how many pictures."""
 
-    Attributes:
-        rows: read so far.
-        repeated: pictures that an earlier row asks for too; one serves both.
-        present: pictures that were there already.
-        missing: pictures that were not.
-        drawn: of these, those that are there now.
-        failed: pictures that there are not, because of the row or because the drawing failed.
-    """
-
-    rows: int = 0
-    repeated: int = 0
-    present: int = 0
-    missing: int = 0
-    drawn: int = 0
-    failed: int = 0
+    rows: int = 0  # read so far
+    repeated: int = 0  # that an earlier row asks for too; one serves both
+    present: int = 0  # that were there already
+    missing: int = 0  # that were not
+    drawn: int = 0  # of the missing ones, those that are there now
+    failed: int = 0  # that there are not, because of the row or because the drawing failed
 
 
 OnFault = Callable[[Fault], None]

@@ -21,17 +21,11 @@ _PARQUET_ROWS = 1024
 
 @dataclass(frozen=True)
 class Row:
-    """What a file says at one place.
+    """What a file says at one place."""
 
-    Attributes:
-        number: line (text, CSV, JSON Lines) or row (Parquet), from 1.
-        fields: column, one of `COLUMNS` → value; None where the place cannot be read.
-        fault: why it cannot be read; None where it can.
-    """
-
-    number: int
-    fields: Mapping[str, Any] | None
-    fault: str | None = None
+    number: int  # line (text, CSV, JSON Lines) or row (Parquet), from 1
+    fields: Mapping[str, Any] | None  # column, one of `COLUMNS` → value; None where the place cannot be read
+    fault: str | None = None  # why it cannot be read
 
 
 def read_rows(path: Path) -> Iterator[Row]:

@@ -36,37 +36,24 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for each row that does not say otherwise.
-
-    Attributes:
-        width, height: in pixels.
-        steps, guidance, negative, strength: as for `generation.generate`.
-        seed: of the whole run: with each row's id it gives the row's seed.
-        count: how many pictures of a row.
-    """
+    """What holds for each row that does not say otherwise, as for `generation.generate`."""
 
     width: int
     height: int
     steps: int = 25
     guidance: float | None = None
     negative: str | None = None
-    seed: int = 0
+    seed: int = 0  # of the whole run: with each row's id it gives the row's seed
     strength: float | None = None
-    count: int = 1
+    count: int = 1  # pictures of a row
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to make.
+    """One picture to make, as for `generation.generate`."""
 
-    Attributes:
-        id: names the picture's file.
-        row: where in the file of prompts it stands.
-        prompt, seed, width, height, steps, guidance, negative, strength: as for `generation.generate`.
-    """
-
-    id: str
-    row: int
+    id: str  # names the picture's file
+    row: int  # where in the file of prompts it stands
     prompt: str
     seed: int
     width: int

@@ -20,21 +20,15 @@ VERSION = 1  # raised where a measure changes, so that what an earlier version m
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of the results.
+    """One column of the results."""
 
-    Attributes:
-        key: its name in the JSON.
-        title: its heading.
-        better: which way a method wants it; "native", "real": as the native picture or real ones have it.
-        form: Python's format of a value.
-        centre: what stands for many pictures.
-    """
-
-    key: str
+    key: str  # its name in the JSON
     title: str
-    better: Literal["less", "more", "native", "real"]
-    form: str = ".3f"
-    centre: Centre = "mean"
+    better: Literal[
+        "less", "more", "native", "real"
+    ]  # "native", "real": as the native picture or real ones have it
+    form: str = ".3f"  # Python's format of a value
+    centre: Centre = "mean"  # what stands for many pictures
 
 
 # By group, as the tables show them. The first four groups have a value for each picture, the last for sets of them.
@@ -79,17 +73,12 @@ OF_ONE_PICTURE = [one for group in ("Repetition", "Structure and look", "Cost") 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one large picture shows.
+    """What one large picture shows."""
 
-    Attributes:
-        values: a number for every measure of one picture but the cost, `recognised` and `broken_up`, which take others.
-        whole: its features shrunk to the native scale, float32 of shape (1, 1280).
-        pieces: those of its crops at full resolution, float32 of shape (CROPS, 1280).
-    """
-
+    # For every measure of one picture but the cost, `recognised` and `broken_up`, which take other pictures.
     values: Mapping[str, float]
-    whole: np.ndarray
-    pieces: np.ndarray
+    whole: np.ndarray  # its features shrunk to the native scale, float32 of shape (1, 1280)
+    pieces: np.ndarray  # those of its crops at full resolution, float32 of shape (CROPS, 1280)
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,13 @@ NATIVE = "native"
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one size, over all prompts.
-
-    Attributes:
-        values: measure → its mean, median or distance, with an interval.
-        differences: measure → the difference to the first method, paired by prompt and seed; empty for that method
-            itself and for the native pictures.
-    """
+    """One method at one size, over all prompts."""
 
     size: str
     method: str
     pictures: int
-    values: Mapping[str, Interval]
+    values: Mapping[str, Interval]  # measure → its mean, median or distance
+    # Measure → the difference to the first method, paired by prompt and seed; empty for that method and native ones.
     differences: Mapping[str, Interval]
 
 

@@ -30,26 +30,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Study:
-    """What is drawn and compared.
+    """What is drawn and compared; steps and guidance are as for `redilate.generate`.
 
-    Attributes:
-        prompts: picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
-        count: how many prompts and seeds.
-        sizes: (width, height) of the large pictures, in pixels.
-        methods: names in `rivals.registry`; the first is the baseline.
-        variations: name → arguments of `generate`: further methods.
-        steps, guidance: as for `redilate.generate`.
-        real: a folder of real pictures, see `real.real_pictures`; None: no distances to real pictures.
+    Picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
     """
 
     prompts: Sequence[str]
-    sizes: Sequence[tuple[int, int]]
-    count: int = 64
-    methods: Sequence[str] = ("direct", "redilate")
-    variations: Mapping[str, Variation] = field(default_factory=dict)
+    sizes: Sequence[tuple[int, int]]  # (width, height) of the large pictures, in pixels
+    count: int = 64  # of prompts and seeds
+    methods: Sequence[str] = ("direct", "redilate")  # names in `rivals.registry`; the first is the baseline
+    variations: Mapping[str, Variation] = field(default_factory=dict)  # further methods by their names
     steps: int = 25
     guidance: float | None = None
-    real: Path | None = None
+    real: Path | None = None  # a folder, see `real.real_pictures`; None: no distances to real pictures
 
     def check(self) -> None:
         """Refuse what cannot be run: RedilateError names it."""
@@ -74,24 +67,18 @@ class Study:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides how a picture looks.
-
-    Attributes:
-        method: its name in `rivals.registry`.
-        model: the weights' fingerprint.
-        variation: the method's settings, where they are not its own defaults.
-        drawing: for our own methods how the picture is made, for another's variation its settings; JSON types.
-    """
+    """Everything that decides how a picture looks."""
 
     prompt: str
     seed: int
     width: int
     height: int
-    method: str
+    method: str  # its name in `rivals.registry`
     steps: int
     guidance: float
-    model: str
-    variation: Variation | None = None
+    model: str  # the weights' fingerprint
+    variation: Variation | None = None  # the method's settings, where they are not its own defaults
+    # JSON types: for our own methods how the picture is made, for another's variation its settings.
     drawing: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:

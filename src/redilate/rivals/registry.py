@@ -18,18 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """A function, found when it is first called, that draws one picture from one prompt.
-
-    Attributes:
-        module, function: where it is.
-        fixed: arguments that make this method of it.
-        within: it is a context manager for a pipeline, to draw within.
-    """
+    """A function, found when it is first called, that draws one picture from one prompt."""
 
     module: str
     function: str = "draw"
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    within: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # arguments that make this method of it
+    within: bool = False  # it is a context manager for a pipeline, to draw within
 
     def found(self) -> Any:
         """The function itself; its keyword arguments are the method's settings."""
