@@ -132,4 +132,4 @@ def test_threads_are_what_was_asked_for_and_this_process_keeps_its_own(workers: 
 def test_numbers_that_mean_nothing_are_refused():
     for arguments in ({"workers": -1}, {"threads": 0}):
         with pytest.raises(RedilateError, match="is needed"):
-            run([1], make_ten, add, **arguments)
+            list(run([1], make_ten, add, **arguments))

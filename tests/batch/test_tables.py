@@ -79,7 +79,7 @@ def test_what_is_no_file_of_prompts_is_refused_when_it_is_opened(tmp_path: Path)
         fake: "is not Parquet",
     }.items():
         with pytest.raises(RedilateError, match=cause):
-            read_rows(path)
+            list(read_rows(path))
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl"])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from redilate.evaluation import cache
-from redilate.evaluation.cache import cached
+from redilate.evaluation import run
 from redilate.evaluation.measures import Seen
+from redilate.evaluation.run import keep_measured, read_measured, stamp_of
 
 
 @pytest.fixture
@@ -13,25 +13,28 @@ def picture(tmp_path):
     return path
 
 
-def _seen(value: float) -> Seen:
-    return Seen({"objects": value}, np.full((1, 3), value, np.float32), np.zeros((4, 3), np.float32))
+@pytest.fixture
+def store(tmp_path, picture):
+    path = tmp_path / "measured" / "a.npz"
+    seen = Seen({"objects": 1.0}, np.ones((1, 3), np.float32), np.zeros((4, 3), np.float32))
+    keep_measured(path, stamp_of(picture), seen)
+    return path
 
 
-def test_what_was_measured_once_is_read_and_not_measured_again(picture, tmp_path):
-    store = tmp_path / "measured" / "a.npz"
-    assert cached(store, [picture], lambda: _seen(1)).values == {"objects": 1}
-    again = cached(store, [picture], lambda: pytest.fail("measured again"))
+def test_what_was_measured_once_is_read_and_not_measured_again(picture, store):
+    again = read_measured(store, stamp_of(picture))
     assert again.values == {"objects": 1}
-    assert np.array_equal(again.whole, _seen(1).whole)
+    assert np.array_equal(again.whole, np.ones((1, 3)))
     assert [path.name for path in store.parent.iterdir()] == ["a.npz"]
 
 
-def test_another_picture_another_version_and_half_a_file_are_measured_again(picture, tmp_path, monkeypatch):
-    store = tmp_path / "a.npz"
-    cached(store, [picture], lambda: _seen(1))
+def test_another_picture_another_version_and_half_a_file_are_measured_again(picture, store, monkeypatch):
+    before = stamp_of(picture)
     picture.write_bytes(b"other pixels")
-    assert cached(store, [picture], lambda: _seen(2)).values == {"objects": 2}
-    monkeypatch.setattr(cache, "VERSION", 999)
-    assert cached(store, [picture], lambda: _seen(3)).values == {"objects": 3}
+    assert read_measured(store, stamp_of(picture)) is None
+    picture.write_bytes(b"pixels")
+    monkeypatch.setattr(run, "VERSION", 999)
+    assert read_measured(store, stamp_of(picture)) is None
     store.write_bytes(store.read_bytes()[:100])
-    assert cached(store, [picture], lambda: _seen(4)).values == {"objects": 4}
+    assert read_measured(store, before) is None
+    assert read_measured(store.with_name("b.npz"), before) is None

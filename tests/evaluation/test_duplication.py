@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image, ImageDraw
 
-from redilate.evaluation.duplication import Repetition, compare, count_objects
+from redilate.evaluation.repetition import count_objects
 from tests.evaluation.drawings import canvas, discs, face, noisy, tiled
 
 
@@ -26,7 +26,7 @@ def test_an_empty_picture_has_no_objects_noise_or_not():
 def test_enlarging_a_picture_does_not_change_its_count(scale):
     for native in (discs(256, 5), noisy(discs(256, 3), deviation=8), face(256)):
         large = native.resize((256 * scale, 256 * scale), Image.Resampling.BICUBIC)
-        assert compare(native, large).excess == 0
+        assert count_objects(large) == count_objects(native)
 
 
 @pytest.mark.parametrize("size", [256, 1024])
@@ -81,19 +81,13 @@ def test_pictures_of_another_ratio_are_compared_with_a_square():
     wide = Image.new("RGB", (768, 256), "white")
     for left in (0, 256, 512):
         wide.paste(native, (left, 0))
-    assert compare(native, wide) == Repetition(components_native=1, components_large=3)
+    assert (count_objects(native), count_objects(wide)) == (1, 3)
 
 
-def test_repetition_is_the_excess_over_the_native_picture():
+def test_copies_are_counted_beside_the_native_picture():
     native = discs(256, 2)
-    same, more, fewer = (
-        compare(native, native),
-        compare(native, tiled(native, 2)),
-        compare(native, discs(512, 1)),
-    )
-    assert [one.excess for one in (same, more, fewer)] == [0, 6, -1]
-    assert [one.repeated for one in (same, more, fewer)] == [False, True, False]
+    assert [count_objects(one) for one in (native, tiled(native, 2), discs(512, 1))] == [2, 8, 1]
 
 
 def test_many_parts_inside_one_object_are_not_its_business():
-    assert compare(face(256, eyes=2), face(1024, eyes=12)).excess == 0
+    assert count_objects(face(256, eyes=2)) == count_objects(face(1024, eyes=12))

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from redilate.evaluation.cost import Cost
-from redilate.evaluation.duplication import count_objects
+from redilate.evaluation.features import CROPS
 from redilate.evaluation.measures import (
     GROUPS,
     OF_ONE_PICTURE,
@@ -12,7 +12,7 @@ from redilate.evaluation.measures import (
     measure_picture,
     with_cost,
 )
-from redilate.evaluation.views import CROPS
+from redilate.evaluation.repetition import count_objects
 from tests.evaluation.drawings import discs, face, tiled
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from redilate.evaluation.parts import count_parts, palette
+from redilate.evaluation.repetition import count_parts, palette
 from tests.evaluation.drawings import canvas, cookie, discs, face, glued, noisy
 
 

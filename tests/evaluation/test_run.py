@@ -9,10 +9,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from redilate.errors import RedilateError
-from redilate.evaluation import workers
-from redilate.evaluation.pictures import find, fingerprint
+from redilate.evaluation import pictures
+from redilate.evaluation.pictures import find
 from redilate.evaluation.run import run_study
-from redilate.evaluation.tasks import Study, plan_tasks
+from redilate.evaluation.tasks import Study, fingerprint, plan_tasks
 from redilate.evaluation.variation import Variation
 from redilate.plans.plan import Plan
 from tests.evaluation.drawings import discs, noisy
@@ -132,9 +132,9 @@ def test_a_killed_study_goes_on_and_makes_only_what_is_missing(pipe, results, mo
         pixels = image.tobytes()
     lost.unlink()
     calls = []
-    make = workers.make
+    make = pictures.make
     monkeypatch.setattr(
-        workers, "make", lambda pipe, request, *rest: calls.append(request) or make(pipe, request, *rest)
+        pictures, "make", lambda pipe, task, *rest: calls.append(task.request) or make(pipe, task, *rest)
     )
     progress = []
     run_study(_STUDY, pipe, results, "tiny", lambda *event: progress.append(event))
@@ -180,7 +180,7 @@ def test_an_interrupted_picture_leaves_nothing_behind(pipe, tmp_path, monkeypatc
     [({"steps": 3}, "steps"), ({"guidance": 2.0}, "guidance"), ({"prompts": ["red  apple"]}, "prompt")],
 )
 def test_pictures_of_another_study_are_refused_before_any_work(pipe, results, change, named, monkeypatch):
-    monkeypatch.setattr(workers, "make", None)
+    monkeypatch.setattr(pictures, "make", None)
     other = Study(**{**vars(_STUDY), **change})
     with pytest.raises(RedilateError, match=f"was made with another {named}"):
         run_study(other, pipe, results)

@@ -1,8 +1,7 @@
 import pytest
 from PIL import Image
 
-from redilate.evaluation.duplication import count_objects
-from redilate.evaluation.selfsimilarity import self_similarity
+from redilate.evaluation.repetition import count_objects, self_similarity
 from tests.evaluation.drawings import canvas, cookie, discs, face, glued, noisy, tiled
 
 

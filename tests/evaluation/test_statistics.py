@@ -34,7 +34,7 @@ def test_pairing_cancels_what_prompts_have_in_common():
 
 
 def test_unequal_lengths_cannot_be_paired():
-    with pytest.raises(ValueError, match="3 values cannot be paired with 2"):
+    with pytest.raises(ValueError, match="shapes"):
         paired_difference([1, 2, 3], [1, 2])
 
 

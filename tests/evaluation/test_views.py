@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from redilate.evaluation.views import CROPS, crops
+from redilate.evaluation.features import CROPS, crops
 
 
 def test_crops_lie_where_the_seed_says_and_elsewhere_for_another():

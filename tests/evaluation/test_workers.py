@@ -1,13 +1,14 @@
 import os
 import signal
+from functools import partial
 
 import pytest
 
+from redilate.batch.local import run
 from redilate.errors import RedilateError
-from redilate.evaluation import workers
-from redilate.evaluation.pictures import find
+from redilate.evaluation import pictures
+from redilate.evaluation.pictures import draw, find
 from redilate.evaluation.tasks import Study, plan_tasks
-from redilate.evaluation.workers import Workers, draw
 from tests.models import tiny_sdxl
 
 _STUDY = Study(["red apple", "fox"], [(256, 384)], count=2, methods=["redilate"], steps=1)
@@ -20,7 +21,7 @@ def pipe():
 
 def test_workers_draw_the_same_pictures_as_this_process(pipe, tmp_path):
     pixels, events = {}, []
-    for where, drawn_by in (("here", None), ("there", Workers(_tiny, 2, threads=1))):
+    for where, drawn_by in (("here", None), ("there", partial(run, make_pipe=_tiny, workers=2, threads=1))):
         tasks = [task for case in plan_tasks(_STUDY, pipe, tmp_path / where) for task in case]
         draw(pipe, tasks, lambda *event, log=events: log.append(event), drawn_by)
         pixels[where] = [find(task.request, task.path).image.tobytes() for task in tasks]
@@ -32,20 +33,25 @@ def test_workers_draw_the_same_pictures_as_this_process(pipe, tmp_path):
 
 def test_a_worker_that_dies_loses_no_picture(pipe, tmp_path):
     tasks = [task for case in plan_tasks(_STUDY, pipe, tmp_path) for task in case]
-    draw(pipe, tasks, lambda *_: None, Workers(_dies_once(tmp_path / "died"), 1, threads=1))
+    draw(
+        pipe,
+        tasks,
+        lambda *_: None,
+        partial(run, make_pipe=_dies_once(tmp_path / "died"), workers=1, threads=1),
+    )
     assert (tmp_path / "died").exists()
     assert all(find(task.request, task.path) for task in tasks)
 
 
 def test_what_cannot_be_made_is_named_once_all_else_is_made(pipe, tmp_path, monkeypatch):
-    make = workers.make
+    make = pictures.make
 
-    def fails_for_the_fox(pipe, request, *rest):
-        if (request.prompt, request.height) == ("fox", 384):
+    def fails_for_the_fox(pipe, task, *rest):
+        if (task.request.prompt, task.request.height) == ("fox", 384):
             raise RuntimeError("no fox")
-        return make(pipe, request, *rest)
+        return make(pipe, task, *rest)
 
-    monkeypatch.setattr(workers, "make", fails_for_the_fox)
+    monkeypatch.setattr(pictures, "make", fails_for_the_fox)
     tasks = [task for case in plan_tasks(_STUDY, pipe, tmp_path) for task in case]
     with pytest.raises(RedilateError, match=r"^1 of 4 .*256x384/redilate/001-fox.png: RuntimeError: no fox"):
         draw(pipe, tasks, lambda *_: None)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from redilate.rivals.dilated_sampling import blur, interleaved, put_together
+from redilate.rivals.demofusion import blur, interleaved, put_together
 
 
 @pytest.mark.parametrize(("size", "factor"), [((6, 9), 3), ((5, 7), 2), ((2, 5), 3)])

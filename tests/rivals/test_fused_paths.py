@@ -6,8 +6,15 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-from redilate.rivals.dilated_sampling import blur, interleaved, put_together
-from redilate.rivals.fused_paths import cosine, fused_paths, latents_in_predictions, shifted_corners
+from redilate.rivals.demofusion import (
+    blur,
+    cosine,
+    fused_paths,
+    interleaved,
+    latents_in_predictions,
+    put_together,
+    shifted_corners,
+)
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import conditions, noise
 

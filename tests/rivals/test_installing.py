@@ -6,9 +6,9 @@ import torch
 import redilate
 from redilate import RedilateError
 from redilate.rivals.attention_scaling import attention_scaling
+from redilate.rivals.demofusion import fused_paths
 from redilate.rivals.fouriscale import fouriscale
 from redilate.rivals.freeu import freeu
-from redilate.rivals.fused_paths import fused_paths
 from redilate.rivals.hidiffusion import hidiffusion
 from redilate.rivals.multidiffusion import multidiffusion
 from tests.models import tiny_sd15, tiny_sdxl

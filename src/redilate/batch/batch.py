@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..errors import RedilateError
 from .draw import Drawn
@@ -18,23 +17,14 @@ from .tasks import Defaults, Fault, Task, check_defaults, tasks_of, together
 
 @dataclass
 class Tally:
-    """What a batch has come to.
+    """What a batch has come to: how many rows, and how many pictures."""
 
-    Attributes:
-        rows: read so far.
-        repeated: pictures that an earlier row asks for too; one serves both.
-        present: pictures that were there already.
-        missing: pictures that were not.
-        drawn: of these, those that are there now.
-        failed: pictures that there are not, because of the row or because the drawing failed.
-    """
-
-    rows: int = 0
-    repeated: int = 0
-    present: int = 0
-    missing: int = 0
-    drawn: int = 0
-    failed: int = 0
+    rows: int = 0  # read so far
+    repeated: int = 0  # that an earlier row asks for too; one serves both
+    present: int = 0  # that were there already
+    missing: int = 0  # that were not
+    drawn: int = 0  # of the missing ones, those that are there now
+    failed: int = 0  # that there are not, because of the row or because the drawing failed
 
 
 OnFault = Callable[[Fault], None]
@@ -51,26 +41,26 @@ def missing_tasks(
         RedilateError: for defaults that no row could have, and for a file that cannot be read.
     """
     check_defaults(defaults)
-    rows = read_rows(prompts)
-    seen = Index()
-    try:
-        row = None
-        for task in tasks_of(rows, defaults):
+    row = None
+    with closing(Index()) as seen:
+        for task in tasks_of(read_rows(prompts), defaults):
             tally.rows += task.row != row
             row = task.row
-            found = task if isinstance(task, Fault) else _state(task, seen, store)
-            if isinstance(found, Fault):
+            fault = task if isinstance(task, Fault) else None
+            if isinstance(task, Task):
+                try:
+                    if _is_repeated(task, seen):
+                        tally.repeated += 1
+                    elif store.has(task):
+                        tally.present += 1
+                    else:
+                        tally.missing += 1
+                        yield task
+                except RedilateError as error:
+                    fault = Fault(task.row, str(error), task.id)
+            if fault is not None:
                 tally.failed += 1
-                on_fault(found)
-            elif found == "repeated":
-                tally.repeated += 1
-            elif found == "present":
-                tally.present += 1
-            elif isinstance(task, Task):
-                tally.missing += 1
-                yield task
-    finally:
-        seen.close()
+                on_fault(fault)
 
 
 def survey(prompts: Path, defaults: Defaults, store: Store, on_fault: OnFault) -> Tally:
@@ -103,8 +93,8 @@ def draw_missing(
     store: Store,
     run: Callable[[Iterable[tuple[Task, ...]]], Generator[Outcome[tuple[Task, ...], list[Drawn]]]],
     most: int = 1,
-    on_done: Callable[[Tally], None] | None = None,
-    on_fault: OnFault | None = None,
+    on_done: Callable[[Tally], None] = lambda _: None,
+    on_fault: OnFault = lambda _: None,
 ) -> Tally:
     """Draw what `store` lacks and keep each picture as soon as it is there.
 
@@ -123,8 +113,7 @@ def draw_missing(
 
     def failed(fault: Fault) -> None:
         store.fail(fault)
-        if on_fault is not None:
-            on_fault(fault)
+        on_fault(fault)
 
     tasks = missing_tasks(prompts, defaults, store, tally, failed)
     outcomes = run(together(tasks, most))
@@ -138,22 +127,18 @@ def draw_missing(
                 for task in outcome.task:
                     tally.failed += 1
                     failed(Fault(task.row, outcome.cause or "no cause is known", task.id))
-            if on_done is not None:
-                on_done(tally)
+            on_done(tally)
     return tally
 
 
-def _state(task: Task, seen: Index, store: Store) -> Literal["missing", "present", "repeated"] | Fault:
-    """What is to be done for a task, given the earlier ones and the pictures that are there."""
+def _is_repeated(task: Task, seen: Index) -> bool:
+    """Whether an earlier row asks for the same picture; RedilateError where it has the id for another one."""
     key = task.id.casefold()  # some file systems take Apple.png and apple.png for one
     told = seen.get(key)
-    if told is not None:
-        digest, row, name = told.split(" ", 2)
-        if (digest, name) == (task.digest, task.id):
-            return "repeated"
-        return Fault(task.row, f"id {task.id!r}: row {row} has it ({name!r}) for another picture", task.id)
-    seen.put(key, f"{task.digest} {task.row} {task.id}")
-    try:
-        return "present" if store.has(task) else "missing"
-    except RedilateError as error:
-        return Fault(task.row, str(error), task.id)
+    if told is None:
+        seen.put(key, f"{task.digest} {task.row} {task.id}")
+        return False
+    digest, row, name = told.split(" ", 2)
+    if (digest, name) != (task.digest, task.id):
+        raise RedilateError(f"id {task.id!r}: row {row} has it ({name!r}) for another picture")
+    return True

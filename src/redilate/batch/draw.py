@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..rivals.registry import OWN, find
 from .engine import OnStep
 from .tasks import Task
 
@@ -46,20 +47,12 @@ def draw(
     Raises:
         RedilateError: an unknown method, or a task that the pipeline cannot do.
     """
-    from ..rivals.registry import OWN, find
-
     made = find(method)
     first = tasks[0]
-    asked: dict[str, Any] = {
-        "width": first.width,
-        "height": first.height,
-        "steps": first.steps,
-        "guidance": first.guidance,
-        "negative": first.negative,
-        "on_step": on_step,
-    }
-    if first.strength is not None:
-        asked["strength"] = first.strength
+    names = ("width", "height", "steps", "guidance", "negative", "strength")
+    asked = {"on_step": on_step, **{name: getattr(first, name) for name in names}}
+    if first.strength is None:
+        del asked["strength"]
     pictures: list[bytes] = []
     seconds: list[float] = []
 

@@ -26,19 +26,14 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Outcome(Generic[T, R]):
-    """How a task ended.
-
-    Attributes:
-        task: the task.
-        result: what `work` returned; None where there is a cause.
-        cause: why there is no result; None where there is one.
-        worker: the process that it ended in, by its number in the system; None where that process died.
-    """
+    """How a task ended: with a result or with a cause."""
 
     task: T
-    result: R | None
-    cause: str | None
-    worker: int | None
+    result: R | None  # what `work` returned
+    cause: str | None  # why there is no result
+    worker: (
+        int | None
+    )  # the process that it ended in, by its number in the system; None where that process died
 
 
 def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Outcome[T, R]:
@@ -53,6 +48,16 @@ def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Out
             raise
         cause = f"{type(error).__name__}: {error}"
     return Outcome(task, None, " ".join(cause.split()), os.getpid())
+
+
+def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
+    """The pipeline and None, or None and why there is none."""
+    try:
+        return make_pipe(device), None
+    except RedilateError as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"a worker could not load the model: {type(error).__name__}: {error}"
 
 
 @contextmanager

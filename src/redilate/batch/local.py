@@ -1,6 +1,4 @@
-"""Tasks on one machine, in this process or in workers. One that dies is replaced, and nothing but its task of the
-moment is done again.
-"""
+"""Tasks on one machine, in this process or in worker processes. One that dies is replaced, and its task done again."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from ..errors import RedilateError
-from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, torch_threads
+from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, load, torch_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,36 +26,33 @@ R = TypeVar("R")
 # How long a worker that is told to stop may take before it is killed.
 _STOP_SECONDS = 5.0
 
-# What a worker says first in each message; the rest is the message's own.
-_READY, _REFUSED, _STEP, _OUTCOME = "ready", "refused", "step", "outcome"
-
 
 @dataclass
-class _Job(Generic[T]):
+class _Job:
     """A task and how many processes have died over it."""
 
-    task: T
+    task: Any
     deaths: int = 0
 
 
 @dataclass
-class _Worker(Generic[T]):
-    """A process, our end of its pipe, and what it is at."""
+class _Worker:
+    """A process and what it is at."""
 
     slot: int
     process: SpawnProcess
     ready: bool = False
-    job: _Job[T] | None = None
+    job: _Job | None = None
 
 
-class _Crew(Generic[T]):
+class _Crew:
     """The worker processes, by our end of the pipe to each."""
 
     def __init__(self, arguments: tuple[Any, ...], devices: Sequence[str | None], size: int):
         self._arguments = arguments
         self._devices = devices
         self._free_slots = list(range(size - 1, -1, -1))
-        self.workers: dict[Connection, _Worker[T]] = {}
+        self.workers: dict[Connection, _Worker] = {}
 
     def for_new_job(self) -> Connection | None:
         """A worker with nothing to do, a new one where there may be one more, or None."""
@@ -66,19 +61,18 @@ class _Crew(Generic[T]):
                 return connection
         return self._start(self._free_slots.pop()) if self._free_slots else None
 
-    def give(self, connection: Connection, job: _Job[T]) -> None:
+    def give(self, connection: Connection, job: _Job) -> None:
         """Hand over a job. To one that has just died it is handed in vain, which its pipe's end will tell."""
         self.workers[connection].job = job
         with suppress(OSError):
             connection.send(job.task)
 
-    def bury(self, connection: Connection) -> _Worker[T]:
+    def bury(self, connection: Connection) -> None:
         """Take a dead worker off; its slot, and so its device, is free again."""
         worker = self.workers.pop(connection)
         connection.close()
         worker.process.join(_STOP_SECONDS)
         self._free_slots.append(worker.slot)
-        return worker
 
     def stop(self) -> None:
         """End all processes, whatever they are at."""
@@ -90,7 +84,6 @@ class _Crew(Generic[T]):
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-        self.workers.clear()
 
     def _start(self, slot: int) -> Connection:
         context = multiprocessing.get_context("spawn")  # CUDA does not live through a fork
@@ -122,12 +115,11 @@ def run(
     `for` that takes the outcomes does) stops all workers; what they were at is lost.
 
     Args:
-        tasks: anything that pickles.
         make_pipe: called once in each worker.
         work: called with (the pipeline, a task, a function to report its steps to, or None). What decides its result
             must be the task alone; then no number of workers changes a result.
-        workers: processes, each with a pipeline of its own; 0: in this process. `make_pipe`, `work`, tasks and results
-            must pickle (functions at a module's top level do) where there are any.
+        workers: processes, each with a pipeline of its own, for which tasks, functions and results must pickle; 0: this
+            process.
         threads: for torch in each worker. The last bit of a result can depend on it; None leaves it.
         devices: worker k makes its pipeline on devices[k % len(devices)].
         on_step: called with (task, steps done, steps in all), where `work` reports steps.
@@ -139,51 +131,21 @@ def run(
         if value is not None and value < least:
             raise RedilateError(f"{name} is {value}; at least {least} is needed")
     if workers == 0:
-        return _run_here(tasks, make_pipe, work, threads, devices[0], on_step)
-    return _run_processes(tasks, make_pipe, work, workers, threads, devices, on_step)
-
-
-def _run_here(
-    tasks: Iterable[T],
-    make_pipe: MakePipe,
-    work: Work[T, R],
-    threads: int | None,
-    device: str | None,
-    on_step: Callable[[T, int, int], None] | None,
-) -> Generator[Outcome[T, R]]:
-    pipe = None
-    with torch_threads(threads):
-        for task in tasks:
-            if pipe is None:
-                pipe = make_pipe(device)
-            report = None if on_step is None else partial(on_step, task)
-            yield attempt(work, pipe, task, report)
-
-
-def _run_processes(
-    tasks: Iterable[T],
-    make_pipe: MakePipe,
-    work: Work[T, R],
-    workers: int,
-    threads: int | None,
-    devices: Sequence[str | None],
-    on_step: Callable[[T, int, int], None] | None,
-) -> Generator[Outcome[T, R]]:
-    """`run` with worker processes; its docstring says what the arguments are."""
-    fresh = iter(tasks)
-    again: deque[_Job[T]] = deque()
+        pipe = None
+        with torch_threads(threads):
+            for task in tasks:
+                pipe = make_pipe(devices[0]) if pipe is None else pipe
+                yield attempt(work, pipe, task, on_step and partial(on_step, task))
+        return
+    fresh = (_Job(task) for task in tasks)
+    again: deque[_Job] = deque()
     deaths_while_loading = 0
-    crew: _Crew[T] = _Crew((make_pipe, work, threads, on_step is not None), devices, workers)
-
-    def next_job() -> _Job[T] | None:
-        if again:
-            return again.popleft()
-        return next((_Job(task) for task in fresh), None)
-
+    crew = _Crew((make_pipe, work, threads, on_step is not None), devices, workers)
     try:
         while True:
             while (connection := crew.for_new_job()) is not None:
-                if (job := next_job()) is None:
+                job = again.popleft() if again else next(fresh, None)
+                if job is None:
                     break
                 crew.give(connection, job)
             busy = [connection for connection, worker in crew.workers.items() if worker.job is not None]
@@ -202,7 +164,10 @@ def _run_processes(
                         job.deaths += 1
                     else:
                         deaths_while_loading += 1
-                    ended = _ending(worker.process.exitcode)
+                    code = worker.process.exitcode
+                    ended = f"ended with code {code}"
+                    if code is not None and code < 0:
+                        ended = f"were killed by {signal.Signals(-code).name}"
                     if deaths_while_loading == ATTEMPTS:
                         raise RedilateError(
                             f"{ATTEMPTS} worker processes in a row {ended} while they loaded the model; "
@@ -214,13 +179,13 @@ def _run_processes(
                         cause = f"{ATTEMPTS} worker processes {ended} over it, one after another"
                         yield Outcome(job.task, None, cause, None)
                     continue
-                if kind == _READY:
+                if kind == "ready":
                     worker.ready, deaths_while_loading = True, 0
-                elif kind == _REFUSED:
-                    raise RedilateError(rest[0])
-                elif kind == _STEP and on_step is not None:
+                elif kind == "refused":
+                    raise RedilateError(*rest)
+                elif kind == "step" and on_step is not None:
                     on_step(job.task, *rest)
-                elif kind == _OUTCOME:
+                elif kind == "outcome":
                     worker.job = None
                     yield Outcome(job.task, *rest)
     finally:
@@ -241,33 +206,20 @@ def _serve(
     tqdm.set_lock(threading.RLock())
     try:
         with torch_threads(threads):
-            try:
-                pipe = make_pipe(device)
-            except RedilateError as error:
-                connection.send((_REFUSED, str(error)))
+            pipe, refusal = load(make_pipe, device)
+            if refusal is not None:
+                connection.send(("refused", refusal))
                 return
-            except Exception as error:
-                cause = f"a worker could not load the model: {type(error).__name__}: {error}"
-                connection.send((_REFUSED, cause))
-                return
-            connection.send((_READY,))
-            report = partial(_report, connection) if steps else None
+            connection.send(("ready",))
+
+            def report(done: int, total: int) -> None:
+                connection.send(("step", done, total))
+
             while True:
-                outcome = attempt(work, pipe, connection.recv(), report)
-                connection.send((_OUTCOME, outcome.result, outcome.cause, outcome.worker))
+                outcome = attempt(work, pipe, connection.recv(), report if steps else None)
+                connection.send(("outcome", outcome.result, outcome.cause, outcome.worker))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the other side has ended
-
-
-def _report(connection: Connection, done: int, total: int) -> None:
-    connection.send((_STEP, done, total))
-
-
-def _ending(code: int | None) -> str:
-    """How a process ended, in words: `were killed by SIGKILL`."""
-    if code is not None and code < 0:
-        return f"were killed by {signal.Signals(-code).name}"
-    return f"ended with code {code}"
 
 
 @contextmanager

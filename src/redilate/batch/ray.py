@@ -1,6 +1,6 @@
 """The same work on a Ray cluster: Ray Data with an actor pool, a pipeline for each GPU or for each share of the CPUs.
 
-Pictures travel through Ray's object store to the process that asked, which alone writes: machines need share no disk.
+Pictures come through Ray's object store to the process that asked, which alone writes: no disk need be shared.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import logging
 import pickle
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import RedilateError
-from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt
+from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,21 +61,23 @@ def run_on_ray(
         chunks, count = _put(tasks)
         if not count:
             return
-        size = min(_pool_size(workers, threads), count)
+        gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
+        size = min(_pool_size(workers, threads, gpus, cpus), count)
         tries = ray.remote(_Tries).options(num_cpus=0).remote()
         with _settings(DataContext.get_current()):
             outcomes = (
                 from_arrow_refs(chunks)
+                # Each row by itself: with the block size of `_settings` it becomes a block, and so an actor's task.
                 # Actors may take up all CPUs; to split a chunk of tasks takes next to nothing of one.
-                .flat_map(_split, num_cpus=0)
+                .flat_map(lambda row: [row], num_cpus=0)
                 .map_batches(
                     _Actor,
                     fn_constructor_args=(make_pipe, work, threads, device, tries),
                     batch_size=1,
                     batch_format="numpy",
                     compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
-                    num_cpus=1 if _gpus() else threads,
-                    num_gpus=1 if _gpus() else 0,
+                    num_cpus=1 if gpus else threads,
+                    num_gpus=1 if gpus else 0,
                 )
             )
             for row in outcomes.iter_rows():
@@ -107,48 +110,32 @@ class _Actor:
     """One pipeline on one GPU or share of the CPUs, made when the first task comes."""
 
     def __init__(
-        self,
-        make_pipe: MakePipe,
-        work: Work[Any, Any],
-        threads: int,
-        device: str | None,
-        tries: Any,  # a handle of _Tries
+        self, make_pipe: MakePipe, work: Work[Any, Any], threads: int, device: str | None, tries: Any
     ):
-        self._make_pipe = make_pipe
+        self._load = partial(load, make_pipe, device)
         self._work = work
         self._threads = threads
-        self._device = device
-        self._tries = tries
+        self._tries = tries  # a handle of _Tries
         self._pipe: Any = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         """One task in; out, pickled, the reason why there is no pipeline or the task's outcome."""
         import ray
+        import torch
 
+        torch.set_num_threads(self._threads)
         number, task = int(batch["number"][0]), pickle.loads(batch["task"][0])
         refusal = outcome = None
         tried: Any = ray.get(self._tries.begin.remote(number))
         if tried > ATTEMPTS:
             outcome = Outcome(task, None, f"{ATTEMPTS} actors died over it, one after another", None)
-        elif (refusal := self._load()) is None:
-            outcome = attempt(self._work, self._pipe, task, None)
+        else:
+            if self._pipe is None:
+                self._pipe, refusal = self._load()
+            if refusal is None:
+                outcome = attempt(self._work, self._pipe, task, None)
         self._tries.end.remote(number)
         return {"ended": [pickle.dumps((refusal, outcome))]}
-
-    def _load(self) -> str | None:
-        """Make the pipeline, unless it is there; what stands against it."""
-        if self._pipe is not None:
-            return None
-        import torch
-
-        torch.set_num_threads(self._threads)
-        try:
-            self._pipe = self._make_pipe(self._device)
-        except RedilateError as error:
-            return str(error)
-        except Exception as error:
-            return f"an actor could not load the model: {type(error).__name__}: {error}"
-        return None
 
 
 def _put(tasks: Iterable[Any]) -> tuple[list[Any], int]:
@@ -164,24 +151,10 @@ def _put(tasks: Iterable[Any]) -> tuple[list[Any], int]:
     return chunks, count
 
 
-def _split(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row as it is: with the block size of `_settings` it is a block, and so an actor's task, of its own."""
-    return [row]
-
-
-def _gpus() -> int:
-    import ray
-
-    return int(ray.cluster_resources().get("GPU", 0))
-
-
-def _pool_size(workers: int | None, threads: int) -> int:
-    import ray
-
-    gpus, cpus = _gpus(), int(ray.cluster_resources().get("CPU", 0))
-    most, what = (
-        (gpus, f"{gpus} GPUs") if gpus else (cpus // threads, f"{cpus} CPUs for {threads} threads each")
-    )
+def _pool_size(workers: int | None, threads: int, gpus: int, cpus: int) -> int:
+    most, what = cpus // threads, f"{cpus} CPUs for {threads} threads each"
+    if gpus:
+        most, what = gpus, f"{gpus} GPUs"
     if most < (workers or 1):
         raise RedilateError(f"the Ray cluster has {what}: {workers or 1} workers are too many, {most} work")
     return workers or most

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from contextlib import ExitStack, closing
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Self
@@ -18,7 +18,6 @@ from ..errors import RedilateError
 from .tasks import Fault, Task
 
 SETTINGS, MANIFEST, FAILURES, LOCK = "batch.json", "manifest.jsonl", "failures.jsonl", ".lock"
-SUFFIX = ".png"
 
 # The settings inside a picture; RedilateError where there are none.
 ReadSettings = Callable[[Path], Mapping[str, Any]]
@@ -42,8 +41,8 @@ class Store:
         """Nothing is touched before the store is entered (`with`).
 
         Args:
-            folder: where the pictures go; made if need be, its parent not.
-            settings: plain JSON data that all pictures of the folder must share.
+            folder: made if need be, its parent not.
+            settings: JSON data that all pictures of the folder must share.
             read: gives the settings inside a picture.
             writing: False only looks, and may do so while another run writes.
         """
@@ -52,9 +51,8 @@ class Store:
         self._read = read
         self._writing = writing
         self._made: Index  # id → digest, once the store is entered
-        self._manifest: IO[bytes] | None = None
+        self._manifest: IO[bytes] | None = None  # None where nothing is written
         self._failures: IO[str] | None = None
-        self._lock = FileLock(folder / LOCK, blocking=False)
 
     def __enter__(self) -> Self:
         """Make the folder ready and know what it holds.
@@ -63,37 +61,36 @@ class Store:
             RedilateError: a file in the folder's place, no parent, no leave to write there, another run that is
                 writing, or pictures there that were made with other settings.
         """
-        check_folder(self.folder)
-        self._made = Index()
+        parent = self.folder.absolute().parent
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RedilateError(f"{str(self.folder)!r} is a file; name a folder for the pictures")
+        if not parent.is_dir():
+            raise RedilateError(f"there is no folder {str(parent)!r}")
         try:
-            if self._writing:
-                self.folder.mkdir(exist_ok=True)
-                self._lock.acquire()
-            self._check_settings()
-            for line in self.records():
-                self._made.put(line["id"], line["digest"])
-            if self._writing:
-                write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
-                self._manifest = _open_lines(self.folder / MANIFEST)
-                self._failures = (self.folder / FAILURES).open("w", encoding="utf-8")
-        except BaseException as error:
-            self.__exit__()
-            if isinstance(error, Timeout):
-                raise RedilateError(
-                    f"another batch is writing to {str(self.folder)!r}: wait for it"
-                ) from error
-            if isinstance(error, OSError):
-                raise RedilateError(f"can't write to {str(self.folder)!r}: {error.strerror}") from error
-            raise
+            with ExitStack() as opened:
+                self._made = opened.enter_context(closing(Index()))
+                if self._writing:
+                    self.folder.mkdir(exist_ok=True)
+                    opened.enter_context(FileLock(self.folder / LOCK, blocking=False))
+                self._check_settings()
+                for line in self.records():
+                    self._made.put(line["id"], line["digest"])
+                if self._writing:
+                    write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+                    self._manifest = opened.enter_context((self.folder / MANIFEST).open("a+b"))
+                    _cut_torn_line(self._manifest)
+                    self._failures = opened.enter_context(
+                        (self.folder / FAILURES).open("w", encoding="utf-8")
+                    )
+                self._opened = opened.pop_all()
+        except Timeout as error:
+            raise RedilateError(f"another batch is writing to {str(self.folder)!r}: wait for it") from error
+        except OSError as error:
+            raise RedilateError(f"can't write to {str(self.folder)!r}: {error.strerror}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in (self._manifest, self._failures):
-            if file is not None:
-                file.close()
-        self._manifest = self._failures = None
-        self._made.close()
-        self._lock.release()
+        self._opened.close()
 
     def _check_settings(self) -> None:
         try:
@@ -102,10 +99,9 @@ class Store:
             return
         except ValueError as error:
             raise RedilateError(f"{self.folder / SETTINGS} is not JSON: {error}") from error
-        names = dict.fromkeys([*self._settings, *kept])
         other = [
             f"{name} {kept.get(name)!r} and not {self._settings.get(name)!r}"
-            for name in names
+            for name in {**self._settings, **kept}
             if kept.get(name) != self._settings.get(name)
         ]
         if other:
@@ -115,7 +111,7 @@ class Store:
 
     def path(self, task: Task) -> Path:
         """Where the task's picture is kept."""
-        return self.folder / f"{task.id}{SUFFIX}"
+        return self.folder / f"{task.id}.png"
 
     def has(self, task: Task) -> bool:
         """Whether the task's picture is there.
@@ -168,7 +164,10 @@ class Store:
         import pyarrow
         from pyarrow import parquet
 
-        schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in _COLUMNS.items()])
+        kinds = {field.name: field.type.split(" ")[0] for field in fields(Task)}  # "float | None" is a float
+        kinds |= {"file": "str", "digest": "str", "seconds": "float"}
+        arrow = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64()}
+        schema = pyarrow.schema([(name, arrow[kind]) for name, kind in kinds.items()])
         last = Index()  # id → number of the line that holds
         for number, line in enumerate(self.records()):
             last.put(line["id"], str(number))
@@ -187,46 +186,10 @@ class Store:
             self._manifest.flush()
 
 
-# The manifest's fields and their Arrow types.
-_COLUMNS = {
-    "id": "string",
-    "row": "int64",
-    "prompt": "string",
-    "seed": "int64",
-    "width": "int64",
-    "height": "int64",
-    "steps": "int64",
-    "guidance": "float64",
-    "negative": "string",
-    "strength": "float64",
-    "file": "string",
-    "digest": "string",
-    "seconds": "float64",
-}
-
-
-def check_folder(folder: Path) -> None:
-    """RedilateError for a file in the folder's place, or no parent to make it in."""
-    if folder.exists() and not folder.is_dir():
-        raise RedilateError(f"{str(folder)!r} is a file; name a folder for the pictures")
-    if not folder.absolute().parent.is_dir():
-        raise RedilateError(f"there is no folder {str(folder.absolute().parent)!r}")
-
-
-def _open_lines(path: Path) -> IO[bytes]:
-    """The file, ready for further lines, without the torn one that a killed run may have left at its end."""
-    file = path.open("a+b")
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - 65536)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    file.truncate(end)
-    return file
+def _cut_torn_line(file: IO[bytes]) -> None:
+    """Cut off the line without an end that a killed run may have left."""
+    file.seek(0)
+    file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
 
 
 class Index:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,11 @@ _PARQUET_ROWS = 1024
 
 @dataclass(frozen=True)
 class Row:
-    """What a file says at one place.
+    """What a file says at one place."""
 
-    Attributes:
-        number: line (text, CSV, JSON Lines) or row (Parquet), from 1.
-        fields: column, one of `COLUMNS` → value; None where the place cannot be read.
-        fault: why it cannot be read; None where it can.
-    """
-
-    number: int
-    fields: Mapping[str, Any] | None
-    fault: str | None = None
+    number: int  # line (text, CSV, JSON Lines) or row (Parquet), from 1
+    fields: Mapping[str, Any] | None  # column, one of `COLUMNS` → value; None where the place cannot be read
+    fault: str | None = None  # why it cannot be read
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -42,9 +36,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     `prompt`; needs pyarrow.
 
     Raises:
-        RedilateError: when called, for a file that is not there or has another extension, no column `prompt` or one
-            that means nothing; while rows are read, where it is no longer UTF-8 text, CSV or Parquet, and of JSON Lines
-            for a key that means nothing. The message has the line.
+        RedilateError: for a file that is not there or has another extension, no column `prompt` or one that means
+            nothing; for what is not UTF-8 text, JSON, CSV or Parquet. The message has the line.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -53,7 +46,10 @@ def read_rows(path: Path) -> Iterator[Row]:
         )
     if not path.is_file():
         raise RedilateError(f"there is no file of prompts at {str(path)!r}")
-    return reader(path)
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise RedilateError(f"{str(path)!r} is not UTF-8 text: {error}") from error
 
 
 def _text(path: Path) -> Iterator[Row]:
@@ -77,35 +73,22 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, with their numbers, without spaces around them."""
-    with path.open(encoding="utf-8-sig") as file, _utf8_only(path):
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if stripped := line.strip():
                 yield number, stripped
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file, _utf8_only(path):
+    with path.open(encoding="utf-8-sig", newline="") as file:
         head = file.readline()
-    separator, header = _header(head)
-    # A spreadsheet may write a separator after the last name.
-    while header and not header[-1].strip():
-        header.pop()
-    return _csv_rows(path, separator, list(columns_of(header, repr(str(path))).values()))
-
-
-def _header(head: str) -> tuple[str, list[str]]:
-    """The separator, and the names as they are written."""
-    for separator in _SEPARATORS:
-        names = next(csv.reader([head], delimiter=separator), [])
-        if any(own_name(name) == "prompt" for name in names):
-            return separator, names
-    return ",", next(csv.reader([head]), [])
-
-
-def _csv_rows(path: Path, separator: str, columns: list[str]) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file, _utf8_only(path):
+        separator, header = _header(head)
+        # A spreadsheet may write a separator after the last name.
+        while header and not header[-1].strip():
+            header.pop()
+        columns = list(columns_of(header, repr(str(path))).values())
         # Strictly, or a quote that is never closed would take the rest of the file for one prompt.
-        reader = csv.reader(file, delimiter=separator, strict=True)
+        reader = csv.reader(chain([head], file), delimiter=separator, strict=True)
         first, ended = 1, 0
         try:
             for values in reader:
@@ -125,46 +108,37 @@ def _csv_rows(path: Path, separator: str, columns: list[str]) -> Iterator[Row]:
             ) from error
 
 
+def _header(head: str) -> tuple[str, list[str]]:
+    """The separator, and the names as they are written."""
+    for separator in _SEPARATORS:
+        names = next(csv.reader([head], delimiter=separator), [])
+        if any(own_name(name) == "prompt" for name in names):
+            return separator, names
+    return ",", next(csv.reader([head]), [])
+
+
 def _parquet(path: Path) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise RedilateError("Parquet needs pyarrow: pip install 'redilate[batch]', or use .jsonl") from error
-    try:
-        names = parquet.read_schema(path).names
-    except (ArrowException, OSError) as error:
-        raise RedilateError(f"{str(path)!r} is not Parquet that can be read: {error}") from error
-    columns_of(names, repr(str(path)))
-    return _parquet_rows(path)
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    from pyarrow import ArrowException, parquet
-
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
+            columns_of(file.schema_arrow.names, repr(str(path)))
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
                 for fields in batch.to_pylist():
                     number += 1
                     yield Row(number, _by_column(fields, f"{str(path)!r} row {number}"))
     except (ArrowException, OSError) as error:
-        raise RedilateError(f"{str(path)!r} cannot be read after row {number}: {error}") from error
+        place = f"cannot be read after row {number}" if number else "is not Parquet that can be read"
+        raise RedilateError(f"{str(path)!r} {place}: {error}") from error
 
 
 def _by_column(fields: Mapping[str, Any], place: str) -> dict[str, Any]:
     if fields.keys() <= set(COLUMNS):
         return dict(fields)
     return {column: fields[name] for name, column in columns_of(fields, place).items()}
-
-
-@contextmanager
-def _utf8_only(path: Path) -> Iterator[None]:
-    """For the time of the `with`, other text than UTF-8 is refused."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise RedilateError(f"{str(path)!r} is not UTF-8 text: {error}") from error
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -31,48 +31,29 @@ _LONGEST_ID = 100
 _MOST = 10_000  # pictures of one row
 _ID_SIGNS = frozenset(string.ascii_letters + string.digits + "._-")
 # Names that Windows keeps for devices, with any extension.
-_DEVICES = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
-}
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))}
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for each row that does not say otherwise.
-
-    Attributes:
-        width, height: in pixels.
-        steps, guidance, negative, strength: as for `generation.generate`.
-        seed: of the whole run: with each row's id it gives the row's seed.
-        count: how many pictures of a row.
-    """
+    """What holds for each row that does not say otherwise, as for `generation.generate`."""
 
     width: int
     height: int
     steps: int = 25
     guidance: float | None = None
     negative: str | None = None
-    seed: int = 0
+    seed: int = 0  # of the whole run: with each row's id it gives the row's seed
     strength: float | None = None
-    count: int = 1
+    count: int = 1  # pictures of a row
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to make.
+    """One picture to make, as for `generation.generate`."""
 
-    Attributes:
-        id: names the picture's file.
-        row: where in the file of prompts it stands.
-        prompt, seed, width, height, steps, guidance, negative, strength: as for `generation.generate`.
-    """
-
-    id: str
-    row: int
+    id: str  # names the picture's file
+    row: int  # where in the file of prompts it stands
     prompt: str
     seed: int
     width: int
@@ -144,7 +125,7 @@ def _checked_id(value: Any) -> Any:
 
 
 class _Columns(BaseModel):
-    """The columns that a row can have: those of `prompts.COLUMNS`."""
+    """The columns that a row can have: those of `tables.COLUMNS`."""
 
     model_config = ConfigDict(str_strip_whitespace=True, frozen=True, extra="forbid")
 
@@ -186,8 +167,11 @@ def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task 
 
     The first is what the row gives alone, so that a later run that asks for more draws what is missing.
     """
-    first = _task(number, columns, defaults)
-    count = columns.count or defaults.count
+    said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
+    task_id = columns.id or _id_of(said)
+    asked = {**vars(defaults), "seed": seed_of(defaults.seed, task_id), **said}
+    del asked["count"]
+    first, count = Task(id=task_id, row=number, **asked), columns.count or defaults.count
     if first.seed > SEEDS - count:
         yield Fault(number, f"seed {first.seed}: up to {SEEDS - count} works for {count} pictures", first.id)
         return
@@ -196,30 +180,9 @@ def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task 
         yield replace(first, id=f"{first.id}-{place + 1}", seed=first.seed + place)
 
 
-def _task(number: int, columns: _Columns, defaults: Defaults) -> Task:
-    task_id = columns.id or _id_of(columns)
-
-    def either(given: Any, default: Any) -> Any:
-        return default if given is None else given
-
-    return Task(
-        id=task_id,
-        row=number,
-        prompt=columns.prompt,
-        seed=either(columns.seed, seed_of(defaults.seed, task_id)),
-        width=either(columns.width, defaults.width),
-        height=either(columns.height, defaults.height),
-        steps=either(columns.steps, defaults.steps),
-        guidance=either(columns.guidance, defaults.guidance),
-        negative=either(columns.negative, defaults.negative),
-        strength=either(columns.strength, defaults.strength),
-    )
-
-
-def _id_of(columns: _Columns) -> str:
+def _id_of(said: dict[str, Any]) -> str:
     """An id from what the row itself says, so that rows can move, and other runs' pictures have the same names."""
-    said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", columns.prompt.lower()).strip("-")[:40].strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", said["prompt"].lower()).strip("-")[:40].strip("-")
     return "-".join(filter(None, (slug, _hash(json.dumps(said, sort_keys=True), 8))))
 
 
@@ -233,18 +196,16 @@ def _is_empty(value: Any) -> bool:
 
 
 def check_defaults(defaults: Defaults) -> None:
-    """Refuse defaults that no row could have; RedilateError names the first.
+    """Refuse defaults that no row could have, and any seed, with which no second run could go on.
 
-    The same rules as for a row, so that a library user's mistake shows before any work. Only the seed must be one: of
-    any other a second run could not go on with the first.
+    Raises:
+        RedilateError: names the first.
     """
     if defaults.seed == ANY_SEED:
         raise RedilateError(
             "seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by"
         )
-    names = ("width", "height", "steps", "guidance", "negative", "seed", "strength", "count")
-    said = {name: getattr(defaults, name) for name in names}
     try:
-        _Columns.model_validate({"prompt": "any", **said})
+        _Columns.model_validate({"prompt": "any", **vars(defaults)})
     except ValidationError as error:
         raise RedilateError(first_cause(error)) from error

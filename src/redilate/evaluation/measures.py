@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from .colour import colour_drift
 from .cost import Cost
-from .duplication import count_objects
-from .features import feature_distance, features, side_by_side
-from .parts import count_parts, palette
-from .selfsimilarity import self_similarity
-from .spectrum import grid_energy, sharpness
+from .features import crops, feature_distance, features, side_by_side
+from .look import colour_drift, grid_energy, sharpness, structural_similarity
+from .repetition import count_objects, count_parts, palette, self_similarity
 from .statistics import Centre
-from .structure import structural_similarity
-from .views import crops
 
 VERSION = 1  # raised where a measure changes, so that what an earlier version measured is measured again
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of the results.
+    """One column of the results."""
 
-    Attributes:
-        key: its name in the JSON.
-        title: its heading.
-        better: which way a method wants it; "native", "real": as the native picture or real ones have it.
-        form: Python's format of a value.
-        centre: what stands for many pictures.
-    """
-
-    key: str
+    key: str  # its name in the JSON
     title: str
-    better: Literal["less", "more", "native", "real"]
-    form: str = ".3f"
-    centre: Centre = "mean"
+    better: Literal[
+        "less", "more", "native", "real"
+    ]  # "native", "real": as the native picture or real ones have it
+    form: str = ".3f"  # Python's format of a value
+    centre: Centre = "mean"  # what stands for many pictures
 
 
 # By group, as the tables show them. The first four groups have a value for each picture, the last for sets of them.
@@ -80,22 +69,16 @@ GROUPS: Mapping[str, tuple[Measure, ...]] = {
     ),
 }
 OF_ONE_PICTURE = [one for group in ("Repetition", "Structure and look", "Cost") for one in GROUPS[group]]
-_COST = {one.key for one in GROUPS["Cost"]}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one large picture shows.
+    """What one large picture shows."""
 
-    Attributes:
-        values: a number for every measure of one picture but the cost, `recognised` and `broken_up`, which take others.
-        whole: its features shrunk to the native scale, float32 of shape (1, 1280).
-        pieces: those of its crops at full resolution, float32 of shape (CROPS, 1280).
-    """
-
+    # For every measure of one picture but the cost, `recognised` and `broken_up`, which take other pictures.
     values: Mapping[str, float]
-    whole: np.ndarray
-    pieces: np.ndarray
+    whole: np.ndarray  # its features shrunk to the native scale, float32 of shape (1, 1280)
+    pieces: np.ndarray  # those of its crops at full resolution, float32 of shape (CROPS, 1280)
 
 
 @dataclass(frozen=True)
@@ -112,8 +95,7 @@ class Measurement:
 def measure_picture(native: Image.Image, large: Image.Image, *, scale: int, seed: int) -> Seen:
     """Measure a large picture against the native one of its prompt and seed.
 
-    `scale` is the pipeline's pixels for each latent, `seed` decides where the crops lie. RedilateError if the `eval`
-    extra is not installed.
+    `scale` is the pipeline's pixels for each latent, `seed` decides where the crops lie.
     """
     reference, shrunk = side_by_side(native, large)
     objects_native, objects = count_objects(native), count_objects(large)
@@ -148,7 +130,7 @@ def enlarged(native: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def with_cost(seen: Seen, cost: Cost) -> dict[str, float]:
     """All values of one picture."""
-    return {**seen.values, **{key: float(value) for key, value in cost.as_json().items() if key in _COST}}
+    return {**seen.values, **{key: float(value) for key, value in asdict(cost).items()}}
 
 
 def is_broken_up(values: Mapping[str, float], native: Mapping[str, float]) -> bool:

@@ -1,63 +1,30 @@
-"""The pictures of a study on disk: each made once, kept with what it was asked for, and found again."""
+"""The pictures of a study on disk: each drawn once, kept with what it was asked for, and found again."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
-from torch import nn
 
 from ..atomic import replacing
+from ..batch.local import run
 from ..errors import RedilateError
 from ..pipelines.families import unet_of
 from ..rivals.registry import find as find_method
-from .cost import Cost, Meter
-from .variation import Variation
+from .cost import Cost, metered
+from .tasks import Request, Task
 
 _KEY = "redilate-study"  # the PNG's text entry that holds the request and the cost
 
-
-@dataclass(frozen=True)
-class Request:
-    """Everything that decides how a picture looks.
-
-    Attributes:
-        method: its name in `rivals.registry`.
-        model: the weights' fingerprint.
-        variation: the method's settings, where they are not its own defaults.
-        drawing: for our own methods how the picture is made, for another's variation its settings; JSON types.
-    """
-
-    prompt: str
-    seed: int
-    width: int
-    height: int
-    method: str
-    steps: int
-    guidance: float
-    model: str
-    variation: Variation | None = None
-    drawing: dict[str, Any] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The request as JSON types."""
-        variation = None if self.variation is None else self.variation.model_dump(mode="json")
-        return {**asdict(self), "variation": variation}
-
-    def differences(self, kept: dict[str, Any]) -> list[str]:
-        """The fields in which `kept`, an earlier request as JSON, is not this one."""
-        own = json.loads(json.dumps(self.as_json()))
-        # What was drawn counts, and not in which words it was asked for.
-        names = [field.name for field in fields(self) if field.name != "variation"]
-        return [name for name in names if own[name] != kept.get(name)]
+# Called with (the stage, what is at hand, how much of the stage is done, of how much).
+OnProgress = Callable[[str, str, float, int], None]
 
 
 @dataclass(frozen=True)
@@ -90,11 +57,51 @@ def find(request: Request, path: Path) -> Picture | None:
     return Picture(image, cost)
 
 
-def make(
-    pipe: DiffusionPipeline, request: Request, path: Path, on_step: Callable[[int, int], None] | None = None
-) -> Picture:
-    """Generate the picture and keep it at `path`, where it appears whole or not at all."""
-    with Meter(unet_of(pipe), pipe._execution_device) as meter:
+def draw(
+    pipe: DiffusionPipeline,
+    tasks: Sequence[Task],
+    progress: OnProgress,
+    workers: Callable[..., Any] | None = None,
+) -> None:
+    """Make the pictures that are not there yet, all that can be made; RedilateError names what could not.
+
+    Args:
+        workers: `batch.local.run` with its `make_pipe`, for pipelines with the weights of `pipe`, and its numbers, for
+            processes that draw; None: this one does. On a CPU they slow one another, so that seconds per picture are
+            comparable only without them, or with one.
+    """
+    missing = [task for task in tasks if find(task.request, task.path) is None]
+    if not missing:
+        return
+    ended, faults = 0, []
+    under_way: dict[Path, float] = {}  # the share of each picture's steps that is done
+
+    def say(task: Task) -> None:
+        progress("drawing", f"{task.method} {task.size}", ended + sum(under_way.values()), len(missing))
+
+    def on_step(task: Task, step: int, steps: int) -> None:
+        under_way[task.path] = step / steps
+        say(task)
+
+    say(missing[0])
+    pipe.set_progress_bar_config(disable=True)
+    run_tasks = workers or partial(run, make_pipe=lambda _: pipe)
+    for outcome in run_tasks(missing, work=make, on_step=on_step):
+        ended += 1
+        under_way.pop(outcome.task.path, None)
+        if outcome.cause is not None:
+            faults.append(f"{outcome.task.path}: {outcome.cause}")
+        say(outcome.task)
+    if faults:
+        raise RedilateError(
+            f"{len(faults)} of {len(missing)} pictures could not be made; the first, {faults[0]}"
+        )
+
+
+def make(pipe: DiffusionPipeline, task: Task, on_step: Callable[[int, int], None] | None = None) -> None:
+    """Generate the picture and keep it at its path, where it appears whole or not at all."""
+    request = task.request
+    with metered(unet_of(pipe), pipe._execution_device) as cost:
         result = find_method(request.method)(
             pipe,
             request.prompt,
@@ -106,27 +113,8 @@ def make(
             on_step=on_step,
             **({} if request.variation is None else request.variation.arguments()),
         )
-    image = result.images[0]
     text = PngInfo()
-    text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "cost": meter.cost.as_json()}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=text)
-    return Picture(image, meter.cost)
-
-
-def fingerprint(pipe: DiffusionPipeline) -> str:
-    """Sixteen hexadecimal digits that change with a pipeline's weights, their precision or its scheduler.
-
-    Reads the first 64 values of every tensor, which any training moves, so that a large model takes no time.
-    """
-    scheduler = pipe.scheduler
-    settings = sorted((name, value) for name, value in scheduler.config.items() if not name.startswith("_"))
-    digest = hashlib.sha256(f"{type(scheduler).__name__}{settings}".encode())
-    for part, module in sorted(pipe.components.items()):
-        if isinstance(module, nn.Module):
-            for name, tensor in sorted(module.state_dict().items()):
-                digest.update(f"{part}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                # float64 holds every value of every narrower type, and NumPy has no bfloat16.
-                digest.update(tensor.flatten()[:64].to("cpu", torch.float64).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "cost": asdict(cost)}))
+    task.path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(task.path) as temporary:
+        result.images[0].save(temporary, format="PNG", pnginfo=text)

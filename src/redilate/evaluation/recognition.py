@@ -6,14 +6,13 @@ known: 1 / references. It cannot see a flaw that leaves the picture nearer to it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from .features import deep_maps, side_by_side
+from .features import side_by_side, signature
 
 
 class Gallery:
@@ -30,19 +29,13 @@ class Gallery:
         self._first = references[0]
         blank = Image.new("RGB", size)
         # A reference lies on a canvas of the pictures' ratio, as in `features.feature_distance`.
-        self._known = torch.stack([_signature(side_by_side(one, blank)[0]) for one in references])
+        self._known = torch.stack([signature(side_by_side(one, blank)[0]) for one in references])
 
     def distances(self, picture: Image.Image) -> Tensor:
         """`features.feature_distance` of the picture to each reference, float32 of shape (references,)."""
-        seen = _signature(side_by_side(self._first, picture)[1])
+        seen = signature(side_by_side(self._first, picture)[1])
         return (self._known - seen).square().sum(dim=1)
 
     def nearest(self, picture: Image.Image) -> int:
         """The index of the reference that is nearest to the picture."""
         return int(self.distances(picture).argmin())
-
-
-def _signature(image: Image.Image) -> Tensor:
-    """The deep maps as one vector, scaled so that squared Euclidean distance is the feature distance."""
-    maps = [nn.functional.normalize(one, dim=1) for one in deep_maps(image)]
-    return torch.cat([one.flatten() / math.sqrt(len(maps) * one.shape[2] * one.shape[3]) for one in maps])

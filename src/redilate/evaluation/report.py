@@ -1,7 +1,9 @@
-"""The results of a study as a file for machines and as tables for people."""
+"""The results of a study: a file for machines, and for people tables and one page that needs no other file."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
+from .extra import needed
 from .measures import GROUPS, Measure, Measurement
+from .sheets import sheet_of, thumbnail
 from .statistics import Interval
 from .summary import NATIVE, Row
+from .tasks import Task
+
+PROMPTS = 64  # whose pictures are on the page: more would make it too heavy to open
+SIDE = 224  # pixels of a picture's height on the page
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 LEGEND = (
     "Each large picture is compared with the native picture of the same prompt and seed; the row *native* is that "
@@ -47,21 +56,68 @@ def write_json(
 
 def write_table(path: Path, settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Write Markdown: what was run, the legend, then the tables of each size, whole or not at all."""
-    parts = ["# Large pictures against native ones", stated(settings)]
-    parts += [text.format(baseline=baseline(rows)) for text in LEGEND]
+    parts = ["# Large pictures against native ones", _stated(settings), *_legend(rows)]
     for size, of_size in groupby(rows, key=lambda row: row.size):
-        parts += [f"## {size.replace('x', '×')}", tables(list(of_size))]
-        if note := real_note(settings, size):
-            parts.append(note)
+        parts += [f"## {size.replace('x', '×')}", tables(list(of_size)), *_real_note(settings, size)]
     write_text(path, "\n\n".join(parts) + "\n")
 
 
 def tables(rows: Sequence[Row]) -> str:
     """The rows of one size as Markdown: one table for each group of measures that the rows have."""
-    return "\n\n".join(
-        "\n".join([_header(group, measures), *(_line(row, measures) for row in rows)])
-        for group, measures in groups_of(rows)
+    parts = []
+    for group, measures in groups_of(rows):
+        titles = " | ".join(one.title for one in measures)
+        lines = [f"**{group}**\n\n| method | {titles} |\n|---|{'--:|' * len(measures)}"]
+        for row in rows:
+            cells = [_cell(row, one) for one in measures]
+            shown = [f"{value}<br>{difference}" if difference else value for value, difference, _ in cells]
+            lines.append(f"| {row.method} | {' | '.join(shown)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def write_page(
+    path: Path,
+    settings: Mapping[str, Any],
+    rows: Sequence[Row],
+    cases: Sequence[Sequence[Task]],
+    measurements: Sequence[Measurement],
+    plots: Mapping[str, tuple[Path, Path]],
+) -> None:
+    """Write HTML, whole or not at all: of the first PROMPTS prompts the pictures, of all the figures."""
+    jinja = needed("jinja2")
+    environment = jinja.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined
     )
+    sizes = []
+    for size, of_size in groupby(rows, key=lambda row: row.size):
+        ours = list(of_size)
+        columns, lines = sheet_of(size, cases[:PROMPTS], measurements)
+        sizes.append(
+            {
+                "size": size.replace("x", "×"),
+                "tables": [
+                    (name, measures, [(row.method, [_cell(row, one) for one in measures]) for row in ours])
+                    for name, measures in groups_of(ours)
+                ],
+                "notes": _real_note(settings, size),
+                "plots": [_data_uri(plot.read_bytes(), "png") for plot in plots[size]],
+                "columns": columns,
+                "lines": [
+                    (line.caption, [*zip(map(_embedded, line.pictures), line.notes, strict=True)])
+                    for line in lines
+                ],
+            }
+        )
+    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        stated=_stated(settings),
+        # Markdown's *words*: every second part is emphasised, and the template escapes each.
+        legend=[text.split("*") for text in _legend(rows)],
+        sizes=sizes,
+        shown=min(PROMPTS, len(cases)),
+        count=len(cases),
+    )
+    write_text(path, text)
 
 
 def groups_of(rows: Sequence[Row]) -> list[tuple[str, list[Measure]]]:
@@ -71,46 +127,50 @@ def groups_of(rows: Sequence[Row]) -> list[tuple[str, list[Measure]]]:
     return [(name, measures) for name, measures in found if measures]
 
 
-def baseline(rows: Sequence[Row]) -> str:
-    """The method that the others are compared with."""
-    return next((row.method for row in rows if row.method != NATIVE), NATIVE)
+def _cell(row: Row, measure: Measure) -> tuple[str, str, str]:
+    """A row's value, its difference to the baseline, and `better` or `worse` where the interval says so."""
+    value, difference = row.values.get(measure.key), row.differences.get(measure.key)
+    first = "–" if value is None else _shown(value, measure.form)
+    if difference is None:
+        return first, "", ""
+    verdict = ""
+    if measure.better in ("less", "more") and not difference.low <= 0 <= difference.high:
+        verdict = "better" if (difference.value > 0) == (measure.better == "more") else "worse"
+    return first, _shown(difference, "+" + measure.form), verdict
 
 
-def shown(value: Interval, form: str, sign: str = "") -> str:
-    """`0.762 [0.716, 0.809]`, with `sign` "+" `-0.154 [-0.186, -0.123]` or `+0.010 […]`."""
-    centre, low, high = (format(one, sign + form) for one in (value.value, value.low, value.high))
-    return f"{centre} [{low}, {high}]"
+def _shown(value: Interval, form: str) -> str:
+    """`0.762 [0.716, 0.809]`."""
+    return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
 
 
-def stated(settings: Mapping[str, Any]) -> str:
+def _legend(rows: Sequence[Row]) -> list[str]:
+    baseline = next((row.method for row in rows if row.method != NATIVE), NATIVE)
+    return [text.format(baseline=baseline) for text in LEGEND]
+
+
+def _stated(settings: Mapping[str, Any]) -> str:
     """The settings that fit a line."""
     return "; ".join(
         f"{name} {value}" for name, value in settings.items() if isinstance(value, str | int | float)
     )
 
 
-def real_note(settings: Mapping[str, Any], size: str) -> str | None:
-    """What the real pictures of a size are; None where there are none."""
-    count = settings.get("real pictures", {}).get(size)
+def _real_note(settings: Mapping[str, Any], size: str) -> list[str]:
+    """What the real pictures of a size are, if there are any."""
+    count = settings["real pictures"].get(size)
     if not count:
-        return None
+        return []
     sharp = settings["sharpness of real pictures, dB"][size]
-    return f"{count} real pictures; their mean sharpness is {sharp:.1f} dB."
+    return [f"{count} real pictures; their mean sharpness is {sharp:.1f} dB."]
 
 
-def _header(group: str, measures: Sequence[Measure]) -> str:
-    titles = " | ".join(one.title for one in measures)
-    return f"**{group}**\n\n| method | {titles} |\n|---|{'--:|' * len(measures)}"
+def _embedded(path: Path) -> dict[str, Any]:
+    shrunk = thumbnail(path, SIDE)
+    written = io.BytesIO()
+    shrunk.save(written, format="WEBP", quality=80)
+    return {"source": _data_uri(written.getvalue(), "webp"), "width": shrunk.width, "height": SIDE}
 
 
-def _line(row: Row, measures: Sequence[Measure]) -> str:
-    return f"| {row.method} | {' | '.join(_cell(row, one) for one in measures)} |"
-
-
-def _cell(row: Row, measure: Measure) -> str:
-    if measure.key not in row.values:
-        return "–"
-    cell = shown(row.values[measure.key], measure.form)
-    if measure.key in row.differences:
-        cell += "<br>" + shown(row.differences[measure.key], measure.form, "+")
-    return cell
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from diffusers import DiffusionPipeline
 from PIL import Image
 
+from ..atomic import replacing
 from ..errors import RedilateError
 from ..generation.drawing import versions
 from ..pipelines.families import latent_scale
-from .cache import cached
 from .extra import check_installed
-from .features import features, side_by_side
-from .measures import Measurement, Seen, enlarged, is_broken_up, measure_picture, with_cost
-from .page import write_page
-from .pictures import Picture, find
+from .features import crops, features, side_by_side
+from .look import sharpness
+from .measures import VERSION, Measurement, Seen, enlarged, is_broken_up, measure_picture, with_cost
+from .pictures import OnProgress, Picture, draw, find
 from .plots import write_plots
 from .real import load_real, real_pictures
 from .recognition import Gallery
-from .report import write_json, write_table
+from .report import write_json, write_page, write_table
 from .sheets import write_sheets
-from .spectrum import sharpness
 from .summary import NATIVE, Row, SizeFeatures, Views, summarise
 from .tasks import Study, Task, plan_tasks
-from .views import crops
-from .workers import OnProgress, Workers, draw
 
 
-@dataclass(frozen=True)
-class Results:
-    """All that a study found.
-
-    Attributes:
-        settings: what was run, as plain data.
-        rows: a row for each size and method, the native pictures' first.
-        measurements: every picture's.
-    """
+class Results(NamedTuple):
+    """What was run, as plain data, and a row for each size and method, the native pictures' first."""
 
     settings: dict[str, Any]
     rows: list[Row]
-    measurements: list[Measurement]
 
 
 def run_study(
@@ -52,8 +43,8 @@ def run_study(
     pipe: DiffusionPipeline,
     out: Path,
     model: str = "",
-    on_progress: OnProgress | None = None,
-    workers: Workers | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    workers: Callable[..., Any] | None = None,
 ) -> Results:
     """Make every picture that `out` lacks, measure them, and write the reports into `out`:
 
@@ -66,7 +57,7 @@ def run_study(
         out: a folder; made if missing.
         model: the name that the reports give.
         on_progress: called as the work goes on.
-        workers: the processes that draw; None: this one does.
+        workers: the processes that draw, see `pictures.draw`; None: this one does.
 
     Raises:
         RedilateError: before any work, for what cannot be run, for a missing library of the `eval` extra, and for
@@ -74,11 +65,10 @@ def run_study(
     """
     study.check()
     check_installed()
-    progress = on_progress or (lambda *_: None)
     cases = plan_tasks(study, pipe, out)
-    draw(pipe, [task for case in cases for task in case], progress, workers)
-    measurements, seen, real_sharpness = measure_all(study, cases, out, latent_scale(pipe), progress)
-    progress("reporting", "reporting", 0, 1)
+    draw(pipe, [task for case in cases for task in case], on_progress, workers)
+    measurements, seen, real_sharpness = measure_all(study, cases, out, latent_scale(pipe), on_progress)
+    on_progress("reporting", "reporting", 0, 1)
     rows = summarise(measurements, seen)
     native = cases[0][0]
     settings = {
@@ -97,14 +87,12 @@ def run_study(
             if task.request.drawing is not None
         },
     }
-    results = Results(settings, rows, measurements)
     write_json(out / "results.json", settings, rows, measurements)
     write_table(out / "results.md", settings, rows)
     write_sheets(out, cases, measurements)
-    plots = write_plots(out, rows)
-    write_page(out / "results.html", settings, rows, cases, measurements, plots)
-    progress("reporting", "reporting", 1, 1)
-    return results
+    write_page(out / "results.html", settings, rows, cases, measurements, write_plots(out, rows))
+    on_progress("reporting", "reporting", 1, 1)
+    return Results(settings, rows)
 
 
 def measure_all(
@@ -117,25 +105,38 @@ def measure_all(
     measurements: list[Measurement] = []
     found: dict[str, dict[str, list[Seen]]] = {}
     galleries: dict[str, Gallery] = {}
+    natives = [case[0] for case in cases]
     for done, case in enumerate(cases):
         progress("measuring", "measuring", done, len(cases))
-        natives: dict[str, Mapping[str, float]] = {}
-        for task, size, seen, cost in _measured_pictures(case, out, scale):
+        native: Mapping[str, float] = {}
+        for task, size, seen, picture in _measured_pictures(case, out, scale):
             found.setdefault(size, {}).setdefault(task.method, []).append(seen)
-            request = task.request
-            values = with_cost(seen, cost.cost)
-            # The native picture comes first at each size.
-            values["broken_up"] = float(is_broken_up(values, natives.setdefault(size, values)))
-            values["recognised"] = float(_is_recognised(task, size, cost, cases, galleries))
-            measurements.append(Measurement(request.prompt, request.seed, size, task.method, values))
+            values = with_cost(seen, picture.cost)
+            recognised = True
+            if task.method == NATIVE:  # which comes first at each size
+                native = values
+            else:
+                if size not in galleries:
+                    references = [_existing(one).image for one in natives]
+                    galleries[size] = Gallery(references, picture.image.size)
+                nearest = natives[galleries[size].nearest(picture.image)]
+                recognised = nearest.request.prompt == task.request.prompt
+            values["broken_up"] = float(is_broken_up(values, native))
+            values["recognised"] = float(recognised)
+            measurements.append(
+                Measurement(task.request.prompt, task.request.seed, size, task.method, values)
+            )
     progress("measuring", "measuring", len(cases), len(cases))
-    native_size = (cases[0][0].request.width, cases[0][0].request.height)
     sets, sharp = {}, {}
     for width, height in study.sizes:
         size = f"{width}x{height}"
-        views = {method: _views(seen) for method, seen in found[size].items()}
+        views = {
+            method: Views(np.stack([one.whole for one in seen]), np.stack([one.pieces for one in seen]))
+            for method, seen in found[size].items()
+        }
         real = None
         if study.real is not None:
+            native_size = (natives[0].request.width, natives[0].request.height)
             real, sharp[size] = _see_real(study.real, (width, height), native_size)
         sets[size] = SizeFeatures(views.pop(NATIVE), views, real)
     return measurements, sets, sharp
@@ -147,30 +148,45 @@ def _measured_pictures(
     """For each size the native picture, enlarged, then each method's: what it shows and what it cost."""
     reference, *larges = case
     native = _existing(reference)
-    seed = reference.request.seed
     for size in dict.fromkeys(task.size for task in larges):
         for task in (reference, *(task for task in larges if task.size == size)):
             picture = native if task is reference else _existing(task)
-            width, height = (int(side) for side in size.split("x"))
+            path = out / "measured" / size / task.method / f"{task.path.stem}.npz"
+            stamp = stamp_of(reference.path, task.path)
+            seen = read_measured(path, stamp)
+            if seen is None:
+                width, height = (int(side) for side in size.split("x"))
+                large = enlarged(native.image, (width, height)) if task is reference else picture.image
+                seen = measure_picture(native.image, large, scale=scale, seed=reference.request.seed)
+                keep_measured(path, stamp, seen)
+            yield task, size, seen, picture
 
-            def measured(picture: Picture = picture, task: Task = task, shape=(width, height)) -> Seen:
-                large = enlarged(native.image, shape) if task is reference else picture.image
-                return measure_picture(native.image, large, scale=scale, seed=seed)
 
-            store = out / "measured" / size / task.method / f"{task.path.stem}.npz"
-            yield task, size, cached(store, (reference.path, task.path), measured), picture
+def keep_measured(path: Path, stamp: str, seen: Seen) -> None:
+    """Keep what was measured of the pictures of a stamp in `path` (.npz): measuring costs nearly as much as drawing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        values = json.dumps(dict(seen.values))
+        np.savez(file, stamp=stamp, values=values, whole=seen.whole, pieces=seen.pieces)
 
 
-def _is_recognised(
-    task: Task, size: str, picture: Picture, cases: Sequence[Sequence[Task]], galleries: dict[str, Gallery]
-) -> bool:
-    """Whether the native picture that a large one is nearest to is one of the same prompt."""
-    if task.method == NATIVE:
-        return True
-    natives = [case[0] for case in cases]
-    if size not in galleries:
-        galleries[size] = Gallery([_existing(one).image for one in natives], picture.image.size)
-    return natives[galleries[size].nearest(picture.image)].request.prompt == task.request.prompt
+def read_measured(path: Path, stamp: str) -> Seen | None:
+    """What `path` holds, if it was measured with this stamp; None where it is to be measured again."""
+    try:
+        with np.load(path) as archive:
+            if archive["stamp"] != stamp:
+                return None
+            return Seen(json.loads(str(archive["values"])), archive["whole"], archive["pieces"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None  # not there, or not whole
+
+
+def stamp_of(*pictures: Path) -> str:
+    """What changes with the files' content and with the measures."""
+    digest = hashlib.sha256(f"{VERSION}".encode())
+    for path in pictures:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _see_real(folder: Path, size: tuple[int, int], native: tuple[int, int]) -> tuple[Views, float]:
@@ -183,10 +199,6 @@ def _see_real(folder: Path, size: tuple[int, int], native: tuple[int, int]) -> t
         pieces.append(features(crops(image, native, index)))
         sharp.append(sharpness(image))
     return Views(np.stack(whole), np.stack(pieces)), float(np.mean(sharp))
-
-
-def _views(seen: Sequence[Seen]) -> Views:
-    return Views(np.stack([one.whole for one in seen]), np.stack([one.pieces for one in seen]))
 
 
 def _existing(task: Task) -> Picture:

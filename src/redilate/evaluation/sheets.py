@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -20,15 +19,15 @@ ROWS = 16  # prompts below one another before the sheet goes on to the right
 _LABEL = 20  # pixels of height for the line of text above a picture
 _GAP = 8
 _MARGIN = 24  # between the strips
+_FONT_SIZE = 13
 
 
-@dataclass(frozen=True)
-class SheetRow:
+class SheetRow(NamedTuple):
     """The pictures of one prompt: a caption, and for each column a picture's path and the note below it."""
 
     caption: str
-    pictures: tuple[Path, ...]
-    notes: tuple[str, ...]
+    pictures: Sequence[Path]
+    notes: Sequence[str]
 
 
 def write_sheets(out: Path, cases: Sequence[Sequence[Task]], measurements: Sequence[Measurement]) -> None:
@@ -43,16 +42,19 @@ def sheet_of(
 ) -> tuple[list[str], list[SheetRow]]:
     """The headings and the rows that compare the native picture and every method at one size."""
     measured = {(one.seed, one.method): one.values for one in measurements if one.size == size}
+    columns: list[str] = []
     rows = []
-    for reference, *larges in cases:
-        seed = reference.request.seed
-        shown = [reference, *(task for task in larges if task.size == size)]
-        notes = [_objects(int(measured[seed, NATIVE]["objects"]))]
-        for task in shown[1:]:
-            values = measured[seed, task.method]
-            notes.append(f"{_objects(int(values['objects']))}, {values['feature_distance']:.2f}")
-        rows.append(SheetRow(reference.request.prompt, tuple(task.path for task in shown), tuple(notes)))
-    columns = [NATIVE, *(task.method for task in cases[0][1:] if task.size == size)]
+    for case in cases:
+        tasks = [task for task in case if task.method == NATIVE or task.size == size]
+        columns = [task.method for task in tasks]
+        notes = []
+        for task in tasks:
+            values = measured[task.request.seed, task.method]
+            objects = int(values["objects"])
+            notes.append(f"{objects} object" + "s" * (objects != 1))
+            if task.method != NATIVE:
+                notes[-1] += f", {values['feature_distance']:.2f}"
+        rows.append(SheetRow(case[0].request.prompt, [task.path for task in tasks], notes))
     return columns, rows
 
 
@@ -61,7 +63,7 @@ def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) ->
 
     All pictures of one column have one ratio. RAM holds the sheet and one picture at a time.
     """
-    widths = [_cell_width(picture) for picture in rows[0].pictures]
+    widths = [thumbnail(picture, CELL).width for picture in rows[0].pictures]
     strip_width = sum(widths) + _GAP * (len(widths) - 1)
     strips = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
     row_height = 2 * _LABEL + CELL + _GAP
@@ -80,36 +82,27 @@ def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) ->
             top = _GAP + _LABEL + line * row_height
             _text(draw, (left, top), row.caption, strip_width)
             for edge, width, picture, note in zip(edges, widths, row.pictures, row.notes, strict=True):
-                with Image.open(picture) as image:
-                    shrunk = image.convert("RGB").resize((width, CELL), Image.Resampling.LANCZOS)
-                sheet.paste(shrunk, (edge, top + _LABEL))
+                sheet.paste(thumbnail(picture, CELL), (edge, top + _LABEL))
                 _text(draw, (edge, top + _LABEL + CELL), note, width)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
-def _objects(count: int) -> str:
-    return f"{count} object" + "s" * (count != 1)
-
-
-def _cell_width(path: Path) -> int:
+def thumbnail(path: Path, height: int) -> Image.Image:
+    """The picture at `path`, so many pixels high."""
     with Image.open(path) as image:
-        return max(1, round(CELL * image.width / image.height))
+        width = max(1, round(height * image.width / image.height))
+        return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _text(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, *, bold: bool = False
 ) -> None:
     """Write one line, cut to `width` pixels; bold by a thin outline, since Pillow ships one face only."""
-    font = _font()
+    font = ImageFont.load_default(_FONT_SIZE)
     if draw.textlength(text, font=font) > width:
         too_long = bisect_left(
             range(len(text)), True, key=lambda kept: draw.textlength(text[:kept] + "…", font=font) > width
         )
         text = text[: max(0, too_long - 1)] + "…"
     draw.text(place, text, fill=(30, 30, 30), font=font, stroke_width=0.4 if bold else 0)
-
-
-@functools.cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=13)

@@ -23,7 +23,7 @@ class Interval:
     high: float
 
 
-def bootstrap(values: Sequence[float], centre: Centre = "mean") -> Interval:
+def bootstrap(values: Sequence[float] | np.ndarray, centre: Centre = "mean") -> Interval:
     """The mean or median of `values` (at least one) with its percentile bootstrap interval (Efron 1979).
 
     The resamples come from a fixed seed: the same values give the same interval, and columns of one study whose
@@ -40,11 +40,9 @@ def paired_difference(
 ) -> Interval:
     """The mean or median of `values` minus `baseline`, of equal length and in the same order of prompts and seeds.
 
-    Taken prompt by prompt, so that what makes some prompts harder than others for every method cancels.
+    What makes some prompts harder than others for every method cancels.
     """
-    if len(values) != len(baseline):
-        raise ValueError(f"{len(values)} values cannot be paired with {len(baseline)}")
-    return bootstrap(np.subtract(values, baseline).tolist(), centre)
+    return bootstrap(np.subtract(values, baseline), centre)
 
 
 def resamples(count: int, times: int, seed: int = 0) -> np.ndarray:

@@ -12,23 +12,17 @@ from .measures import OF_ONE_PICTURE, Measurement
 from .statistics import Interval, bootstrap, paired_difference
 
 NATIVE = "native"
-_PER_THOUSAND = 1000  # kernel distances are shown times this
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one size, over all prompts.
-
-    Attributes:
-        values: measure → its mean, median or distance, with an interval.
-        differences: measure → the difference to the first method, paired by prompt and seed; empty for that method
-            itself and for the native pictures.
-    """
+    """One method at one size, over all prompts."""
 
     size: str
     method: str
     pictures: int
-    values: Mapping[str, Interval]
+    values: Mapping[str, Interval]  # measure → its mean, median or distance
+    # Measure → the difference to the first method, paired by prompt and seed; empty for that method and native ones.
     differences: Mapping[str, Interval]
 
 
@@ -49,9 +43,7 @@ class SizeFeatures:
     real: Views | None = None
 
 
-def summarise(
-    measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatures] | None = None
-) -> list[Row]:
+def summarise(measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatures] = {}) -> list[Row]:
     """One row for each size and method, in the order in which they first appear.
 
     The first method of a size that is not NATIVE is its baseline. `seen`: size → features, for the set distances.
@@ -61,20 +53,22 @@ def summarise(
         groups.setdefault(one.size, {}).setdefault(one.method, []).append(one)
     rows = []
     for size, methods in groups.items():
-        baseline = next((name for name in methods if name != NATIVE), None)
-        distances = {} if seen is None or size not in seen else set_distances(seen[size])
+        baseline = next((name for name in methods if name != NATIVE), NATIVE)
+        distances = set_distances(seen[size]) if size in seen else {}
         for method, ours in methods.items():
-            values = {
-                measure.key: bootstrap([one.values[measure.key] for one in ours], measure.centre)
-                for measure in OF_ONE_PICTURE
-            }
-            values |= {key: one.interval() for key, one in distances.get(method, {}).items()}
-            differences = {}
-            if baseline is not None and method not in (baseline, NATIVE):
-                differences = _differences(ours, methods[baseline])
-                differences |= {
-                    key: one.minus(distances[baseline][key]) for key, one in distances.get(method, {}).items()
-                }
+            compared = method not in (baseline, NATIVE)
+            values, differences = {}, {}
+            for measure in OF_ONE_PICTURE:
+                found, usual = (
+                    [one.values[measure.key] for one in pictures] for pictures in (ours, methods[baseline])
+                )
+                values[measure.key] = bootstrap(found, measure.centre)
+                if compared:
+                    differences[measure.key] = paired_difference(found, usual, measure.centre)
+            for key, distance in distances.get(method, {}).items():
+                values[key] = distance.interval()
+                if compared:
+                    differences[key] = distance.minus(distances[baseline][key])
             rows.append(Row(size, method, len(ours), values, differences))
     return rows
 
@@ -85,34 +79,16 @@ def set_distances(features: SizeFeatures) -> dict[str, dict[str, Distance]]:
     if len(features.native.whole) < 2:
         return result
     for method, made in {NATIVE: features.native, **features.methods}.items():
-        found = result.setdefault(method, {})
-        if features.real is not None:
-            found |= _both("r", features.real, made, paired=False)
-        if method != NATIVE:
-            found |= _both("b", features.native, made, paired=True)
+        result[method] = {}
+        for letter, reference in (("r", features.real), ("b", features.native)):
+            if reference is None or reference is made:
+                continue
+            paired = letter == "b"  # the native picture of the same prompt and seed
+            for view, one, other in (
+                (letter, reference.whole, made.whole),
+                (f"crop_{letter}", reference.pieces, made.pieces),
+            ):
+                result[method][f"fid_{view}"] = frechet_distance(one, other, paired=paired)
+                kernel = kernel_distance(one, other, paired=paired)
+                result[method][f"kid_{view}"] = Distance(1000 * kernel.value, 1000 * kernel.resampled)
     return result
-
-
-def _both(letter: str, reference: Views, made: Views, *, paired: bool) -> dict[str, Distance]:
-    found = {}
-    for view, first, second in (
-        ("", reference.whole, made.whole),
-        ("crop_", reference.pieces, made.pieces),
-    ):
-        found[f"fid_{view}{letter}"] = frechet_distance(first, second, paired=paired)
-        kernel = kernel_distance(first, second, paired=paired)
-        found[f"kid_{view}{letter}"] = Distance(
-            kernel.value * _PER_THOUSAND, kernel.resampled * _PER_THOUSAND
-        )
-    return found
-
-
-def _differences(ours: list[Measurement], baseline: list[Measurement]) -> dict[str, Interval]:
-    return {
-        measure.key: paired_difference(
-            [one.values[measure.key] for one in ours],
-            [one.values[measure.key] for one in baseline],
-            measure.centre,
-        )
-        for measure in OF_ONE_PICTURE
-    }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 from ..errors import RedilateError
 from ..generation.drawing import Request as Asked
@@ -16,8 +20,7 @@ from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
 from ..pipelines.families import defaults_family, latent_scale, native_size
 from ..plans.defaults import DEFAULTS
-from ..rivals.registry import METHODS, OWN, find, settings_of_method
-from .pictures import Request, fingerprint
+from ..rivals.registry import METHODS, OWN, find
 from .real import real_pictures
 from .summary import NATIVE
 from .variation import Variation
@@ -27,26 +30,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Study:
-    """What is drawn and compared.
+    """What is drawn and compared; steps and guidance are as for `redilate.generate`.
 
-    Attributes:
-        prompts: picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
-        count: how many prompts and seeds.
-        sizes: (width, height) of the large pictures, in pixels.
-        methods: names in `rivals.registry`; the first is the baseline.
-        variations: name → arguments of `generate`: further methods.
-        steps, guidance: as for `redilate.generate`.
-        real: a folder of real pictures, see `real.real_pictures`; None: no distances to real pictures.
+    Picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
     """
 
     prompts: Sequence[str]
-    sizes: Sequence[tuple[int, int]]
-    count: int = 64
-    methods: Sequence[str] = ("direct", "redilate")
-    variations: Mapping[str, Variation] = field(default_factory=dict)
+    sizes: Sequence[tuple[int, int]]  # (width, height) of the large pictures, in pixels
+    count: int = 64  # of prompts and seeds
+    methods: Sequence[str] = ("direct", "redilate")  # names in `rivals.registry`; the first is the baseline
+    variations: Mapping[str, Variation] = field(default_factory=dict)  # further methods by their names
     steps: int = 25
     guidance: float | None = None
-    real: Path | None = None
+    real: Path | None = None  # a folder, see `real.real_pictures`; None: no distances to real pictures
 
     def check(self) -> None:
         """Refuse what cannot be run: RedilateError names it."""
@@ -54,12 +50,11 @@ class Study:
             raise RedilateError(
                 f"{len(self.prompts)} prompts and a count of {self.count}: at least 1 of each is needed"
             )
-        named = [*self.variations]
-        if not self.sizes or not [*self.methods, *named]:
+        if not self.sizes or not [*self.methods, *self.variations]:
             raise RedilateError("a study needs at least one size and one method")
         for method in self.methods:
             find(method)
-        for name in named:
+        for name in self.variations:
             if name in (*METHODS, NATIVE) or not _NAME.fullmatch(name):
                 raise RedilateError(
                     f"a variation cannot be called {name!r}; letters, digits, '.', '_' and '-' work, "
@@ -68,6 +63,34 @@ class Study:
         if self.real is not None:
             for size in self.sizes:
                 real_pictures(self.real, size)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides how a picture looks."""
+
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    method: str  # its name in `rivals.registry`
+    steps: int
+    guidance: float
+    model: str  # the weights' fingerprint
+    variation: Variation | None = None  # the method's settings, where they are not its own defaults
+    # JSON types: for our own methods how the picture is made, for another's variation its settings.
+    drawing: dict[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The request as JSON types."""
+        variation = None if self.variation is None else self.variation.model_dump(mode="json")
+        return {**asdict(self), "variation": variation}
+
+    def differences(self, kept: dict[str, Any]) -> list[str]:
+        """The fields in which `kept`, an earlier request as JSON, is not this one."""
+        own = json.loads(json.dumps(self.as_json()))
+        # What was drawn counts, and not in which words it was asked for.
+        return [name for name in own if name != "variation" and own[name] != kept.get(name)]
 
 
 @dataclass(frozen=True)
@@ -86,46 +109,54 @@ class Task:
 
 def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Task]]:
     """For each prompt and seed the native picture's task, then each size's and method's."""
-    scale = latent_scale(pipe)
-    height, width = native_size(pipe)
     for size in study.sizes:
-        check_size(*size, scale)
-    # The column's name, the size, the method that draws it, what `generate` is asked beside, how it is drawn.
+        check_size(*size, latent_scale(pipe))
+
+    def drawing(size: tuple[int, int], settings: Mapping[str, Any]) -> dict[str, Any]:
+        asked = {"steps": study.steps, "guidance": study.guidance, **settings}
+        return resolve(pipe, Asked(prompt="", width=size[0], height=size[1], **asked)).as_json()
+
+    height, width = native_size(pipe)
+    # The name, the size, the method that draws it, what `generate` is asked beside, how it is drawn.
     variants: list[tuple[str, tuple[int, int], str, Variation | None, dict[str, Any] | None]] = [
         (NATIVE, (width, height), "direct", None, None)
     ]
     for size in study.sizes:
         for method in study.methods:
-            own = settings_of_method(method) if method in OWN else None
-            variants.append((method, size, method, None, _drawn(pipe, study, size, own)))
+            drawn = drawing(size, METHODS[method].fixed) if method in OWN else None
+            variants.append((method, size, method, None, drawn))
         for name, variation in study.variations.items():
-            arguments = variation.arguments()
-            # What a picture is known by, when it is found again.
-            drawing = _drawn(pipe, study, size, arguments) if variation.method == "redilate" else arguments
-            variants.append((name, size, variation.method, variation, drawing))
+            drawn = variation.arguments()  # what another's picture is known by, when it is found again
+            if variation.method == "redilate":
+                drawn = drawing(size, drawn)
+            variants.append((name, size, variation.method, variation, drawn))
     weights = fingerprint(pipe)
     guidance = DEFAULTS[defaults_family(pipe)].guidance if study.guidance is None else study.guidance
     cases = []
     for seed in range(study.count):
         prompt = study.prompts[seed % len(study.prompts)]
+        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "prompt"
         case = []
-        for name, size, method, variation, drawing in variants:
-            request = Request(prompt, seed, *size, method, study.steps, guidance, weights, variation, drawing)
+        for name, size, method, variation, drawn in variants:
+            request = Request(prompt, seed, *size, method, study.steps, guidance, weights, variation, drawn)
             folder = f"{NATIVE}-{width}x{height}" if name == NATIVE else f"{size[0]}x{size[1]}/{name}"
-            case.append(Task(name, request, out / folder / f"{seed:03}-{_slug(prompt)}.png"))
+            case.append(Task(name, request, out / folder / f"{seed:03}-{slug}.png"))
         cases.append(case)
     return cases
 
 
-def _drawn(
-    pipe: DiffusionPipeline, study: Study, size: tuple[int, int], own: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    """How `generate` draws with these arguments, as JSON types; None for a method that is not ours."""
-    if own is None:
-        return None
-    asked = {"steps": study.steps, "guidance": study.guidance, **own}
-    return resolve(pipe, Asked(prompt="", width=size[0], height=size[1], **asked)).as_json()
+def fingerprint(pipe: DiffusionPipeline) -> str:
+    """Sixteen hexadecimal digits that change with a pipeline's weights, their precision or its scheduler.
 
-
-def _slug(prompt: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "prompt"
+    Reads the first 64 values of every tensor, which any training moves, so that a large model takes no time.
+    """
+    scheduler = pipe.scheduler
+    settings = sorted((name, value) for name, value in scheduler.config.items() if not name.startswith("_"))
+    digest = hashlib.sha256(f"{type(scheduler).__name__}{settings}".encode())
+    for part, module in sorted(pipe.components.items()):
+        if isinstance(module, nn.Module):
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(f"{part}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                # float64 holds every value of every narrower type, and NumPy has no bfloat16.
+                digest.update(tensor.flatten()[:64].to("cpu", torch.float64).numpy().tobytes())
+    return digest.hexdigest()[:16]

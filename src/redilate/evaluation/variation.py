@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, model_validator
 from ..generation.drawing import Hires
 from ..plans.defaults import Preset
 from ..plans.plan import Plan, Stored
-from ..rivals.registry import METHODS, OWN, function_of
+from ..rivals.registry import METHODS, OWN
 
 
 class Variation(Stored):
@@ -18,7 +18,7 @@ class Variation(Stored):
 
     Attributes:
         method: a name in `rivals.registry` of a method that is not ours, or "redilate".
-        settings: of such another method, keyword arguments of its `draw`.
+        settings: of such another method, keyword arguments of its function.
         strength, preset, plan, hires, windows, sequential: for "redilate", as for `generate`.
     """
 
@@ -43,7 +43,7 @@ class Variation(Stored):
             if ours == (name == "settings"):
                 raise ValueError(f"{name} is not for the method {self.method!r}")
         if not ours:
-            takes = inspect.signature(function_of(self.method)).parameters
+            takes = inspect.signature(METHODS[self.method].found()).parameters
             for name in self.settings:
                 if name not in takes or takes[name].kind is not inspect.Parameter.KEYWORD_ONLY:
                     raise ValueError(f"{self.method} has no setting {name!r}")
@@ -51,16 +51,12 @@ class Variation(Stored):
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of the method that it sets."""
-        if self.method != "redilate":
-            return dict(self.settings)
-        return self._own()
+        return self._own() if self.method == "redilate" else dict(self.settings)
 
     def _own(self) -> dict[str, Any]:
         """The fields that differ from their defaults, which a file may spell out."""
-        fields = type(self).model_fields
-        found = {name: getattr(self, name) for name in fields if name != "method"}
         return {
-            name: value
-            for name, value in found.items()
-            if value != fields[name].get_default(call_default_factory=True)
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if name != "method" and getattr(self, name) != field.get_default(call_default_factory=True)
         }

@@ -20,15 +20,12 @@ from torch import Tensor, nn
 
 from ..core.patch import argument_of
 from ..errors import RedilateError
-from ..generation.run import Generation
 from ..pipelines import support
 from ..pipelines.families import Size
-from .installing import draw_within, installing, native_latent_size
+from .installing import installing, native_latent_size
 
 if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
-
-NAME = "attention_scaling"
 
 
 def scale_of_query(tokens: int, trained: float) -> float:
@@ -40,16 +37,15 @@ def scale_of_query(tokens: int, trained: float) -> float:
 def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> Iterator[None]:
     """Scale every self-attention of a pipeline's U-Net for the size of the latents that arrive.
 
-    Args:
-        pipe: any diffusers pipeline with a `unet` that has self-attention.
-        native_size: as for `redilate.apply`.
-
     Raises:
         RedilateError: see `installing`; or if there is no self-attention, or its projections are fused.
     """
     native = native_latent_size(pipe, native_size)
-    with installing(pipe, NAME) as (unet, stack):
-        queries = [_query(module) for module in unfused_self_attentions(unet).values()]
+    with installing(pipe, "attention_scaling") as (unet, stack):
+        # The last module that a query passes before the product with the keys.
+        queries = [
+            one.to_q if one.norm_q is None else one.norm_q for one in unfused_self_attentions(unet).values()
+        ]
         ratio = 1.0
 
         def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -68,11 +64,7 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
 
 
 def self_attentions(unet: nn.Module) -> dict[str, Attention]:
-    """Every self-attention of a U-Net, `pipelines.support.self_attentions`.
-
-    Raises:
-        RedilateError: for a U-Net without any.
-    """
+    """`pipelines.support.self_attentions`; RedilateError for a U-Net without any."""
     found = support.self_attentions(unet)
     if not found:
         raise RedilateError(f"{type(unet).__name__} has no self-attention of its own; use another method")
@@ -80,24 +72,9 @@ def self_attentions(unet: nn.Module) -> dict[str, Attention]:
 
 
 def unfused_self_attentions(unet: nn.Module) -> dict[str, Any]:
-    """`self_attentions`, whose queries and keys are made by modules of their own: `to_q` and `to_k`.
-
-    Raises:
-        RedilateError: for a U-Net without any, or with fused projections.
-    """
+    """`self_attentions`, whose queries and keys are made by `to_q` and `to_k`; RedilateError for fused projections."""
     found = self_attentions(unet)
     for name, module in found.items():
         if module.fused_projections:
             raise RedilateError(f"{name}'s projections are fused; call pipe.unfuse_qkv_projections() first")
     return dict(found)
-
-
-def draw(pipe: Any, prompt: str, *, native_size: int | Size | None = None, **arguments: Any) -> Generation:
-    """One picture with attention scaling; the other arguments are `generation.generate`'s."""
-    context = attention_scaling(pipe, native_size=native_size)
-    return draw_within(context, NAME, {}, pipe, prompt, native_size=native_size, **arguments)
-
-
-def _query(attention: Any) -> nn.Module:
-    """The last module that a query passes before the product with the keys."""
-    return attention.to_q if attention.norm_q is None else attention.norm_q

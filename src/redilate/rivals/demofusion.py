@@ -8,16 +8,20 @@ arXiv 2311.16973.
 - Dilated sampling. Blurred latents are cut into s² interleaved ones of the native size, which are denoised on their
   own: the global paths. The step is c₂ global + (1 − c₂) local, with c₂ as c₁ and α₂.
 
-No loop is copied: each phase is a call of the pipeline. The paths are views of its U-Net (`fused_paths.py`), the skip
-residual its callback.
+No loop is copied: each phase is a call of the pipeline. The paths are views of its U-Net, and the skip residual is its
+callback.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -25,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import RedilateError
+from ..generation.drawing import versions
 from ..generation.generate import generate
 from ..generation.run import Generation, OnStep, SafetyStopped
 from ..pipelines.apply import check_size, noise_level_of
@@ -33,10 +38,13 @@ from ..pipelines.families import native_size as native_size_of
 from ..pipelines.prompts import encode_prompts
 from ..pipelines.support import blacked_out, check_text_to_image
 from ..plans.defaults import DEFAULTS
-from .fused_paths import BLUR, DILATED, NAME, SIGMA, cosine, fused_paths
-from .installing import settings_of_rival
+from .installing import installing, native_latent_size
+from .views import Split, View, average, predict_by_views, starts
 
-SKIP = 3.0  # α₁ of the paper's experiments; the other settings are `fused_paths`'
+# α₁, α₂, α₃ and the blur's σ of the paper's experiments.
+SKIP, DILATED, BLUR, SIGMA = 3.0, 1.0, 1.0, 0.8
+_STRIDE = 0.5
+_CLIPPING = ("clip_sample", "thresholding")
 
 
 def phases(size: Size, native: Size, scale: int) -> list[Size]:
@@ -85,14 +93,26 @@ def draw(
     if guidance is None:
         guidance = DEFAULTS[defaults_family(pipe)].guidance
     parameters = {"skip": skip, "dilated": dilated, "blurred": blurred, "sigma": sigma}
-    asked = {
-        "seed": seed, "steps": steps, "guidance": guidance, "negative": negative, "width": width, "height": height,
-    }  # fmt: skip
-    settings = settings_of_rival(pipe, NAME, parameters, prompt=prompt, **asked)
+    size = {"width": width, "height": height}
+    asked = {"seed": seed, "steps": steps, "guidance": guidance, "negative": negative, **size}
+    settings = {
+        "prompt": prompt,
+        **asked,
+        "method": "demofusion",
+        "parameters": parameters,
+        "scheduler": type(pipe.scheduler).__name__,
+        "versions": versions(),
+    }
     if len(sizes) == 1:
         made = generate(pipe, prompt, **asked, method="direct", native_size=native_size, on_step=on_step)
         return replace(made, settings=settings)
-    _check(pipe, prompt, steps)
+    if not isinstance(prompt, str):
+        raise RedilateError(f"the prompt is one text, not {type(prompt).__name__}; call draw once for each")
+    if steps < 1:
+        raise RedilateError(f"steps is {steps}; at least 1 is needed")
+    missing = {"latents", "callback_on_step_end"} - set(inspect.signature(pipe.__call__).parameters)
+    if missing:
+        raise RedilateError(f"{type(pipe).__name__} takes no {min(missing)}, which DemoFusion's phases need")
     started = time.monotonic()
     texts = encode_prompts(pipe, prompt, negative)
     noise = torch.Generator("cpu").manual_seed(seed)
@@ -123,23 +143,16 @@ def draw(
         return result.images
 
     made = call(0, None)
-    powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma, "native_size": native_size}
     for phase in range(1, len(sizes)):
-        size = (sizes[phase][0] // scale, sizes[phase][1] // scale)
-        with fused_paths(pipe, phase + 1, seed=seed + phase, **powers):
-            made = call(phase, _Residual(pipe, made, size, steps, skip, noise))
+        latent_size = (sizes[phase][0] // scale, sizes[phase][1] // scale)
+        powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma}
+        with fused_paths(pipe, phase + 1, seed=seed + phase, native_size=native_size, **powers):
+            made = call(phase, _Residual(pipe, made, latent_size, steps, skip, noise))
     return Generation(list(made), [seed], None, time.monotonic() - started, settings)
 
 
 class _Residual:
-    """The latents of the phase before, enlarged, at every noise level of this phase.
-
-    Args:
-        latents: (B, C, h, w), free of noise.
-        size: (height, width) of this phase's latents.
-        steps: of this phase.
-        power: α₁.
-    """
+    """The latents (B, C, h, w) of the phase before, enlarged, at every noise level of this phase; `power` is α₁."""
 
     def __init__(
         self, pipe: Any, latents: Tensor, size: Size, steps: int, power: float, dice: torch.Generator
@@ -148,11 +161,9 @@ class _Residual:
         self._level_at = noise_level_of(pipe)
         self._power = power
         self._scheduler.set_timesteps(steps, device=latents.device)
-        self._clean = F.interpolate(latents.float(), size=size, mode="bicubic", align_corners=False).to(
-            latents.dtype
-        )
-        noise = torch.randn(self._clean.shape, generator=dice, dtype=torch.float32)
-        self._noise = noise.to(latents.device, latents.dtype)
+        clean = F.interpolate(latents.float(), size=size, mode="bicubic", align_corners=False)
+        self._clean = clean.to(latents.dtype)
+        self._noise = torch.randn(clean.shape, generator=dice).to(latents.device, latents.dtype)
 
     def first(self) -> Tensor:
         """What the phase begins with, as a pipeline takes its `latents`: before its own scaling of the noise."""
@@ -170,11 +181,152 @@ class _Residual:
         return self._scheduler.add_noise(self._clean, self._noise, timestep)
 
 
-def _check(pipe: Any, prompt: str, steps: int) -> None:
-    if not isinstance(prompt, str):
-        raise RedilateError(f"the prompt is one text, not {type(prompt).__name__}; call draw once for each")
-    if steps < 1:
-        raise RedilateError(f"steps is {steps}; at least 1 is needed")
-    missing = {"latents", "callback_on_step_end"} - set(inspect.signature(pipe.__call__).parameters)
-    if missing:
-        raise RedilateError(f"{type(pipe).__name__} takes no {min(missing)}, which DemoFusion's phases need")
+def cosine(noise_level: float, power: float) -> float:
+    """((1 + cos(π (T − t) / T)) / 2)^power for t / T = `noise_level`: from 1 at pure noise to 0."""
+    return ((1 + math.cos(math.pi * (1 - noise_level))) / 2) ** power
+
+
+def most_shift(length: int, window: int) -> int:
+    """How far crops along an axis may be shifted: a quarter of their overlap, so that neighbours go on overlapping."""
+    return (window - _pace(window)) // 4 if length > window else 0
+
+
+def shifted_corners(size: Size, window: Size, dice: torch.Generator) -> list[tuple[int, int]]:
+    """(top, left) of crops of `window` that cover `size`, half a window apart, each shifted at random.
+
+    A crop at a border is only shifted outwards, by up to `most_shift`: a seam never stands where it stood before.
+    """
+
+    def shifted(start: int, length: int, part: int) -> int:
+        most = most_shift(length, part)
+        least = 0 if start == length - part else -most
+        return start + int(torch.randint(least, 1 if start == 0 else most + 1, (1,), generator=dice))
+
+    rows, columns = (starts(length, part, _pace(part)) for length, part in zip(size, window, strict=True))
+    return [
+        (shifted(top, size[0], window[0]), shifted(left, size[1], window[1]))
+        for top, left in product(rows, columns)
+    ]
+
+
+def _pace(window: int) -> int:
+    return max(1, round(window * _STRIDE))
+
+
+def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
+    """Gaussian blur with a kernel of 2 · factor − 1 taps a side, each picture's mean and deviation kept."""
+    taps = torch.arange(1 - factor, factor, dtype=torch.float32, device=latents.device)
+    line = torch.exp(-(taps**2) / (2 * sigma**2))
+    line = line / line.sum()
+    channels, reach = latents.shape[1], factor - 1
+    padded = F.pad(latents.float(), (reach,) * 4, mode="replicate")
+    kernel = torch.outer(line, line).expand(channels, 1, -1, -1)
+    soft = F.conv2d(padded, kernel, groups=channels)
+    axes, was = (1, 2, 3), latents.float()
+    soft = (soft - soft.mean(axes, True)) / soft.std(axes, keepdim=True)
+    return (soft * was.std(axes, keepdim=True) + was.mean(axes, True)).to(latents.dtype)
+
+
+def interleaved(latents: Tensor, factor: int) -> list[Tensor]:
+    """Every `factor`-th pixel from each of the factor² beginnings, row by row; beginnings outside are left out."""
+    parts = [latents[..., row::factor, column::factor] for row in range(factor) for column in range(factor)]
+    return [part for part in parts if part.numel()]
+
+
+def put_together(parts: list[Tensor], factor: int, size: Size) -> Tensor:
+    """The tensor of `size` (height, width) that `interleaved` took apart."""
+    whole = parts[0].new_empty((*parts[0].shape[:2], *size))
+    for part, place in zip(parts, interleaved(whole, factor), strict=True):
+        place.copy_(part)
+    return whole
+
+
+def latents_in_predictions(scheduler: Any, timestep: Any) -> float:
+    """How much of a prediction has the effect on the next step that one unit of the U-Net's input has.
+
+    A step is a · latents + b · prediction (+ what does not depend on either); asked of a copy of the scheduler, so
+    that it holds for every kind of prediction and noise schedule: a / (b · c), c being what the scheduler scales its
+    latents by for the U-Net.
+    """
+    unit = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+
+    def step(prediction: float, latents: float) -> float:
+        probe = copy.deepcopy(scheduler)
+        # What clips is not linear; around the latents of a picture it lets through what it is given.
+        probe.register_to_config(**{name: False for name in _CLIPPING if name in probe.config})
+        noise = {"generator": torch.Generator().manual_seed(0)}
+        extra = noise if "generator" in inspect.signature(probe.step).parameters else {}
+        return float(
+            probe.step(prediction * unit, timestep, latents * unit, **extra).prev_sample.flatten()[0]
+        )
+
+    scaled = float(copy.deepcopy(scheduler).scale_model_input(unit, timestep).flatten()[0])
+    neither = step(0, 0)
+    return (step(0, 1) - neither) / ((step(1, 0) - neither) * scaled)
+
+
+@contextmanager
+def fused_paths(
+    pipe: Any,
+    factor: int,
+    *,
+    dilated: float = DILATED,
+    blurred: float = BLUR,
+    sigma: float = SIGMA,
+    seed: int = 0,
+    native_size: int | Size | None = None,
+) -> Iterator[None]:
+    """Have a pipeline's U-Net predict through DemoFusion's local and global paths.
+
+    The published step takes its global part from the blurred latents. What these differ by from the pipeline's own is
+    added to the prediction, in the measure that the scheduler's step will undo: exact for schedulers whose step is
+    linear (DDIM, Euler and the like).
+
+    Args:
+        factor: s, how many times the native side the latents are.
+        dilated, blurred: α₂ and α₃, the powers of the cosine that the global paths' share and their blur fall by.
+        sigma: of the blur at pure noise, in latents.
+        seed: of the crops' shifts.
+        native_size: as for `redilate.apply`.
+
+    Raises:
+        RedilateError: see `installing`.
+    """
+    window = native_latent_size(pipe, native_size)
+    scale, level_at = latent_scale(pipe), noise_level_of(pipe)
+    dice = torch.Generator().manual_seed(seed)
+
+    def split(sample: Tensor, timestep: Any) -> Split | None:
+        size = (sample.shape[-2], sample.shape[-1])
+        crop = (min(window[0], size[0]), min(window[1], size[1]))
+        if crop == size:
+            return None
+        level = level_at(timestep)
+        corners = shifted_corners(size, crop, dice)
+        soft = blur(sample, factor, sigma * (0.99 * cosine(level, blurred) + 0.01))
+        # The crops reach over the border by what they may be shifted: there the latents are mirrored.
+        down, right = (most_shift(length, part) for length, part in zip(size, crop, strict=True))
+        wider = F.pad(sample, (right, right, down, down), mode="reflect")
+        places = [(top + down, left + right) for top, left in corners]
+        views = [
+            View(
+                wider[..., place[0] : place[0] + crop[0], place[1] : place[1] + crop[1]],
+                (max(top, 0) * scale, max(left, 0) * scale),
+            )
+            for place, (top, left) in zip(places, corners, strict=True)
+        ]
+        views += [View(part) for part in interleaved(soft, factor)]
+
+        def merge(predictions: list[Tensor]) -> Tensor:
+            local = average(predictions[: len(corners)], places, (wider.shape[-2], wider.shape[-1]))
+            local = local[..., down : down + size[0], right : right + size[1]]
+            whole = put_together(predictions[len(corners) :], factor, size)
+            whole = whole + latents_in_predictions(pipe.scheduler, timestep) * (soft - sample)
+            share = cosine(level, dilated)
+            return share * whole + (1 - share) * local
+
+        return Split(views, merge)
+
+    with installing(pipe, "demofusion") as (unet, stack):
+        predict_by_views(unet, stack, split)
+        yield

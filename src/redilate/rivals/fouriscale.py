@@ -29,13 +29,12 @@ from ..core.conv import exchange, restore, set_factor
 from ..core.patch import argument_of, sample_of, with_sample
 from ..core.schedule import level_after
 from ..errors import RedilateError
-from ..generation.run import Generation
 from ..pipelines.apply import guidance_of, noise_level_of
 from ..pipelines.families import Size
 from ..pipelines.support import redilatable
 from ..plans.plan import block_of, count_levels, level_of
 from .attention_scaling import unfused_self_attentions
-from .installing import draw_within, installing, native_latent_size
+from .installing import installing, native_latent_size
 
 NAME = "fouriscale"
 # (steps of fifty at full strength, step of the end), below a ratio of 4 and from there on: the published settings.
@@ -138,61 +137,47 @@ def fouriscale(
             if layout is not None and (chunks, layout.unconditional) != (2, 0):
                 raise RedilateError(f"{NAME} is for batches of [∅, c], and this pipeline guides with another")
             state.parts = chunks + 1
-            return _with_last_chunk_again((args, kwargs), sample.shape[0], chunks)
+            batch = sample.shape[0]
 
-        def after(_: nn.Module, __: tuple, ___: dict, output: Any) -> Any:
-            return (
-                with_sample(output, _without_strong(sample_of(output), state.parts))
-                if state.at_work
-                else output
-            )
+            def grow(tensor: Tensor) -> Tensor:
+                """[∅, c] → [∅, c, c], or [c] → [c, c], in everything that has the batch as its first axis."""
+                if tensor.dim() == 0 or tensor.shape[0] != batch:
+                    return tensor
+                return torch.cat([tensor, tensor[batch - batch // chunks :]])
+
+            return tree_map_only(Tensor, grow, (args, kwargs))
+
+        def without_strong(_: nn.Module, __: tuple, output: Any) -> Any:
+            """[∅, c, ĉ] → [∅, ĉ], or [c, ĉ] → [ĉ]."""
+            if not state.at_work:
+                return None
+            *others, _strong, gentle = sample_of(output).chunk(state.parts)
+            return with_sample(output, torch.cat([*others, gentle]))
+
+        def as_strong(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
+            """Queries or keys with those of ĉ exchanged for those of c."""
+            if not state.at_work:
+                return None
+            *others, _gentle = output.chunk(state.parts)
+            return torch.cat([*others, others[-1]])
 
         stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
-        stack.callback(unet.register_forward_hook(after, with_kwargs=True).remove)
+        stack.callback(unet.register_forward_hook(without_strong).remove)
         for name, conv in convs:
             stack.callback(restore, conv)
             exchange(conv, None, "taps")
             if "upsamplers" not in name:  # what was just enlarged has no high frequencies to lose
                 hook = _filtering(state, native, conv, kept)
                 stack.callback(conv.register_forward_pre_hook(hook).remove)
-
-        def exchanged(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
-            return _as_strong(output, state)
-
         for attention in unfused_self_attentions(unet).values():
             for projection in (attention.to_q, attention.to_k):
-                stack.callback(projection.register_forward_hook(exchanged).remove)
+                stack.callback(projection.register_forward_hook(as_strong).remove)
         yield
 
 
 def floor_of(unet: nn.Module) -> float:
     """The published `floor` for a U-Net: SDXL and its kin are known by their conditioning."""
     return 0.6 if getattr(unet.config, "addition_embed_type", None) == "text_time" else 0.0
-
-
-def _with_last_chunk_again(tree: Any, batch: int, chunks: int) -> Any:
-    """[∅, c] → [∅, c, c], or [c] → [c, c], in everything that has the batch as its first axis."""
-
-    def grow(tensor: Tensor) -> Tensor:
-        if tensor.dim() == 0 or tensor.shape[0] != batch:
-            return tensor
-        return torch.cat([tensor, tensor[batch - batch // chunks :]])
-
-    return tree_map_only(Tensor, grow, tree)
-
-
-def _without_strong(prediction: Tensor, parts: int) -> Tensor:
-    """[∅, c, ĉ] → [∅, ĉ], or [c, ĉ] → [ĉ]."""
-    chunks = prediction.chunk(parts)
-    return torch.cat([*chunks[:-2], chunks[-1]])
-
-
-def _as_strong(output: Tensor, state: _State) -> Tensor | None:
-    """Queries or keys with those of ĉ exchanged for those of c."""
-    if not state.at_work:
-        return None
-    chunks = output.chunk(state.parts)
-    return torch.cat([*chunks[:-1], chunks[-2]])
 
 
 def _filtering(state: _State, native: Size, conv: nn.Conv2d, floor: float) -> Any:
@@ -215,19 +200,3 @@ def _filtering(state: _State, native: Size, conv: nn.Conv2d, floor: float) -> An
         return (torch.cat([strong, gentle]), *args[1:])
 
     return filtered
-
-
-def draw(
-    pipe: Any,
-    prompt: str,
-    *,
-    floor: float | None = None,
-    levels: Levels = "published",
-    fall: Fall | None = None,
-    native_size: int | Size | None = None,
-    **arguments: Any,
-) -> Generation:
-    """One picture with FouriScale (see `fouriscale`); the other arguments are `generation.generate`'s."""
-    parameters = {"floor": floor, "levels": levels, "fall": fall}
-    context = fouriscale(pipe, **parameters, native_size=native_size)
-    return draw_within(context, NAME, parameters, pipe, prompt, native_size=native_size, **arguments)

@@ -35,7 +35,6 @@ def freeu(pipe: Any, **factors: float) -> Iterator[None]:
     """diffusers' `enable_freeu` on a pipeline's U-Net; afterwards whatever was set before.
 
     Args:
-        pipe: any diffusers pipeline with a `unet`.
         factors: s1, s2, b1, b2; those left out are `published`'s.
 
     Raises:

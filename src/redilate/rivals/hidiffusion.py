@@ -20,22 +20,21 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.conv import Pair
 from ..core.patch import argument_of
 from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
-from ..generation.run import Generation
 from ..pipelines.apply import noise_level_of
 from ..pipelines.families import Size
 from ..plans.plan import block_of, convolutions, count_levels, level_of
 from .attention_scaling import self_attentions
-from .installing import draw_within, installing, native_latent_size
-from .resolution_aware import exchange, restore, set_reduction
+from .installing import installing, native_latent_size
 
-NAME = "hidiffusion"
 # T1 and T2 as shares of the denoising, below a ratio of 4 and from there on (the paper's appendix).
 _SWITCHES = ((0.4, 0.0), (0.7, 0.3))
 _SHIFTS = 4
 Switches = tuple[float, float]
+Trained = tuple[Pair, Pair, Pair]  # a convolution's stride, padding and dilation
 
 
 def reductions(
@@ -63,12 +62,22 @@ def reductions(
     return found
 
 
+def reduce_further(conv: nn.Conv2d, trained: Trained, reduction: Pair) -> None:
+    """Have `conv` reduce its features `reduction` (height, width) times further than as `trained`.
+
+    From Conv(stride 2, dilation 1, padding 1) to Conv(stride 2α, dilation α, padding α) (section 3.2): its nine taps
+    cover as much of the picture as in training, and the output has the size of training.
+    """
+    conv.stride, conv.padding, conv.dilation = (
+        (height * reduction[0], width * reduction[1]) for height, width in trained
+    )
+
+
 @dataclass
 class _State:
     """What the call under way needs: the downsamplers' reductions, the shift, and what was seen on the way down."""
 
     reductions: list[tuple[int, int]] = field(default_factory=list)
-    latents: Size = (0, 0)
     shift: int = 0
     sizes: dict[int, Size] = field(default_factory=dict)  # level → its feature size
 
@@ -90,7 +99,7 @@ def hidiffusion(
     """
     native = native_latent_size(pipe, native_size)
     level_at = noise_level_of(pipe)
-    with installing(pipe, NAME) as (unet, stack):
+    with installing(pipe, "hidiffusion") as (unet, stack):
         named = convolutions(unet)
         levels = count_levels(named)
         downs, ups = _samplers(unet, named, levels)
@@ -101,19 +110,18 @@ def hidiffusion(
             size = argument_of(args, kwargs, 0, "sample").shape[-2:]
             ratio = (size[0] / native[0], size[1] / native[1])
             noise_level = level_at(argument_of(args, kwargs, 1, "timestep"))
-            state.latents, state.sizes = (size[0], size[1]), {}
+            state.sizes = {}
             state.reductions = reductions(ratio, noise_level, levels, switches)
             state.shift = dice.randrange(_SHIFTS)
             for level, convs in enumerate(downs):
-                for conv in convs:
-                    set_reduction(conv, state.reductions[level])
+                for conv, trained in convs:
+                    reduce_further(conv, trained, state.reductions[level])
 
         stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
         for level, convs in enumerate(downs):
-            for conv in convs:
-                exchange(conv)
-                stack.callback(restore, conv)
-            _resize_back(stack, state, level, convs[0], ups[level])
+            for conv, trained in convs:
+                stack.callback(reduce_further, conv, trained, (1, 1))
+            _resize_back(stack, state, level, convs[0][0], ups[level])
         for level, transformer in attentions:
             _look_through_windows(stack, state, native, level, transformer)
         yield
@@ -121,22 +129,21 @@ def hidiffusion(
 
 def _samplers(
     unet: nn.Module, named: dict[str, list[nn.Conv2d]], levels: int
-) -> tuple[list[list[nn.Conv2d]], list[nn.Module]]:
-    """The convolutions of each level's downsampler, and the upsampler that leads back to that level."""
+) -> tuple[list[list[tuple[nn.Conv2d, Any]]], list[nn.Module]]:
+    """Each level's downsampler, its convolutions as they were trained, and the upsampler that leads back to it."""
     from diffusers.models.upsampling import Upsample2D
 
-    downs: list[list[nn.Conv2d]] = []
-    ups: list[nn.Module] = []
+    downs, ups = [], []
+    modules = dict(unet.named_modules())
     for level in range(levels - 1):
         down = named.get(f"down_blocks.{level}.downsamplers.0.conv")
-        name = f"up_blocks.{levels - 2 - level}.upsamplers.0"
-        up = dict(unet.named_modules()).get(name)
+        up = modules.get(f"up_blocks.{levels - 2 - level}.upsamplers.0")
         if down is None or not isinstance(up, Upsample2D) or not isinstance(up.conv, nn.Module):
             raise RedilateError(
                 f"{type(unet).__name__} does not sample with convolutions between its levels {level} and {level + 1}; "
                 "HiDiffusion is for Stable Diffusion and SDXL"
             )
-        downs.append(down)
+        downs.append([(conv, (conv.stride, conv.padding, conv.dilation)) for conv in down])
         ups.append(up)
     return downs, ups
 
@@ -212,20 +219,3 @@ def _look_through_windows(
     for attention in self_attentions(transformer).values():
         stack.callback(attention.register_forward_pre_hook(cut).remove)
         stack.callback(attention.register_forward_hook(join).remove)
-
-
-def draw(
-    pipe: Any,
-    prompt: str,
-    *,
-    switches: Switches | None = None,
-    seed: int = 0,
-    native_size: int | Size | None = None,
-    **arguments: Any,
-) -> Generation:
-    """One picture with HiDiffusion (see `hidiffusion`); the other arguments are `generation.generate`'s."""
-    context = hidiffusion(pipe, switches=switches, seed=seed, native_size=native_size)
-    parameters = {"switches": switches}
-    return draw_within(
-        context, NAME, parameters, pipe, prompt, seed=seed, native_size=native_size, **arguments
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,6 @@ from torch import nn
 
 from ..core.patch import find_patch
 from ..errors import RedilateError
-from ..generation.drawing import versions
 from ..generation.generate import generate
 from ..generation.run import Generation
 from ..pipelines.families import Size, controlnets_of, latent_scale, unet_of
@@ -54,26 +54,18 @@ def native_latent_size(pipe: Any, native_size: int | Size | None = None) -> Size
     return height // scale, width // scale
 
 
-def settings_of_rival(pipe: Any, name: str, parameters: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
-    """A `Generation.settings` of a method that calls the pipeline itself."""
-    return {
-        **asked,
-        "method": name,
-        "parameters": dict(parameters),
-        "scheduler": type(pipe.scheduler).__name__,
-        "versions": versions(),
-    }
-
-
 def draw_within(
-    context: AbstractContextManager[Any],
-    name: str,
-    parameters: Mapping[str, Any],
-    pipe: Any,
-    prompt: str,
-    **arguments: Any,
+    method: Callable[..., AbstractContextManager[Any]], pipe: Any, prompt: str, **arguments: Any
 ) -> Generation:
-    """Direct inference inside `context`, with the method's name and parameters in the settings."""
-    with context:
-        made = generate(pipe, prompt, method="direct", **arguments)
-    return replace(made, settings=made.settings | {"method": name, "parameters": dict(parameters)})
+    """Direct inference inside `method(pipe, …)`, with its name and its settings in the picture's.
+
+    The method's own arguments go to it, the others to `generation.generate`; both take `seed` and `native_size`.
+    """
+    shared = ("seed", "native_size")
+    _, *takes = inspect.signature(method).parameters.values()
+    settings = {one.name: arguments.get(one.name, one.default) for one in takes}
+    others = {name: value for name, value in arguments.items() if name not in settings or name in shared}
+    with method(pipe, **settings):
+        made = generate(pipe, prompt, method="direct", **others)
+    told = {name: value for name, value in settings.items() if name not in shared}
+    return replace(made, settings=made.settings | {"method": method.__name__, "parameters": told})

@@ -18,12 +18,10 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import RedilateError
-from ..generation.run import Generation
 from ..pipelines.families import Size
-from .installing import draw_within, installing, native_latent_size
+from .installing import installing, native_latent_size
 from .views import Split, View, average, predict_by_views, starts
 
-NAME = "multidiffusion"
 STRIDE = 0.25
 
 
@@ -34,7 +32,6 @@ def multidiffusion(
     """Have a pipeline's U-Net see nothing but windows of the native size, and predict their mean.
 
     Args:
-        pipe: any diffusers pipeline with a `unet`.
         stride: from one window to the next as a share of the window, in (0, 1]. At twice the side, 1/8 (the paper's)
             makes 81 evaluations of a step, 1/4 makes 25, 1/2 makes 9.
         native_size: as for `redilate.apply`.
@@ -48,31 +45,14 @@ def multidiffusion(
     pace = (max(1, round(window[0] * stride)), max(1, round(window[1] * stride)))
 
     def split(sample: Tensor, _: Any) -> Split | None:
-        height, width = size = (sample.shape[-2], sample.shape[-1])
-        if height <= window[0] and width <= window[1]:
+        size = (sample.shape[-2], sample.shape[-1])
+        if size[0] <= window[0] and size[1] <= window[1]:
             return None
-        corners = [
-            (top, left)
-            for top in starts(height, window[0], pace[0])
-            for left in starts(width, window[1], pace[1])
-        ]
+        rows, columns = (starts(*axis) for axis in zip(size, window, pace, strict=True))
+        corners = [(top, left) for top in rows for left in columns]
         views = [View(sample[..., t : t + window[0], left : left + window[1]]) for t, left in corners]
         return Split(views, lambda predictions: average(predictions, corners, size))
 
-    with installing(pipe, NAME) as (unet, stack):
+    with installing(pipe, "multidiffusion") as (unet, stack):
         predict_by_views(unet, stack, split)
         yield
-
-
-def draw(
-    pipe: Any,
-    prompt: str,
-    *,
-    stride: float = STRIDE,
-    native_size: int | Size | None = None,
-    **arguments: Any,
-) -> Generation:
-    """One picture with MultiDiffusion; the other arguments are `generation.generate`'s."""
-    context = multidiffusion(pipe, stride=stride, native_size=native_size)
-    parameters = {"stride": stride}
-    return draw_within(context, NAME, parameters, pipe, prompt, native_size=native_size, **arguments)

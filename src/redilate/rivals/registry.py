@@ -8,83 +8,60 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RedilateError
 
 if TYPE_CHECKING:
-    from ..generation.run import Generation, OnStep
-
-
-class Draw(Protocol):
-    """One picture from one prompt; the arguments are those of `generation.generate`."""
-
-    def __call__(
-        self,
-        pipe: Any,
-        prompt: str,
-        *,
-        width: int,
-        height: int,
-        seed: int = 0,
-        steps: int = 25,
-        guidance: float | None = None,
-        negative: str | None = None,
-        on_step: OnStep | None = None,
-    ) -> Generation: ...
+    from ..generation.run import Generation
 
 
 @dataclass(frozen=True)
-class _Method:
-    """The function `draw` of a module of this package, or another one, found when it is first called."""
+class Method:
+    """A function, found when it is first called, that draws one picture from one prompt."""
 
     module: str
     function: str = "draw"
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # arguments that make this method of it
+    within: bool = False  # it is a context manager for a pipeline, to draw within
 
     def found(self) -> Any:
-        """The function itself."""
+        """The function itself; its keyword arguments are the method's settings."""
         return getattr(import_module(self.module, __package__), self.function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.found()(*args, **self.fixed, **kwargs)
+    def __call__(self, pipe: Any, prompt: str, **arguments: Any) -> Generation:
+        """One picture; the arguments are those of `generation.generate`, and the method's settings."""
+        if self.within:
+            from .installing import draw_within
+
+            return draw_within(self.found(), pipe, prompt, **arguments)
+        return self.found()(pipe, prompt, **self.fixed, **arguments)
 
 
-# The presets of `generate` by a name of their own, so that a study can hold them beside one another.
-OWN = ("direct", "redilate", "strength1", "published", "faithful")
-METHODS: Mapping[str, Draw] = {
-    "direct": _Method("..generation.generate", "generate", {"method": "direct"}),
-    "redilate": _Method("..generation.generate", "generate", {"method": "redilate"}),
-    "strength1": _Method("..generation.generate", "generate", {"strength": 1.0}),
-    "published": _Method("..generation.generate", "generate", {"preset": "published"}),
-    "faithful": _Method("..generation.generate", "generate", {"preset": "faithful"}),
-    "attention_scaling": _Method(".attention_scaling"),
-    "multidiffusion": _Method(".multidiffusion"),
-    "hidiffusion": _Method(".hidiffusion"),
-    "fouriscale": _Method(".fouriscale"),
-    "demofusion": _Method(".demofusion"),
-    "upscale_lanczos": _Method(".upscale_lanczos"),
-    "upscale_esrgan": _Method(".upscale_esrgan"),
-    "upscale_animevideo": _Method(".upscale_esrgan", fixed={"model": "realesr-animevideov3"}),
-    "freeu": _Method(".freeu"),
-    "redilate_freeu": _Method(".freeu", fixed={"method": "redilate"}),
+_GENERATE = ("..generation.generate", "generate")
+METHODS: Mapping[str, Method] = {
+    "direct": Method(*_GENERATE, {"method": "direct"}),
+    "redilate": Method(*_GENERATE, {"method": "redilate"}),
+    "strength1": Method(*_GENERATE, {"strength": 1.0}),
+    "published": Method(*_GENERATE, {"preset": "published"}),
+    "faithful": Method(*_GENERATE, {"preset": "faithful"}),
+    "attention_scaling": Method(".attention_scaling", "attention_scaling", within=True),
+    "multidiffusion": Method(".multidiffusion", "multidiffusion", within=True),
+    "hidiffusion": Method(".hidiffusion", "hidiffusion", within=True),
+    "fouriscale": Method(".fouriscale", "fouriscale", within=True),
+    "demofusion": Method(".demofusion"),
+    "upscale_lanczos": Method(".upscale", "by_lanczos"),
+    "upscale_esrgan": Method(".upscale", "by_network"),
+    "upscale_animevideo": Method(".upscale", "by_network", {"model": "realesr-animevideov3"}),
+    "freeu": Method(".freeu"),
+    "redilate_freeu": Method(".freeu", fixed={"method": "redilate"}),
 }
+# Presets of `generate` have a name of their own, so that a study can hold them beside one another.
+OWN = ("direct", "redilate", "strength1", "published", "faithful")
 
 
-def find(name: str) -> Draw:
+def find(name: str) -> Method:
     """The method of that name; RedilateError lists those that there are."""
     if name not in METHODS:
         raise RedilateError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
     return METHODS[name]
-
-
-def function_of(name: str) -> Any:
-    """The function behind a method, whose keyword arguments are its settings."""
-    method = METHODS[name]
-    return method.found() if isinstance(method, _Method) else method
-
-
-def settings_of_method(name: str) -> Mapping[str, Any]:
-    """The arguments of `generate` that one of our own methods sets."""
-    method = METHODS[name]
-    return method.fixed if isinstance(method, _Method) else {}

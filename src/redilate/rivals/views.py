@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -32,16 +31,6 @@ class Split(NamedTuple):
     merge: Callable[[list[Tensor]], Tensor]
 
 
-@dataclass
-class _Pending:
-    """The calls that one call has still to make."""
-
-    split: Split
-    args: tuple
-    kwargs: dict
-    predictions: list[Tensor] = field(default_factory=list)
-
-
 def predict_by_views(unet: nn.Module, stack: ExitStack, split: Callable[[Tensor, Any], Split | None]) -> None:
     """Have `unet` predict through views until `stack` is closed.
 
@@ -49,32 +38,32 @@ def predict_by_views(unet: nn.Module, stack: ExitStack, split: Callable[[Tensor,
         split: (sample, timestep) → the views of this call; None: the network sees the whole, as always.
     """
     inside = False
-    pending: _Pending | None = None
+    pending: tuple[Split, tuple, dict] | None = None  # a call whose other views are still to be evaluated
 
     def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         nonlocal pending
         if inside:
             return None
         made = split(argument_of(args, kwargs, 0, "sample"), argument_of(args, kwargs, 1, "timestep"))
-        pending = None if made is None else _Pending(made, *copy_containers((args, kwargs)))
+        pending = None if made is None else (made, *copy_containers((args, kwargs)))
         return None if made is None else _showing(made.views[0], args, kwargs)
 
     def after(root: nn.Module, _: tuple, __: dict, output: Any) -> Any:
         nonlocal inside, pending
         if inside or pending is None:
             return output
-        call, pending = pending, None
+        (made, *call), pending = pending, None
         if output is None:  # the network raised
             return None
-        call.predictions.append(sample_of(output))
+        predictions = [sample_of(output)]
         inside = True
         try:
-            for view in call.split.views[1:]:
-                args, kwargs = _showing(view, *copy_containers((call.args, call.kwargs)))
-                call.predictions.append(sample_of(root(*args, **kwargs)))
+            for view in made.views[1:]:
+                args, kwargs = _showing(view, *copy_containers(tuple(call)))
+                predictions.append(sample_of(root(*args, **kwargs)))
         finally:
             inside = False
-        return with_sample(output, call.split.merge(call.predictions))
+        return with_sample(output, made.merge(predictions))
 
     stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
     stack.callback(unet.register_forward_hook(after, with_kwargs=True, always_call=True).remove)

@@ -7,7 +7,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,30 +18,7 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..command_line import (
-    FAILED,
-    SIZE,
-    Device,
-    Dtype,
-    Guidance,
-    Json,
-    Lora,
-    Model,
-    Negative,
-    OffloadTo,
-    Scheduler,
-    Steps,
-    Strength,
-    Vae,
-    check_device,
-    lora_name,
-    model_name,
-    one_line_endings,
-    parse_size,
-    progress,
-    say_error,
-    silence_libraries,
-)
+from .. import command_line
 from ..metadata import picture_bytes, read_settings
 from ..workers import cores, worker_devices, worker_pipe
 
@@ -57,7 +36,9 @@ def batch(
     prompts: Annotated[
         Path, typer.Argument(metavar="PROMPTS", help="A file of prompts: .txt, .csv, .jsonl or .parquet.")
     ],
-    size: Annotated[str, typer.Option(metavar="WxH", help=f"{SIZE} A row's own width and height go first.")],
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help=f"{command_line.SIZE} A row's own width and height go first.")
+    ],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="The folder of the pictures and their manifest."),
@@ -68,20 +49,20 @@ def batch(
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="With each row's id it gives the row's seed.")
     ] = 0,
-    model: Model = None,
+    model: command_line.Model = None,
     method: Annotated[
         str, typer.Option(help="redilate, direct, or any other way of drawing large.")
     ] = "redilate",
-    strength: Strength = None,
-    steps: Steps = 25,
-    guidance: Guidance = None,
-    negative: Negative = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    lora: Lora = None,
-    offload: OffloadTo = None,
+    strength: command_line.Strength = None,
+    steps: command_line.Steps = 25,
+    guidance: command_line.Guidance = None,
+    negative: command_line.Negative = None,
+    scheduler: command_line.Scheduler = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
+    vae: command_line.Vae = None,
+    lora: command_line.Lora = None,
+    offload: command_line.OffloadTo = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -97,18 +78,36 @@ def batch(
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="At the end, also manifest.parquet.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but load and draw.")] = False,
-    as_json: Json = False,
+    as_json: command_line.Json = False,
 ) -> None:
     """Draw every prompt of a file; run again, it draws what is missing."""
     started = time.monotonic()
-    with one_line_endings():
-        width, height = parse_size(size)
+    with command_line.one_line_endings():
+        width, height = command_line.parse_size(size)
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+            # What can be refused without the model's weights is refused first.
+            command_line.silence_libraries()
+            from redilate.batch.batch import draw_missing, survey
+            from redilate.batch.draw import draw
+            from redilate.batch.fingerprint import model_fingerprint
+            from redilate.batch.store import MANIFEST, Store
+            from redilate.batch.tasks import Defaults
+            from redilate.pipelines.loading import check_addons, check_model
+            from redilate.pipelines.schedulers import check_scheduler_name
+            from redilate.rivals.registry import find
+
+            find(method)
+            check_model(model)
+            check_addons(vae, lora or ())
+            if ray_address is None:
+                command_line.check_device(device)
+            if scheduler is not None:
+                check_scheduler_name(scheduler)
+            if parquet and find_spec("pyarrow") is None:
+                raise RedilateError("--parquet needs pyarrow: pip install 'redilate[batch]'")
             settings = {
-                "model": model_name(model),
-                "weights": _check(
-                    model, vae, lora, method, scheduler, None if ray_address else device, parquet
-                ),
+                "model": command_line.model_name(model),
+                "weights": model_fingerprint(model),
                 "method": method,
                 "size": f"{width}x{height}",
                 "steps": steps,
@@ -119,26 +118,30 @@ def batch(
                 "scheduler": scheduler,
                 "device": device,
                 "dtype": dtype,
-                **({} if vae is None else {"vae": model_name(vae)}),
-                **({} if not lora else {"lora": [lora_name(one) for one in lora]}),
+                **({} if vae is None else {"vae": command_line.model_name(vae)}),
+                **({} if not lora else {"lora": [command_line.lora_name(one) for one in lora]}),
             }
-            from redilate.batch.batch import draw_missing, survey
-            from redilate.batch.draw import draw
-            from redilate.batch.store import MANIFEST, Store
-            from redilate.batch.tasks import Defaults
-
             defaults = Defaults(width, height, steps, guidance, negative, seed, strength, count)
-            shown = _Failures()
+            failed: set[int] = set()  # rows
+
+            def show(fault: Fault) -> None:
+                """The first failures as they come; a row that was shown before the drawing is not shown again."""
+                if fault.row not in failed and len(failed) < _SHOWN:
+                    command_line.say_error(
+                        f"row {fault.row}{f' ({fault.id})' if fault.id else ''}: {fault.cause}"
+                    )
+                failed.add(fault.row)
+
             with Store(out, settings, read_settings, writing=False) as store:
-                tally = survey(prompts, defaults, store, shown)
+                tally = survey(prompts, defaults, store, show)
             if not dry_run:
                 run, most = _runner(ray_address, workers, threads, device)
-                work = partial(draw, method=method, model=model_name(model), encode=png)
+                work = partial(draw, method=method, model=command_line.model_name(model), encode=png)
                 make_pipe = partial(worker_pipe, model, dtype, scheduler, vae=vae, lora=lora, offload=offload)
                 todo = tally.missing
                 with (
                     Store(out, settings, read_settings) as store,
-                    progress(Console(stderr=True, quiet=as_json)) as on_step,
+                    command_line.progress(Console(stderr=True, quiet=as_json)) as on_step,
                 ):
                     tally = draw_missing(
                         prompts,
@@ -147,48 +150,22 @@ def batch(
                         lambda tasks: run(tasks, make_pipe, work),
                         most,
                         on_done=lambda tally: on_step(tally.drawn, todo),
-                        on_fault=shown,
+                        on_fault=show,
                     )
                     if parquet:
                         store.write_parquet()
         _report(tally, out / MANIFEST, time.monotonic() - started, dry_run, as_json)
         if tally.failed:
-            say_error(shown.summary())
-            raise typer.Exit(FAILED)
+            hidden = f", {len(failed) - _SHOWN} of them not shown" if len(failed) > _SHOWN else ""
+            command_line.say_error(
+                f"{len(failed)} failed{hidden}; failures.jsonl in the folder of a run lists them"
+            )
+            raise typer.Exit(command_line.FAILED)
 
 
 def png(image: Image, settings: Mapping[str, Any]) -> bytes:
     """The bytes of a PNG with its settings inside."""
     return picture_bytes(image, "PNG", settings)
-
-
-def _check(
-    model: str | None,
-    vae: str | None,
-    lora: list[str] | None,
-    method: str,
-    scheduler: str | None,
-    device: str | None,
-    parquet: bool,
-) -> str | None:
-    """Refuse what can be refused without the model's weights; gives the fingerprint of its files."""
-    silence_libraries()
-    from importlib.util import find_spec
-
-    from redilate.batch.fingerprint import model_fingerprint
-    from redilate.pipelines.loading import check_addons, check_model
-    from redilate.pipelines.schedulers import check_scheduler_name
-    from redilate.rivals.registry import find
-
-    find(method)
-    check_model(model)
-    check_addons(vae, lora or ())
-    check_device(device)
-    if scheduler is not None:
-        check_scheduler_name(scheduler)
-    if parquet and find_spec("pyarrow") is None:
-        raise RedilateError("--parquet needs pyarrow: pip install 'redilate[batch]'")
-    return model_fingerprint(model)
 
 
 def _runner(
@@ -213,38 +190,9 @@ def _runner(
     return partial(run, workers=workers, threads=threads, devices=devices), 1 if on_cpu else BATCH_ON_GPU
 
 
-class _Failures:
-    """Shows the first failures as they come, and counts all; a row that was shown before the drawing is not again."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._rows: set[int] = set()
-
-    def __call__(self, fault: Fault) -> None:
-        if fault.row in self._rows:
-            return
-        self._rows.add(fault.row)
-        self._count += 1
-        if self._count <= _SHOWN:
-            named = f" ({fault.id})" if fault.id else ""
-            say_error(f"row {fault.row}{named}: {fault.cause}")
-
-    def summary(self) -> str:
-        """One line about all of them."""
-        hidden = f", {self._count - _SHOWN} of them not shown" if self._count > _SHOWN else ""
-        return f"{self._count} failed{hidden}; failures.jsonl in the folder of a run lists them"
-
-
 def _report(tally: Tally, manifest: Path, seconds: float, dry_run: bool, as_json: bool) -> None:
     """What came of it: the manifest's path or one JSON object on stdout, a line for people on stderr."""
-    counts = {
-        "rows": tally.rows,
-        "repeated": tally.repeated,
-        "present": tally.present,
-        "missing": tally.missing,
-        "drawn": tally.drawn,
-        "failed": tally.failed,
-    }
+    counts = asdict(tally)
     if as_json:
         print(json.dumps(counts | {"seconds": round(seconds, 3), "manifest": str(manifest)}))
         return

@@ -13,26 +13,7 @@ from rich.console import Console
 
 from redilate.errors import RedilateError
 
-from ..command_line import (
-    Device,
-    Dtype,
-    Guidance,
-    Json,
-    Lora,
-    Model,
-    Negative,
-    OffloadTo,
-    Scheduler,
-    Strength,
-    Upscale,
-    UsedPreset,
-    Vae,
-    load_pipeline,
-    one_line_endings,
-    progress,
-    say_note,
-    say_notes,
-)
+from .. import command_line
 from ..metadata import PICTURES, check_output, provenance, save_picture
 
 
@@ -58,13 +39,13 @@ def enlarge(
     seed: Annotated[
         int, typer.Option(min=-1, max=2**63 - 1, help="Of the noise that is added; -1: any.")
     ] = 0,
-    model: Model = None,
-    strength: Strength = None,
-    preset: UsedPreset = "default",
+    model: command_line.Model = None,
+    strength: command_line.Strength = None,
+    preset: command_line.UsedPreset = "default",
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps; each leg takes a share of them.")] = 25,
-    guidance: Guidance = None,
-    negative: Negative = None,
-    upscaler: Upscale = None,
+    guidance: command_line.Guidance = None,
+    negative: command_line.Negative = None,
+    upscaler: command_line.Upscale = None,
     colour: Annotated[
         Literal["as-drawn", "moments", "low"],
         typer.Option(
@@ -72,16 +53,16 @@ def enlarge(
             "as before, since an autoencoder shifts a photograph's."
         ),
     ] = "as-drawn",
-    scheduler: Scheduler = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    lora: Lora = None,
-    offload: OffloadTo = None,
-    as_json: Json = False,
+    scheduler: command_line.Scheduler = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
+    vae: command_line.Vae = None,
+    lora: command_line.Lora = None,
+    offload: command_line.OffloadTo = None,
+    as_json: command_line.Json = False,
 ) -> None:
     """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
-    with one_line_endings():
+    with command_line.one_line_endings():
         output = picture.with_name(f"{picture.stem}-enlarged.png") if output is None else output
         check_output(output, tuple(PICTURES))
         if (scale is None) == (width is None and height is None):
@@ -94,8 +75,8 @@ def enlarge(
 
             if upscaler is not None:
                 check_network(upscaler)
-            photo = read_photo(picture, on_note=say_note)  # refused before the model is loaded
-            pipe = load_pipeline(
+            photo = read_photo(picture, on_note=command_line.say_note)  # refused before the model is loaded
+            pipe = command_line.load_pipeline(
                 model,
                 device=device,
                 dtype=dtype,
@@ -105,7 +86,7 @@ def enlarge(
                 lora=lora,
                 offload=offload,
             )
-            with progress(Console(stderr=True, quiet=as_json)) as bars:
+            with command_line.progress(Console(stderr=True, quiet=as_json)) as bars:
                 made = redilate.enlarge(
                     pipe,
                     photo,
@@ -120,8 +101,8 @@ def enlarge(
                     strength=strength,
                     preset=preset,
                     hires=Hires(enlarge=upscaler, colour=colour),
-                    on_drawing=say_notes,
-                    on_note=say_note,
+                    on_drawing=command_line.say_notes,
+                    on_note=command_line.say_note,
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )

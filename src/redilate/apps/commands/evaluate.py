@@ -24,25 +24,12 @@ from rich.progress import (
 
 from redilate.errors import RedilateError
 
-from ..command_line import (
-    Device,
-    Dtype,
-    Guidance,
-    Json,
-    Model,
-    Steps,
-    load_pipeline,
-    model_name,
-    one_line_endings,
-    parse_size,
-    silence_libraries,
-)
+from .. import command_line
 from ..metadata import check_folder
 from ..workers import cores, worker_devices, worker_pipe
 
 if TYPE_CHECKING:
     from redilate.evaluation.variation import Variation
-    from redilate.evaluation.workers import Workers
 
 
 def evaluate(
@@ -73,9 +60,9 @@ def evaluate(
         int,
         typer.Option(min=1, help="How many pictures of each method; picture k is of prompt k, with seed k."),
     ] = 64,
-    model: Model = None,
-    steps: Steps = 25,
-    guidance: Guidance = None,
+    model: command_line.Model = None,
+    steps: command_line.Steps = 25,
+    guidance: command_line.Guidance = None,
     real: Annotated[
         Path | None,
         typer.Option(
@@ -83,8 +70,8 @@ def evaluate(
             help="Real pictures to compare with: FOLDER/WxH/* of that size, or larger ones in FOLDER.",
         ),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -92,13 +79,13 @@ def evaluate(
             help="Processes that draw, with a model each; 0: this one. On a CPU, more than 1 slow one another.",
         ),
     ] = 0,
-    as_json: Json = False,
+    as_json: command_line.Json = False,
 ) -> None:
     """Draw each prompt natively and, by each method, at each size; measure, and write tables, plots and one page.
 
     Needs the extra `eval`. Pictures that are there are not made again: the same command goes on where a killed one was.
     """
-    with one_line_endings():
+    with command_line.one_line_endings():
         from redilate.evaluation.prompts import BUNDLED, read_prompts
 
         if prompts is None and model is not None:
@@ -108,8 +95,9 @@ def evaluate(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             # The heavy libraries, once all that needs none of them has been refused.
             listed = read_prompts(prompts or BUNDLED)
-            shapes = [parse_size(text) for text in _items(sizes)]
-            silence_libraries()
+            shapes = [command_line.parse_size(text) for text in _items(sizes)]
+            command_line.silence_libraries()
+            from redilate.batch.local import run
             from redilate.evaluation.extra import check_installed
             from redilate.evaluation.run import run_study
             from redilate.evaluation.tasks import Study
@@ -127,11 +115,18 @@ def evaluate(
             asked.check()
             check_installed()
             check_folder(out)
-            pipe = load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
+            pipe = command_line.load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
             with _bars(quiet=as_json) as on_progress:
-                results = run_study(
-                    asked, pipe, out, model_name(model), on_progress, _workers(workers, model, device, dtype)
-                )
+                drawers = None  # this process draws
+                if workers:
+                    drawers = partial(
+                        run,
+                        make_pipe=partial(worker_pipe, model, dtype, None),
+                        workers=workers,
+                        threads=max(1, cores() // workers),  # they share the cores
+                        devices=worker_devices(device),
+                    )
+                results = run_study(asked, pipe, out, command_line.model_name(model), on_progress, drawers)
         if as_json:
             print(json.dumps({"page": str(out / "results.html"), "settings": results.settings}))
         else:
@@ -142,16 +137,6 @@ def evaluate(
                     f"feature distance {values['feature_distance'].value:.3f}, {values['seconds'].value:.1f} s"
                 )
             print(out / "results.html")
-
-
-def _workers(count: int, model: str | None, device: str | None, dtype: str | None) -> Workers | None:
-    """The processes that draw, who share the cores; None: this process draws."""
-    if count == 0:
-        return None
-    from redilate.evaluation.workers import Workers
-
-    make_pipe = partial(worker_pipe, model, dtype, None)
-    return Workers(make_pipe, count, max(1, cores() // count), worker_devices(device))
 
 
 def _items(text: str) -> list[str]:

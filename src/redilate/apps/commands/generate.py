@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,46 +15,22 @@ from rich.console import Console
 from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
-from ..command_line import (
-    SIZE,
-    Device,
-    Dtype,
-    Guidance,
-    Json,
-    Lora,
-    Model,
-    Negative,
-    OffloadTo,
-    Scheduler,
-    Steps,
-    Strength,
-    Upscale,
-    UsedPreset,
-    Vae,
-    Windows,
-    advice,
-    load_pipeline,
-    one_line_endings,
-    parse_size,
-    progress,
-    say_note,
-    say_notes,
-    say_warning,
-)
+from .. import command_line
 from ..metadata import PICTURES, check_output, check_prompts, differences, numbered, provenance, save_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from redilate.generation.run import Generation, OnStep
-
-    from ..recorded import Recorded
     from ..redraw import Options
 
 # The methods that take all that `redilate.generate` does.
 OURS = ("redilate", "direct")
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
           "hires_model", "upscaler", "control")  # fmt: skip
+
+
+def _second_pass(help: str, **more: Any) -> Any:
+    return typer.Option(help=help, rich_help_panel="Second pass", **more)
 
 
 def generate(
@@ -76,17 +51,18 @@ def generate(
         ),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="WxH", help=f"{SIZE} Without it, the model's native size.")
+        str | None,
+        typer.Option(metavar="WxH", help=f"{command_line.SIZE} Without it, the model's native size."),
     ] = None,
-    strength: Strength = None,
+    strength: command_line.Strength = None,
     seed: Annotated[
         int,
         typer.Option(
             min=-1, max=2**63 - 1, help="The first picture's seed; each further one adds 1. -1: any."
         ),
     ] = 0,
-    model: Model = None,
-    preset: UsedPreset = "default",
+    model: command_line.Model = None,
+    preset: command_line.UsedPreset = "default",
     method: Annotated[
         str, typer.Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
     ] = "redilate",
@@ -94,9 +70,9 @@ def generate(
         Path | None,
         typer.Option(metavar="FILE", help="The picture at the native size, as soon as it is there."),
     ] = None,
-    steps: Steps = 25,
-    guidance: Guidance = None,
-    negative: Negative = None,
+    steps: command_line.Steps = 25,
+    guidance: command_line.Guidance = None,
+    negative: command_line.Negative = None,
     plan: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The plan of the last leg, as `redilate plan -o` writes it."),
@@ -107,33 +83,16 @@ def generate(
     sequential: Annotated[
         bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
     ] = False,
-    windows: Windows = None,
-    upscaler: Upscale = None,
-    hires_prompt: Annotated[
-        str | None, typer.Option(help="Another prompt for the second pass.", rich_help_panel="Second pass")
-    ] = None,
-    hires_negative: Annotated[
-        str | None, typer.Option(help="Another negative prompt for it.", rich_help_panel="Second pass")
-    ] = None,
-    hires_guidance: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Another guidance scale for it.", rich_help_panel="Second pass"),
-    ] = None,
-    hires_steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Denoising steps of each large leg.", rich_help_panel="Second pass"),
-    ] = None,
-    hires_scheduler: Annotated[
-        str | None, typer.Option(help="Another scheduler for it.", rich_help_panel="Second pass")
-    ] = None,
-    hires_lora_scale: Annotated[
-        float | None, typer.Option(help="How strongly LoRA weighs in it.", rich_help_panel="Second pass")
-    ] = None,
+    windows: command_line.Windows = None,
+    upscaler: command_line.Upscale = None,
+    hires_prompt: Annotated[str | None, _second_pass("Another prompt for the second pass.")] = None,
+    hires_negative: Annotated[str | None, _second_pass("Another negative prompt for it.")] = None,
+    hires_guidance: Annotated[float | None, _second_pass("Another guidance scale for it.", min=0.0)] = None,
+    hires_steps: Annotated[int | None, _second_pass("Denoising steps of each large leg.", min=1)] = None,
+    hires_scheduler: Annotated[str | None, _second_pass("Another scheduler for it.")] = None,
+    hires_lora_scale: Annotated[float | None, _second_pass("How strongly LoRA weighs in it.")] = None,
     hires_model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH_OR_HUB_ID", help="Another pipeline for it.", rich_help_panel="Second pass"
-        ),
+        str | None, _second_pass("Another pipeline for it.", metavar="PATH_OR_HUB_ID")
     ] = None,
     controlnet: Annotated[
         str | None, typer.Option(metavar="PATH_OR_HUB_ID", help="A ControlNet, which follows --control.")
@@ -146,17 +105,17 @@ def generate(
             "of each large leg.",
         ),
     ] = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    lora: Lora = None,
-    offload: OffloadTo = None,
-    as_json: Json = False,
+    scheduler: command_line.Scheduler = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
+    vae: command_line.Vae = None,
+    lora: command_line.Lora = None,
+    offload: command_line.OffloadTo = None,
+    as_json: command_line.Json = False,
 ) -> None:
     """Draw PROMPT at any size; the picture carries the settings that made it."""
-    with one_line_endings():
-        asked_size = (None, None) if size is None else parse_size(size)
+    with command_line.one_line_endings():
+        asked_size = (None, None) if size is None else command_line.parse_size(size)
         paths = numbered(output, count)
         previews = [] if preview is None else numbered(preview, count)
         for path in [*paths, *previews]:
@@ -164,10 +123,11 @@ def generate(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             from pydantic import ValidationError
 
-            from redilate.generation.drawing import Hires, first_cause, settled_seed
+            from redilate.generation.drawing import Hires, first_cause, settled_seed, versions
             from redilate.generation.generate import generate as draw
             from redilate.generation.photos import read_photo
             from redilate.generation.super_resolution import check_network
+            from redilate.pipelines.families import native_size
             from redilate.pipelines.loading import with_controlnet
             from redilate.plans.plan import Plan
 
@@ -181,7 +141,7 @@ def generate(
                 )
             followed = None
             if control is not None and control != "enlarged":
-                followed = read_photo(Path(control), on_note=say_note)
+                followed = read_photo(Path(control), on_note=command_line.say_note)
             try:
                 hires = Hires(
                     control="enlarged" if control == "enlarged" else None,
@@ -219,12 +179,12 @@ def generate(
             if source is not None:
                 asked, recorded, replaced = options_to_redraw(source, asked, _given(context))
                 if replaced:
-                    say_warning(f"not {source} again: given here, {', '.join(replaced)}")
+                    command_line.say_warning(f"not {source} again: given here, {', '.join(replaced)}")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             _check_method(asked, preview)
             check_prompts(PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
-            pipe = load_pipeline(
+            pipe = command_line.load_pipeline(
                 asked.model,
                 device=asked.device,
                 dtype=asked.dtype,
@@ -236,7 +196,7 @@ def generate(
             )
             second = None
             if hires_model is not None:
-                second = load_pipeline(
+                second = command_line.load_pipeline(
                     hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json, offload=offload
                 )
             extra: dict[str, Any] = {}
@@ -245,12 +205,22 @@ def generate(
             elif controlnet is not None:
                 pipe = with_controlnet(pipe, controlnet)
                 extra = {"image": followed}
-            if asked.model is None and (line := advice(asked.prompt)) is not None:
-                say_note(line)
+            if asked.model is None and (line := command_line.advice(asked.prompt)) is not None:
+                command_line.say_note(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
             made_by = provenance(pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet)
             if recorded is not None:
-                _warn(source, recorded, made_by)
+                lost = [] if recorded.lost is None else [recorded.lost]
+                if why := [*lost, *differences(recorded, made_by, versions())]:
+                    command_line.say_warning(f"{source} may not come out the same: {'; '.join(why)}")
+            native_height, native_width = native_size(pipe)
+            common = {
+                "width": asked.width or native_width,
+                "height": asked.height or native_height,
+                "steps": asked.steps,
+                "guidance": asked.guidance,
+                "negative": asked.negative,
+            }
             left, left_previews = iter(paths), iter(previews)
 
             def keep(image: Image, settings: dict[str, Any]) -> None:
@@ -259,14 +229,14 @@ def generate(
             def keep_preview(image: Image) -> None:
                 save_picture(next(left_previews), image)
 
-            with progress(Console(stderr=True, quiet=as_json)) as bars:
+            with command_line.progress(Console(stderr=True, quiet=as_json)) as bars:
                 # Each is kept as soon as it is finished: what is drawn when a long run ends is not lost.
                 if asked.method in OURS:
                     made = [
                         draw(
                             pipe,
                             asked.prompt,
-                            **_both(asked, pipe),
+                            **common,
                             method=asked.method,
                             count=count,
                             seed=asked.seed,
@@ -279,14 +249,26 @@ def generate(
                             windows=asked.windows,
                             on_step=bars,
                             on_decode=bars.on_decode,
-                            on_drawing=say_notes,
-                            on_note=say_note,
+                            on_drawing=command_line.say_notes,
+                            on_note=command_line.say_note,
                             on_preview=keep_preview if previews else None,
                             on_picture=keep,
                         )
                     ]
                 else:
-                    made = list(_by_another(asked, pipe, count, bars, keep))
+                    made = []
+                    for index in range(count):
+                        one = find(asked.method)(
+                            pipe,
+                            asked.prompt or "",
+                            **common,
+                            seed=asked.seed + index,
+                            on_step=lambda done, total, before=index: bars(
+                                before * total + done, count * total
+                            ),
+                        )
+                        keep(one.images[0], one.settings)
+                        made.append(one)
         settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
         if as_json:
             images = [{"path": str(path), "seed": asked.seed + index} for index, path in enumerate(paths)]
@@ -317,49 +299,8 @@ def _check_method(asked: Options, preview: Path | None) -> None:
             )
 
 
-def _both(asked: Options, pipe: Any) -> dict[str, Any]:
-    """What every method takes."""
-    from redilate.pipelines.families import native_size
-
-    height, width = native_size(pipe)
-    return {
-        "width": asked.width or width,
-        "height": asked.height or height,
-        "steps": asked.steps,
-        "guidance": asked.guidance,
-        "negative": asked.negative,
-    }
-
-
-def _by_another(
-    asked: Options, pipe: Any, count: int, on_step: OnStep, keep: Callable[[Image, dict[str, Any]], None]
-) -> Iterator[Generation]:
-    """The pictures by a method that draws one in a call."""
-    for index in range(count):
-        one = find(asked.method)(
-            pipe,
-            asked.prompt or "",
-            **_both(asked, pipe),
-            seed=asked.seed + index,
-            on_step=lambda done, total, index=index: on_step(index * total + done, count * total),
-        )
-        keep(one.images[0], one.settings)
-        yield one
-
-
 def _given(context: typer.Context) -> set[str]:
     """The names of the options that stand on the command line; "hires" for any of the second pass."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     return given - set(_HIRES) | ({"hires"} if given & set(_HIRES) else set())
-
-
-def _warn(source: Path | None, recorded: Recorded, made_by: dict[str, str]) -> None:
-    """Say why the picture may not come out bit for bit, if there is a reason."""
-    from redilate.generation.drawing import versions
-
-    found = differences(recorded, made_by, versions())
-    if recorded.lost is not None:
-        found.insert(0, recorded.lost)
-    if found:
-        say_warning(f"{source} may not come out the same: {'; '.join(found)}")

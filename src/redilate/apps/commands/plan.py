@@ -10,50 +10,36 @@ from typing import Annotated
 
 import typer
 
-from ..command_line import (
-    SIZE,
-    Device,
-    Dtype,
-    Guidance,
-    Json,
-    Model,
-    Steps,
-    Strength,
-    UsedPreset,
-    Windows,
-    load_pipeline,
-    one_line_endings,
-    parse_size,
-)
+from .. import command_line
 from ..metadata import check_output
 
 
 def plan(
-    size: Annotated[str, typer.Option(metavar="WxH", help=SIZE)],
-    strength: Strength = None,
-    model: Model = None,
-    preset: UsedPreset = "default",
-    steps: Steps = 25,
-    guidance: Guidance = None,
-    windows: Windows = None,
-    device: Device = None,
-    dtype: Dtype = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help=command_line.SIZE)],
+    strength: command_line.Strength = None,
+    model: command_line.Model = None,
+    preset: command_line.UsedPreset = "default",
+    steps: command_line.Steps = 25,
+    guidance: command_line.Guidance = None,
+    windows: command_line.Windows = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the last leg's plan as JSON."),
     ] = None,
-    as_json: Json = False,
+    as_json: command_line.Json = False,
 ) -> None:
     """Show what `generate` would do at a size: its legs, the last one's plan, block by block, and its memory."""
-    with one_line_endings():
-        width, height = parse_size(size)
+    with command_line.one_line_endings():
+        width, height = command_line.parse_size(size)
         if output is not None:
             check_output(output, (".json",))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             import redilate
             from redilate.pipelines.memory import memory_for
 
-            pipe = load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
+            pipe = command_line.load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
             drawing = redilate.resolve(
                 pipe,
                 redilate.Request(

@@ -11,17 +11,7 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..command_line import (
-    Device,
-    Dtype,
-    Lora,
-    Model,
-    OffloadTo,
-    Scheduler,
-    Vae,
-    load_pipeline,
-    one_line_endings,
-)
+from .. import command_line
 
 # What the extra `serve` brings, as it is imported.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
@@ -32,7 +22,7 @@ def serve(
         str, typer.Option(help="Where to listen; beyond this machine, keys are needed.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
-    model: Model = None,
+    model: command_line.Model = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Keys, one a line; also in REDILATE_API_KEYS, between commas."),
@@ -62,15 +52,15 @@ def serve(
     ] = 16,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    lora: Lora = None,
-    offload: OffloadTo = None,
+    scheduler: command_line.Scheduler = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
+    vae: command_line.Vae = None,
+    lora: command_line.Lora = None,
+    offload: command_line.OffloadTo = None,
 ) -> None:
     """Serve pictures over HTTP in the words of OpenAI's images API; needs the extra `serve`."""
-    with one_line_endings():
+    with command_line.one_line_endings():
         if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
         from ..server.keys import read_keys
@@ -90,7 +80,7 @@ def serve(
             grace=grace,
         )
         with listen(host, port) as socket:
-            pipe = load_pipeline(
+            pipe = command_line.load_pipeline(
                 model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
             )
             from ..server.pipeline import ServedPipeline

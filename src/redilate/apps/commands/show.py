@@ -10,11 +10,9 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..command_line import Json, concepts, one_line_endings
+from .. import command_line
 
 if TYPE_CHECKING:
-    from redilate.plans.plan import Plan
-
     from ..recorded import Recorded
 
 
@@ -25,14 +23,16 @@ def show(
     model: Annotated[
         bool, typer.Option("--model", help="In place of a picture: the words that the bundled model knows.")
     ] = False,
-    as_json: Json = False,
+    as_json: command_line.Json = False,
 ) -> None:
     """Show how PICTURE was made, or with --model what the bundled model draws."""
-    with one_line_endings():
+    with command_line.one_line_endings():
         if (picture is None) != model:
             raise RedilateError("say what to show: a PICTURE, or --model for the bundled model's words")
         if picture is None:
-            print(json.dumps(concepts()) if as_json else _words())
+            known = command_line.concepts()
+            lines = "\n".join(", ".join([name, *others]) for name, others in known.items())
+            print(json.dumps(known) if as_json else lines)
             return
         from ..recorded import Recorded
 
@@ -48,6 +48,7 @@ def described(recorded: Recorded) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in recorded.versions.items())
     model = f"{recorded.model} ({recorded.fingerprint})" if recorded.fingerprint else recorded.model
     computed = " on ".join(word for word in (recorded.dtype, recorded.device) if word)
+    plan = recorded.last_plan
     rows = {
         "prompt": recorded.prompt,
         "negative": recorded.negative,
@@ -65,7 +66,7 @@ def described(recorded: Recorded) -> str:
         "computed": computed or None,
         "versions": versions,
         "legs": "\n".join(_leg(leg) for leg in recorded.settings.get("legs", ())) or None,
-        "plan": recorded.plan if recorded.plan is not None else _last_plan(recorded),
+        "plan": recorded.plan if recorded.plan is not None or plan == "none" else plan,
     }
     return "\n".join(f"{name:<10}{_safe(str(value))}" for name, value in rows.items() if value is not None)
 
@@ -77,16 +78,6 @@ def _leg(leg: dict[str, Any]) -> str:
     return (
         f"{leg.get('width')}x{leg.get('height')}, {leg.get('steps')} steps from {leg.get('from')}, {network}"
     )
-
-
-def _last_plan(recorded: Recorded) -> Plan | None:
-    plan = recorded.last_plan
-    return None if plan == "none" else plan
-
-
-def _words() -> str:
-    """A thing in each line, with its other names."""
-    return "\n".join(", ".join([name, *others]) for name, others in concepts().items())
 
 
 def _safe(text: str) -> str:

@@ -12,50 +12,39 @@ import typer
 
 from redilate.errors import RedilateError
 
-from ..command_line import (
-    Device,
-    Dtype,
-    Lora,
-    Model,
-    OffloadTo,
-    Scheduler,
-    Vae,
-    load_pipeline,
-    model_name,
-    one_line_endings,
-)
+from .. import command_line
 
 # What the bundled model draws best.
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")
 
 
 def web(
-    model: Model = None,
+    model: command_line.Model = None,
     host: Annotated[
         str, typer.Option(help="Where to listen; 0.0.0.0 opens the page to the whole network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    vae: Vae = None,
-    lora: Lora = None,
-    offload: OffloadTo = None,
+    scheduler: command_line.Scheduler = None,
+    device: command_line.Device = None,
+    dtype: command_line.Dtype = None,
+    vae: command_line.Vae = None,
+    lora: command_line.Lora = None,
+    offload: command_line.OffloadTo = None,
 ) -> None:
     """Open a page to draw on, in a browser on this machine; needs the extra `web`."""
-    with one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
+    with command_line.one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
         try:
             from ..web.server import serving
         except ModuleNotFoundError as error:
             if error.name != "gradio":
                 raise
             raise RedilateError("the page needs Gradio; pip install 'redilate[web]' brings it") from error
-        pipe = load_pipeline(
+        pipe = command_line.load_pipeline(
             model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
         )
         with serving(
             pipe,
-            model_name(model),
+            command_line.model_name(model),
             host=host,
             port=port,
             examples=_BUNDLED_PROMPTS if model is None else (),

@@ -1,14 +1,50 @@
-"""What a picture's spectrum says: how sharp it is, and whether a dilated convolution left its grid in it."""
+"""How a picture looks beside its content: its structure, its colours, its sharpness, a dilation's grid in it."""
 
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+import torch
+from PIL import Image, ImageCms
 
+from .extra import needed
+from .features import side_by_side
+
+_TO_LAB = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
 # Cycles per pixel: the highest octave, where an enlarged smaller picture has nothing.
 TOP_OCTAVE = (0.25, 0.5)
 _LINE = (-1, 0, 1)  # bins over which the Hann window spreads a line
 _BESIDE = range(3, 9)  # bins of its surroundings, on both sides
+
+
+def structural_similarity(native: Image.Image, large: Image.Image) -> float:
+    """SSIM (Wang et al. 2004) of `large`, shrunk to the native scale, with `native`: 1 for equal pictures, at most 1.
+
+    It asks for every contour in its place: another sound drawing of the same thing has a low one, and a ground that
+    both share raises it. See side_by_side for how pictures of other ratios are brought together.
+    """
+    ssim = needed("torchmetrics.functional.image").structural_similarity_index_measure
+    pixels = (np.array(image.convert("RGB")) for image in side_by_side(native, large))
+    # Double precision: in single a flat ground differs from itself.
+    one, other = (torch.from_numpy(each).permute(2, 0, 1)[None].double() / 255 for each in pixels)
+    return float(ssim(other, one, data_range=1.0))
+
+
+def colour_drift(native: Image.Image, large: Image.Image) -> float:
+    """The distance ΔE (CIE 1976) between the mean L*a*b* colours of two pictures; about 2 is just seen.
+
+    It is of the picture as a whole: colours that changed places leave it at 0. The more of a picture is ground, the
+    smaller it is.
+    """
+    return float(np.linalg.norm(mean_lab(large) - mean_lab(native)))
+
+
+def mean_lab(image: Image.Image) -> np.ndarray:
+    """The mean L* in [0, 100], a* and b* in [-128, 127] of an sRGB picture; shape (3,)."""
+    lab = ImageCms.applyTransform(image.convert("RGB"), _TO_LAB)
+    assert lab is not None  # it is where the transform is not in place
+    lightness, green_red, blue_yellow = (np.asarray(band).mean() for band in lab.split())
+    # A byte each: L* over the whole range, a* and b* with 128 for 0.
+    return np.array([lightness * 100 / 255, green_red - 128, blue_yellow - 128])
 
 
 def sharpness(image: Image.Image) -> float:
