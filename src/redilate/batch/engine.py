@@ -31,9 +31,7 @@ class Outcome(Generic[T, R]):
     task: T
     result: R | None  # what `work` returned
     cause: str | None  # why there is no result
-    worker: (
-        int | None
-    )  # the process that it ended in, by its number in the system; None where that process died
+    worker: int | None  # the process that it ended in, by its number; None where that process died
 
 
 def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Outcome[T, R]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms
+from scipy.ndimage import gaussian_filter
 
-from .extra import needed
 from .features import side_by_side
 
 _TO_LAB = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+# Of SSIM's authors: the window's deviation, and a constant for each term of pixels in [0, 1].
+_DEVIATION, _RADIUS = 1.5, 5
+_OF_MEANS, _OF_VARIANCES = 0.01**2, 0.03**2
 # Cycles per pixel: the highest octave, where an enlarged smaller picture has nothing.
 TOP_OCTAVE = (0.25, 0.5)
 _LINE = (-1, 0, 1)  # bins over which the Hann window spreads a line
@@ -22,11 +24,22 @@ def structural_similarity(native: Image.Image, large: Image.Image) -> float:
     It asks for every contour in its place: another sound drawing of the same thing has a low one, and a ground that
     both share raises it. See side_by_side for how pictures of other ratios are brought together.
     """
-    ssim = needed("torchmetrics.functional.image").structural_similarity_index_measure
-    pixels = (np.array(image.convert("RGB")) for image in side_by_side(native, large))
-    # Double precision: in single a flat ground differs from itself.
-    one, other = (torch.from_numpy(each).permute(2, 0, 1)[None].double() / 255 for each in pixels)
-    return float(ssim(other, one, data_range=1.0))
+    one, other = (
+        # Double precision: in single a flat ground differs from itself.
+        np.asarray(image.convert("RGB"), np.float64) / 255
+        for image in side_by_side(native, large)
+    )
+    means = _windowed(one), _windowed(other)
+    product, powers = means[0] * means[1], means[0] ** 2 + means[1] ** 2
+    covariance = _windowed(one * other) - product
+    variances = _windowed(one**2) + _windowed(other**2) - powers
+    found = (2 * product + _OF_MEANS) * (2 * covariance + _OF_VARIANCES)
+    return float((found / (powers + _OF_MEANS) / (variances + _OF_VARIANCES)).mean())
+
+
+def _windowed(values: np.ndarray) -> np.ndarray:
+    """The mean over each pixel's window, weighted by a Gaussian."""
+    return gaussian_filter(values, (_DEVIATION, _DEVIATION, 0), mode="mirror", radius=(_RADIUS, _RADIUS, 0))
 
 
 def colour_drift(native: Image.Image, large: Image.Image) -> float:
