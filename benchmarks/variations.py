@@ -1,4 +1,4 @@
-"""What the studies in docs/results.md compare, as files for `redilate evaluate --variation NAME=FILE`.
+"""What docs/results.md and docs/studies compare, as files for `redilate evaluate --variation NAME=FILE`.
 
     python -m benchmarks.variations --size 512x512 --out outputs/variations
 

@@ -129,8 +129,8 @@ def _between_channels(
     """A share of the input channels at the whole dilation above and the rest at the one below, in the plain one's time.
 
     Of C channels the first (1 - f) C are read with taps n apart and the last f C with n + 1, so that n + f is the
-    mean over channels of `_between_taps`' mean over positions. The order is measured: where a U-Net puts a skip
-    connection behind what comes up from below, the skip has the wider taps (docs/results.md).
+    mean over channels of `_between_taps`' mean over positions. The order was the better one on the bundled
+    model: where a U-Net puts a skip connection behind what comes up from below, the skip has the wider taps.
     """
     channels = input.shape[1]
     below = [_neighbours(axis)[0] for axis in redilated]

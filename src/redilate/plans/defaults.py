@@ -54,7 +54,7 @@ DEFAULTS: dict[Family, FamilyDefaults] = {
         3.0,
         0.3,
         6 / 25,
-        "measured on it: docs/results.md",
+        "measured on it: docs/studies/2026-11-defaults.md",
         step_share=0.5,
         guided=False,
         tie_until=2.0,
@@ -265,8 +265,8 @@ def preset_plan(
 def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
     """Every convolution but the outermost level's, each axis by its own ratio, until the noise level 0.3.
 
-    What measured best on the bundled model (docs/results.md): it leans on all of its inner levels, a dilated outermost
-    level leaves a grid of noise, and at low noise, where it has seen close-ups, it draws detail best as trained.
+    What measured best on the bundled model (docs/studies/2026-11-defaults.md): it leans on all of its inner levels, a
+    dilated outermost level leaves a grid of noise, and at low noise, where it has seen close-ups, it draws detail best as trained.
     """
     levels, full = count_levels(names), _full(ratio)
     inner = [name for name in names if level_of(name, levels) > 0]

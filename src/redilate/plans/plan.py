@@ -122,8 +122,7 @@ class NoiseDamping(BaseModel):
         until: the noise level in [0, 1] down to which ND-CFG is at work.
         reuse: how far the noise level may fall while Δ, the difference that the mild network makes, is kept. 0: it is
             worked out at every evaluation, as the equation has it. The default spares two mild evaluations of three
-            in twenty-five steps and every other one in ten; docs/performance.md has the error, docs/results.md the
-            quality.
+            in twenty-five steps and every other one in ten; docs/performance.md has the cost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
