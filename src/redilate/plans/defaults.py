@@ -266,7 +266,8 @@ def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
     """Every convolution but the outermost level's, each axis by its own ratio, until the noise level 0.3.
 
     What measured best on the bundled model (docs/studies/2026-11-defaults.md): it leans on all of its inner levels, a
-    dilated outermost level leaves a grid of noise, and at low noise, where it has seen close-ups, it draws detail best as trained.
+    dilated outermost level leaves a grid of noise, and at low noise, where it has seen close-ups, it draws detail
+    best as trained.
     """
     levels, full = count_levels(names), _full(ratio)
     inner = [name for name in names if level_of(name, levels) > 0]
