@@ -18,14 +18,14 @@ import redilate
 from redilate import Hires, NoiseDamping, Plan
 from redilate.evaluation.variation import Variation
 from redilate.plans.defaults import leg_plan
-from redilate.plans.plan import convolutions, count_levels, level_of, low_passed
+from redilate.plans.plan import convolutions, count_resolution_levels, low_passed, resolution_level
 
 
 def variants(names: list[str], ratio: tuple[float, float]) -> dict[str, Plan]:
     """Name → plan, for the convolutions `names` of a U-Net and a target `ratio` (height, width) times native."""
-    levels = count_levels(names)
+    levels = count_resolution_levels(names)
     everywhere = dict.fromkeys(names, ratio)
-    inner = {name: ratio for name in names if level_of(name, levels) > 0}
+    inner = {name: ratio for name in names if resolution_level(name, levels) > 0}
     base = Plan(dilation=inner, until=0.0)
 
     def changed(**fields: object) -> Plan:

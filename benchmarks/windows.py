@@ -23,7 +23,7 @@ import redilate
 from benchmarks.evaluation import TYPES, evaluate, inputs
 from redilate.core.attention import exchange, set_layout
 from redilate.core.windows import lay_out
-from redilate.plans.plan import count_levels, level_of
+from redilate.plans.plan import count_resolution_levels, resolution_level
 from tests.full_size import full_size_unet
 from tests.models import tiny_sdxl
 
@@ -78,10 +78,10 @@ def main(
     kind = TYPES[dtype]
     for side in map(int, filter(None, time.split(","))):
         plan = redilate.plan_for(pipe, width=side, height=side, windows=1.0)
-        levels = count_levels([name for name, _ in pipe.unet.named_modules()])
+        levels = count_resolution_levels([name for name, _ in pipe.unet.named_modules()])
         for level in (1, 2):
             name = f"down_blocks.{level}.attentions.0.transformer_blocks.0"
-            assert level_of(name, levels) == level
+            assert resolution_level(name, levels) == level
             window = plan.window_sizes(0.0)[f"{name}.attn1"]
             length = side // 8 // 2**level
             block: Any = built(pipe.unet, name, kind, device)

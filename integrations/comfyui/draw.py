@@ -13,7 +13,7 @@ from torch import Tensor
 from redilate.core.schedule import tie_weight, with_low_frequencies_of
 from redilate.errors import RedilateError
 from redilate.plans.defaults import LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK, TIE, leg_seed
-from redilate.plans.plan import count_levels
+from redilate.plans.plan import count_resolution_levels
 
 from . import exact, host
 from .layout import convolutions
@@ -78,7 +78,7 @@ def draw(
         strength=strength,
         steps=steps,
         largest_scale=_largest_scale(upscale_model),
-        unit=PIXELS_PER_LATENT * 2 ** (count_levels(names) - 1),
+        unit=PIXELS_PER_LATENT * 2 ** (count_resolution_levels(names) - 1),
     )
     by_size = redilate_model(model, native_size)
     last = redilate_model(model, native_size, plan) if plan.strip() else by_size

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from redilate.core.conv import Dilation, exchange, restore, set_factor
+from redilate.core.conv import Dilation, exchange, restore, set_dilation
 from redilate.plans.plan import Plan
 
 from .layout import convolutions
@@ -35,7 +35,7 @@ def dressed(unet: nn.Module, plan: Plan, factors: Mapping[str, Dilation]) -> Ite
         try:
             for name, factor in factors.items():
                 exchange(known[name], plan.dispersions.get(name), plan.fractional_of(name))
-                set_factor(known[name], factor)
+                set_dilation(known[name], factor)
             yield
         finally:
             for name in factors:

@@ -9,7 +9,7 @@ import torch
 from redilate.core.schedule import level_of_sigma, sigma_of_level
 from redilate.errors import RedilateError
 from redilate.plans.defaults import Family
-from redilate.plans.plan import count_levels
+from redilate.plans.plan import count_resolution_levels
 
 PIXELS_PER_LATENT = 8
 # By the width of the text that a model takes, the one thing in its configuration that tells the families apart.
@@ -46,7 +46,7 @@ def family_of(base: Any, names: list[str], sampler: str = "") -> Family:
     """
     if sampler == "lcm" or type(base.model_sampling).__name__ == "ModelSamplingDiscreteDistilled":
         return "distilled"
-    context, levels = _context(base), count_levels(names)
+    context, levels = _context(base), count_resolution_levels(names)
     if levels == 3 and context in (1280, 2048):
         return "sdxl"
     if levels == 4 and context in (768, 1024):

@@ -88,7 +88,7 @@ def test_the_third_call_is_the_mild_networks(pipe):
 
     def watch(unet, args, kwargs):
         factors = {
-            conv._redilation.factor for conv in find_patch(unet)._exchanged["up_blocks.0.resnets.0.conv1"]
+            conv._redilation.dilation for conv in find_patch(unet)._exchanged["up_blocks.0.resnets.0.conv1"]
         }
         calls.append((factors, kwargs["encoder_hidden_states"]))
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redilate.core.conv import nearest_half, redilated_conv2d, redilated_padding, validate_factor
+from redilate.core.conv import nearest_half, redilated_conv2d, redilated_padding, validate_dilation
 
 PLAIN = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -232,7 +232,7 @@ def test_padding_keeps_the_centre_tap_of_an_odd_kernel():
 @pytest.mark.parametrize("factor", [(0.5, 1), (1, math.inf), (1, math.nan), (1,)])
 def test_impossible_factors_are_refused(factor):
     with pytest.raises(ValueError, match="at least 1"):
-        validate_factor(factor)
+        validate_dilation(factor)
 
 
 @pytest.mark.parametrize(

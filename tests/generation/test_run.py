@@ -60,7 +60,7 @@ def test_convolutions_are_dilated_in_the_large_leg_as_the_drawing_says(pipe):
 
     def count(module, args):
         in_force = sum(
-            isinstance(one, RedilatedConv2d) and one.__dict__[_STATE].factor != (1.0, 1.0)
+            isinstance(one, RedilatedConv2d) and one.__dict__[_STATE].dilation != (1.0, 1.0)
             for one in pipe.unet.modules()
         )
         counts.setdefault(args[0].shape[-1] * 8, set()).add(in_force)

@@ -306,15 +306,15 @@ def nearest_half(dilation: float) -> float:
     return max(1.0, round(2 * round(dilation, 9)) / 2)
 
 
-def is_neutral(factor: Dilation) -> bool:
-    """Whether `factor` leaves a convolution as it was trained."""
-    return factor[0] == 1 and factor[1] == 1
+def is_neutral(dilation: Dilation) -> bool:
+    """Whether `dilation` leaves a convolution as it was trained."""
+    return dilation[0] == 1 and dilation[1] == 1
 
 
-def validate_factor(factor: Dilation) -> None:
+def validate_dilation(dilation: Dilation) -> None:
     """Raise ValueError unless both axes are finite and at least 1."""
-    if len(factor) != 2 or not all(math.isfinite(axis) and axis >= 1 for axis in factor):
-        raise ValueError(f"a dilation is two numbers (height, width) of at least 1, not {factor!r}")
+    if len(dilation) != 2 or not all(math.isfinite(axis) and axis >= 1 for axis in dilation):
+        raise ValueError(f"a dilation is two numbers (height, width) of at least 1, not {dilation!r}")
 
 
 _STATE = "_redilation"
@@ -353,15 +353,14 @@ class _Enlarged:
 
 @dataclass
 class Redilation:
-    """What one convolution does at the moment; the patch changes `factor` as the noise level falls."""
+    """What one convolution does at the moment; the patch changes `dilation` as the noise level falls."""
 
-    factor: Dilation = (1.0, 1.0)
+    dilation: Dilation = (1.0, 1.0)
     dispersion: Dispersion | None = None
     fractional: Fractional = "taps"
     low_pass: bool = False  # what the dilated kernel would fold back is taken off its input
-    enlarged: _Enlarged | None = (
-        None  # follows from the two above; worked out ahead, outside any compiled graph
-    )
+    # The dispersed kernel, which follows from the two above; worked out ahead, outside any compiled graph.
+    enlarged: _Enlarged | None = None
 
 
 class RedilatedConv2d(nn.Conv2d):
@@ -370,9 +369,9 @@ class RedilatedConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         state: Redilation | None = self.__dict__.get(_STATE)
         # PEFT builds a LoRA's convolutions with the class of the one it wraps: those start with no state.
-        if state is None or is_neutral(state.factor):
+        if state is None or is_neutral(state.dilation):
             return super()._conv_forward(input, weight, bias)
-        factor = state.factor
+        factor = state.dilation
         padding = _numeric_padding(self)
         if state.enlarged is not None:
             scales, large, small = state.enlarged.scales, state.enlarged.size, weight.shape[2:]
@@ -429,12 +428,12 @@ def restore(conv: nn.Conv2d) -> None:
         conv.__class__ = original
 
 
-def set_factor(conv: nn.Conv2d, factor: Dilation) -> None:
+def set_dilation(conv: nn.Conv2d, dilation: Dilation) -> None:
     """Set the dilation of an exchanged convolution for its next calls."""
     state: Redilation = conv.__dict__[_STATE]
-    state.factor = factor
+    state.dilation = dilation
     state.enlarged = None
-    if state.dispersion is not None and (scales := state.dispersion.scales(factor)) != (1, 1):
+    if state.dispersion is not None and (scales := state.dispersion.scales(dilation)) != (1, 1):
         state.enlarged = _enlarge(_pair(conv.kernel_size), scales, state.dispersion)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core import attention
 from ..errors import RedilateError
-from .conv import Dilation, Dispersion, Fractional, Pair, RedilatedConv2d, exchange, restore, set_factor
+from .conv import Dilation, Dispersion, Fractional, Pair, RedilatedConv2d, exchange, restore, set_dilation
 from .guidance import GuidanceLayout, KeptDelta, add_delta, damping_delta
 from .windows import Layout, lay_out, shift_at
 
@@ -312,7 +312,7 @@ class Patch:
     def _set(self, dilations: Mapping[str, Dilation]) -> None:
         for name, convolutions in self._exchanged.items():
             for conv in convolutions:
-                set_factor(conv, dilations.get(name, (1.0, 1.0)))
+                set_dilation(conv, dilations.get(name, (1.0, 1.0)))
 
     def _set_windows(self, windows: Mapping[str, Pair], noise_level: float, sample: Tensor) -> None:
         layouts: dict[tuple[int, Pair], Layout | None] = {}

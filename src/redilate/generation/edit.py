@@ -13,7 +13,7 @@ from ..errors import RedilateError
 from ..pipelines.families import Size, latent_scale
 from ..plans.defaults import Preset
 from ..plans.plan import Plan
-from .depth import to_eight_bits
+from .bit_depth import to_eight_bits
 from .drawing import Hires, Method, Request
 from .photos import read_photo
 from .resolve import resolve

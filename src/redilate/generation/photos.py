@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from ..errors import RedilateError
-from .depth import to_eight_bits
+from .bit_depth import to_eight_bits
 from .srgb import read_code_points, to_srgb
 
 # 8192 × 8192. Of what comes in and of what goes out: more is a slip of the hand or a decompression bomb.

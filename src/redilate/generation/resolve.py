@@ -182,7 +182,7 @@ def _in_force(plan: Plan | None, level: float) -> int:
     """How many convolutions have a dilation at `level`."""
     if plan is None:
         return 0
-    return sum(factor != (1.0, 1.0) for factor in plan.dilations(level).values())
+    return sum(dilation != (1.0, 1.0) for dilation in plan.dilations(level).values())
 
 
 def _check_second(pipe: Any, request: Request) -> None:

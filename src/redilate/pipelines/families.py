@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import RedilateError
 from ..plans import defaults, published
-from ..plans.plan import convolutions, count_levels
+from ..plans.plan import convolutions, count_resolution_levels
 
 Size = tuple[int, int]  # (height, width)
 
@@ -76,7 +76,7 @@ def latent_scale(pipe: Any) -> int:
 
 def unit_of(pipe: Any) -> int:
     """What sides should be multiples of, in pixels, so that every level of the U-Net has whole maps."""
-    return latent_scale(pipe) * 2 ** (count_levels(convolutions(unet_of(pipe))) - 1)
+    return latent_scale(pipe) * 2 ** (count_resolution_levels(convolutions(unet_of(pipe))) - 1)
 
 
 def prediction_channels(pipe: Any, unet: nn.Module) -> int | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..decoding.steps import at_working_type, rescale
 from ..errors import RedilateError
-from ..plans.plan import block_of, convolutions, count_levels, in_order, level_of
+from ..plans.plan import block_of, convolutions, count_resolution_levels, in_order, resolution_level
 from .families import controlnets_of, unet_of
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ def windowable(unet: nn.Module) -> dict[str, tuple[nn.Module, int]]:
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
     names = [name for name, _ in unet.named_modules() if block_of(name)]
-    levels = count_levels(names)
+    levels = count_resolution_levels(names)
     found: dict[str, tuple[nn.Module, int]] = {
-        f"{outer}.{inner}": (attention, level_of(outer, levels))
+        f"{outer}.{inner}": (attention, resolution_level(outer, levels))
         for outer, transformer in unet.named_modules()
         if isinstance(transformer, Transformer2DModel) and block_of(outer)
         for inner, attention in self_attentions(transformer).items()

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ..core.conv import Dilation, Pair, nearest_half
 from ..core.schedule import Tie
-from .plan import NoiseDamping, Plan, block_of, count_levels, level_of
+from .plan import NoiseDamping, Plan, block_of, count_resolution_levels, resolution_level
 from .published import Family as PublishedFamily
 from .published import published_plan
 
@@ -229,9 +229,9 @@ def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> 
         if damping is not None:
             damping = NoiseDamping(dilation=damping.dilation, until=damping.until)
         return plan.model_copy(update={"fractional": "taps", "noise_damping": damping})
-    deepest = count_levels(names) - 1
+    deepest = count_resolution_levels(names) - 1
     return Plan(
-        dilation={name: full for name in names if level_of(name, deepest + 1) == deepest},
+        dilation={name: full for name in names if resolution_level(name, deepest + 1) == deepest},
         until=_UNKNOWN_UNTIL,
         note=f"deepest level at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
     )
@@ -269,8 +269,8 @@ def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
     dilated outermost level leaves a grid of noise, and at low noise, where it has seen close-ups, it draws detail
     best as trained.
     """
-    levels, full = count_levels(names), _full(ratio)
-    inner = [name for name in names if level_of(name, levels) > 0]
+    levels, full = count_resolution_levels(names), _full(ratio)
+    inner = [name for name in names if resolution_level(name, levels) > 0]
     fractional = any(axis % 1 for axis in full)
     return Plan(
         dilation=dict.fromkeys(inner, full),

@@ -26,7 +26,7 @@ from pydantic import (
 from torch import nn
 
 from ..atomic import write_text
-from ..core.conv import Dilation, Dispersion, Fractional, Pair, is_neutral, validate_factor
+from ..core.conv import Dilation, Dispersion, Fractional, Pair, is_neutral, validate_dilation
 from ..core.schedule import Shape, dilation_at
 from ..errors import RedilateError
 
@@ -60,12 +60,12 @@ def in_order(named: dict[str, Found]) -> dict[str, Found]:
     return dict(sorted(named.items(), key=lambda item: block_of(item[0]).split(".")[0]))
 
 
-def count_levels(names: list[str] | dict[str, list[nn.Conv2d]]) -> int:
+def count_resolution_levels(names: list[str] | dict[str, list[nn.Conv2d]]) -> int:
     """How many resolutions the U-Net works at: one per down block."""
     return 1 + max((int(block.split(".")[1]) for block in map(block_of, names) if "." in block), default=-1)
 
 
-def level_of(name: str, levels: int) -> int:
+def resolution_level(name: str, levels: int) -> int:
     """The level of a module, 0 for the outermost (full latent size), levels − 1 for the mid block."""
     block = block_of(name)
     if block == "mid_block":
@@ -105,9 +105,9 @@ class Stored(BaseModel):
 
 
 def _checked(dilations: dict[str, Dilation]) -> dict[str, Dilation]:
-    for factor in dilations.values():
-        validate_factor(factor)
-    return {name: factor for name, factor in dilations.items() if not is_neutral(factor)}
+    for dilation in dilations.values():
+        validate_dilation(dilation)
+    return {name: dilation for name, dilation in dilations.items() if not is_neutral(dilation)}
 
 
 Dilations = Annotated[dict[str, Dilation], AfterValidator(_checked)]
@@ -248,8 +248,8 @@ class Plan(Stored):
 
 def _at(full: dict[str, Dilation], noise_level: float, until: float, schedule: Shape) -> dict[str, Dilation]:
     # Few distinct dilations, many modules: each is worked out once.
-    strengths = {factor: dilation_at(factor, noise_level, until, schedule) for factor in set(full.values())}
-    return {name: strengths[factor] for name, factor in full.items()}
+    now = {one: dilation_at(one, noise_level, until, schedule) for one in set(full.values())}
+    return {name: now[one] for name, one in full.items()}
 
 
 def _table(

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..core.band_limit import low_pass
-from ..core.conv import exchange, restore, set_factor
+from ..core.conv import exchange, restore, set_dilation
 from ..core.patch import argument_of, sample_of, with_sample
 from ..core.schedule import level_after
 from ..errors import RedilateError
 from ..pipelines.apply import guidance_of, noise_level_of
 from ..pipelines.families import Size
 from ..pipelines.support import redilatable
-from ..plans.plan import block_of, count_levels, level_of
+from ..plans.plan import block_of, count_resolution_levels, resolution_level
 from .attention_scaling import unfused_self_attentions
 from .installing import installing, native_latent_size
 
@@ -60,13 +60,13 @@ def dilation_at(ratio: int, noise_level: float, fall: Fall | None = None) -> flo
 def dilated_names(names: list[str], which: Levels = "published") -> list[str]:
     """The convolutions that are dilated: of every level, of all but the outermost, or those of the published settings:
     the mid block, the lower half of the way down, and of the way up all but the outermost level."""
-    levels = count_levels(names)
+    levels = count_resolution_levels(names)
     if which != "published":
-        return [name for name in names if which == "all" or level_of(name, levels) > 0]
+        return [name for name in names if which == "all" or resolution_level(name, levels) > 0]
     return [
         name
         for name in names
-        if level_of(name, levels) >= (levels / 2 if block_of(name).startswith("down") else 1)
+        if resolution_level(name, levels) >= (levels / 2 if block_of(name).startswith("down") else 1)
     ]
 
 
@@ -129,7 +129,7 @@ def fouriscale(
             )
             whole = float(math.ceil(state.dilation))
             for _name, conv in convs:
-                set_factor(conv, (whole, whole))
+                set_dilation(conv, (whole, whole))
             if not state.at_work:
                 return None
             layout = layout_now()

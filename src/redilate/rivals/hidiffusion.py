@@ -26,7 +26,7 @@ from ..core.windows import Layout, from_windows, into_windows, lay_out
 from ..errors import RedilateError
 from ..pipelines.apply import noise_level_of
 from ..pipelines.families import Size
-from ..plans.plan import block_of, convolutions, count_levels, level_of
+from ..plans.plan import block_of, convolutions, count_resolution_levels, resolution_level
 from .attention_scaling import self_attentions
 from .installing import installing, native_latent_size
 
@@ -101,7 +101,7 @@ def hidiffusion(
     level_at = noise_level_of(pipe)
     with installing(pipe, "hidiffusion") as (unet, stack):
         named = convolutions(unet)
-        levels = count_levels(named)
+        levels = count_resolution_levels(named)
         downs, ups = _samplers(unet, named, levels)
         attentions = _outermost_attentions(unet, levels)
         state, dice = _State(), random.Random(seed)
@@ -178,7 +178,7 @@ def _outermost_attentions(unet: nn.Module, levels: int) -> list[tuple[int, nn.Mo
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
     found = [
-        (level_of(name, levels), module)
+        (resolution_level(name, levels), module)
         for name, module in unet.named_modules()
         if isinstance(module, Transformer2DModel) and block_of(name) not in ("", "mid_block")
     ]
