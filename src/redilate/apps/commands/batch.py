@@ -37,7 +37,7 @@ from ..command_line import (
     one_line_endings,
     parse_size,
     progress,
-    say_error,
+    say,
     silence_libraries,
 )
 from ..metadata import picture_bytes, read_settings
@@ -153,7 +153,7 @@ def batch(
                         store.write_parquet()
         _report(tally, out / MANIFEST, time.monotonic() - started, dry_run, as_json)
         if tally.failed:
-            say_error(shown.summary())
+            say(shown.summary())
             raise typer.Exit(FAILED)
 
 
@@ -227,7 +227,7 @@ class _Failures:
         self._count += 1
         if self._count <= _SHOWN:
             named = f" ({fault.id})" if fault.id else ""
-            say_error(f"row {fault.row}{named}: {fault.cause}")
+            say(f"row {fault.row}{named}: {fault.cause}")
 
     def summary(self) -> str:
         """One line about all of them."""

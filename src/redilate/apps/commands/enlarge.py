@@ -30,7 +30,7 @@ from ..command_line import (
     load_pipeline,
     one_line_endings,
     progress,
-    say_note,
+    say,
     say_notes,
 )
 from ..metadata import PICTURES, check_output, provenance, save_picture
@@ -94,7 +94,7 @@ def enlarge(
 
             if upscaler is not None:
                 check_network(upscaler)
-            photo = read_photo(picture, on_note=say_note)  # refused before the model is loaded
+            photo = read_photo(picture, on_note=say)  # refused before the model is loaded
             pipe = load_pipeline(
                 model,
                 device=device,
@@ -121,7 +121,7 @@ def enlarge(
                     preset=preset,
                     hires=Hires(enlarge=upscaler, colour=colour),
                     on_drawing=say_notes,
-                    on_note=say_note,
+                    on_note=say,
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )

@@ -38,7 +38,7 @@ from ..command_line import (
     one_line_endings,
     parse_size,
     progress,
-    say_note,
+    say,
     say_notes,
     say_warning,
 )
@@ -181,7 +181,7 @@ def generate(
                 )
             followed = None
             if control is not None and control != "enlarged":
-                followed = read_photo(Path(control), on_note=say_note)
+                followed = read_photo(Path(control), on_note=say)
             try:
                 hires = Hires(
                     control="enlarged" if control == "enlarged" else None,
@@ -246,7 +246,7 @@ def generate(
                 pipe = with_controlnet(pipe, controlnet)
                 extra = {"image": followed}
             if asked.model is None and (line := advice(asked.prompt)) is not None:
-                say_note(line)
+                say(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
             made_by = provenance(pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet)
             if recorded is not None:
@@ -280,7 +280,7 @@ def generate(
                             on_step=bars,
                             on_decode=bars.on_decode,
                             on_drawing=say_notes,
-                            on_note=say_note,
+                            on_note=say,
                             on_preview=keep_preview if previews else None,
                             on_picture=keep,
                         )
