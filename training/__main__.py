@@ -68,9 +68,8 @@ def main() -> None:
         start=arguments.start,
         bfloat16=arguments.bfloat16,
     )
-    figures = {
-        f"psnr_{size}": f"{autoencoder.psnr(vae, icons.held_out(work), size):.2f}" for size in (256, 512)
-    }
+    held_out = icons.held_out(work)
+    figures = {f"psnr_{size}": f"{autoencoder.mean_psnr(vae, held_out, size):.2f}" for size in (256, 512)}
     print("autoencoder, held-out renders:", figures, flush=True)
     pipe = bundle.assemble(vae, tokenizer, model.eval())
     # Every concept in turn, each time with seeds of its own.
@@ -106,14 +105,8 @@ def _autoencoder(work: Path, arguments: argparse.Namespace) -> AutoencoderKL:
     """The finished autoencoder from `work` or of the model to start from, or a newly trained one."""
     finished = work / "vae" if arguments.start is None else arguments.start / "vae"
     if not (finished / "config.json").exists():
-        vae = autoencoder.train(
-            icons.autoencoder_icons(work),
-            work,
-            steps=arguments.autoencoder_steps,
-            batch=16,
-            rate=1e-3,
-            device=arguments.device,
-        )
+        learnt = icons.autoencoder_icons(work)
+        vae = autoencoder.train(learnt, work, steps=arguments.autoencoder_steps, device=arguments.device)
         vae.save_pretrained(finished)
     return AutoencoderKL.from_pretrained(finished).to(arguments.device).eval().requires_grad_(False)
 

@@ -13,9 +13,10 @@ from diffusers import AutoencoderKL
 
 from .checkpoint import Checkpoint
 from .icons import Icon
-from .render import render, to_tensor, to_unit
+from .render import psnr, render, to_tensor, to_unit
 
 CROP = 128
+BATCH, RATE = 16, 1e-3
 RENDER_SIZES = (256, 512, 1024)  # a crop of 128 is then a half, a quarter or an eighth of a picture
 KL_WEIGHT = 1e-5
 HALVED_SHARE = 0.2  # of the steps decode halved latents to the halved picture (EQ-VAE, arXiv 2502.09509)
@@ -41,16 +42,14 @@ class Crops:
 
     def __init__(self, icons: list[Icon], seed: int):
         self._random = random.Random(seed)
-        pick = self._random.sample
         # Fewer of the large ones: they cost memory, and every one of them holds many crops.
         counts = {256: len(icons), 512: len(icons) // 2, 1024: len(icons) // 8}
-        self._pictures = {
-            size: [
-                to_tensor(render(icon, size, scale=self._random.uniform(0.7, 1.0)))
-                for icon in pick(icons, count)
-            ]
-            for size, count in counts.items()
-        }
+        self._pictures = {size: self._some(icons, count, size) for size, count in counts.items()}
+
+    def _some(self, icons: list[Icon], count: int, size: int) -> list[torch.Tensor]:
+        scale = self._random.uniform
+        picked = self._random.sample(icons, count)
+        return [to_tensor(render(icon, size, scale=scale(0.7, 1.0))) for icon in picked]
 
     def batch(self, count: int, crop: int) -> torch.Tensor:
         """(count, 3, crop, crop) in [-1, 1]; half of the crops from the native size, a quarter from each larger one."""
@@ -69,35 +68,30 @@ class Crops:
         return cut.flip(-1) if self._random.random() < 0.5 else cut
 
 
-def train(
-    icons: list[Icon], folder: Path, *, steps: int, batch: int, rate: float, device: str
-) -> AutoencoderKL:
+def train(icons: list[Icon], folder: Path, *, steps: int, device: str) -> AutoencoderKL:
     """Train for `steps`, going on from the checkpoint in `folder` if one is there; returns the whitened model."""
     vae = build().to(device)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01)
     checkpoint = Checkpoint(folder / "autoencoder.pt", model=vae, optimizer=optimizer)
     done = checkpoint.restore()
     crops = Crops(icons, seed=done)
     started = time.monotonic()
     for step in range(done, steps):
+        falling = 0.5 + 0.5 * math.cos(math.pi * step / steps)
         for group in optimizer.param_groups:
-            group["lr"] = (
-                rate * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-6
-            )
+            group["lr"] = RATE * min(1.0, (step + 1) / 100) * falling + 1e-6
         # The last tenth on whole pictures, so that the global GroupNorm statistics are those of use.
         whole = step > 0.9 * steps
-        pixels = crops.batch(batch // 4 if whole else batch, 256 if whole else CROP).to(device)
+        pixels = crops.batch(BATCH // 4 if whole else BATCH, 256 if whole else CROP).to(device)
         loss, error = _loss(vae, pixels, halved=not whole and random.random() < HALVED_SHARE)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 50 == 0:
-            psnr = 10 * math.log10(4 / error)
-            print(
-                f"autoencoder {step + 1}/{steps}  PSNR {psnr:.2f} dB  {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
+            decibels = 10 * math.log10(4 / error)
+            took = time.monotonic() - started
+            print(f"autoencoder {step + 1}/{steps}  PSNR {decibels:.2f} dB  {took:.0f} s", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             checkpoint.save(step + 1)
     return whiten(vae, crops)
@@ -137,14 +131,11 @@ def whiten(vae: AutoencoderKL, crops: Crops) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, icons: list[Icon], size: int) -> float:
-    """Mean PSNR in dB over whole renders at `size`², encoded to the mean and decoded, after rounding to 8 bits."""
+def mean_psnr(vae: AutoencoderKL, icons: list[Icon], size: int) -> float:
+    """Mean PSNR in dB over whole renders at `size`², encoded to the mode and decoded."""
     values = []
     for icon in icons:
         pixels = to_tensor(render(icon, size, scale=0.9))
-        decoded = vae.decode(
-            vae.encode(to_unit(pixels)[None].to(vae.device, vae.dtype)).latent_dist.mode()
-        ).sample
-        rounded = ((decoded[0].float().cpu().clamp(-1, 1) + 1) * 127.5).round()
-        values.append(10 * math.log10(255**2 / (rounded - pixels.float()).square().mean().item()))
+        latents = vae.encode(to_unit(pixels)[None].to(vae.device, vae.dtype)).latent_dist.mode()
+        values.append(psnr(vae.decode(latents).sample[0], pixels))
     return sum(values) / len(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from transformers import CLIPTokenizer
 from redilate.evaluation.recognition import Gallery
 
 from .icons import Icon
-from .render import render, to_tensor, to_unit
-from .unet import NATIVE, TextToLatent, build_scheduler
+from .render import psnr, render, to_tensor, to_unit
+from .unet import CENTRED, NATIVE, TextToLatent, build_scheduler
 
 HERE = Path(__file__).parent
 GUIDANCE = 3.0
@@ -96,7 +95,7 @@ def samples(pipe: StableDiffusionXLPipeline, icons: list[Icon], steps: int = 25)
 
 def recognised(images: list[Image.Image], shown: list[Icon], icons: list[Icon]) -> int:
     """How many of the images are nearer to a render of their own icon, of `shown`, than to any other's of `icons`."""
-    gallery = Gallery([render(icon, NATIVE, scale=0.88) for icon in icons], (NATIVE, NATIVE))
+    gallery = Gallery([render(icon, NATIVE, scale=CENTRED) for icon in icons], (NATIVE, NATIVE))
     names = [icon.name for icon in icons]
     return sum(names[gallery.nearest(image)] == icon.name for image, icon in zip(images, shown, strict=True))
 
@@ -110,10 +109,10 @@ def low_noise(pipe: StableDiffusionXLPipeline, icons: list[Icon], level: float =
     other.set_progress_bar_config(disable=True)
     plain, denoised = [], []
     for seed, icon in enumerate(icons):
-        picture = render(icon, NATIVE, scale=0.88)
+        picture = render(icon, NATIVE, scale=CENTRED)
         pixels = to_tensor(picture)
         latents = pipe.vae.encode(to_unit(pixels)[None]).latent_dist.mode()
-        plain.append(_psnr(pipe.vae.decode(latents).sample[0], pixels))
+        plain.append(psnr(pipe.vae.decode(latents).sample[0], pixels))
         found = other(
             icon.words,
             image=latents,
@@ -123,13 +122,8 @@ def low_noise(pipe: StableDiffusionXLPipeline, icons: list[Icon], level: float =
             generator=torch.Generator("cpu").manual_seed(seed),
             output_type="pt",
         ).images[0]
-        denoised.append(_psnr(found * 2 - 1, pixels))
+        denoised.append(psnr(found * 2 - 1, pixels))
     return sum(plain) / len(plain), sum(denoised) / len(denoised)
-
-
-def _psnr(unit: torch.Tensor, pixels: torch.Tensor) -> float:
-    rounded = ((unit.float().clamp(-1, 1) + 1) * 127.5).round()
-    return 10 * math.log10(255**2 / (rounded - pixels.float()).square().mean().item())
 
 
 def sheet(images: list[Image.Image], icons: list[Icon], columns: int = 8, side: int = 128) -> Image.Image:

@@ -1,12 +1,13 @@
-"""Checkpoints that survive a kill: written beside the old one, then renamed over it."""
+"""Checkpoints that survive a kill."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from redilate.atomic import replacing
 
 
 class Checkpoint:
@@ -27,8 +28,6 @@ class Checkpoint:
 
     def save(self, steps: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        half_written = self._path.with_suffix(".tmp")
-        torch.save(
-            {"steps": steps} | {name: part.state_dict() for name, part in self._parts.items()}, half_written
-        )
-        os.replace(half_written, self._path)
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        with replacing(self._path) as temporary:
+            torch.save({"steps": steps} | states, temporary)

@@ -65,14 +65,13 @@ def load_set(folder: Path, name: str) -> dict[str, Icon]:
     categories = json.loads((package / "metadata.json").read_text()).get("categories") or {
         "": list(collection["icons"])
     }
-    icons = {}
-    for category, names in categories.items():
-        if category in _LEFT_OUT_CATEGORIES:
-            continue
-        for icon in names:
-            if not _LEFT_OUT_NAMES.search(icon):
-                icons[icon] = Icon(name, icon, _document(collection, icon))
-    return icons
+    return {
+        icon: Icon(name, icon, _document(collection, icon))
+        for category, names in categories.items()
+        if category not in _LEFT_OUT_CATEGORIES
+        for icon in names
+        if not _LEFT_OUT_NAMES.search(icon)
+    }
 
 
 def concepts(folder: Path) -> list[Icon]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import resvg_py
@@ -28,6 +29,12 @@ def render(
 def to_tensor(image: Image.Image) -> torch.Tensor:
     """A picture as uint8 of shape (3, H, W)."""
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
+
+
+def psnr(unit: torch.Tensor, pixels: torch.Tensor) -> float:
+    """PSNR in dB of a decoded picture in [-1, 1], rounded to 8 bits, against uint8 `pixels`, both (3, H, W)."""
+    rounded = ((unit.float().cpu().clamp(-1, 1) + 1) * 127.5).round()
+    return 10 * math.log10(255**2 / (rounded - pixels.float()).square().mean().item())
 
 
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:

@@ -14,23 +14,24 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from redilate.atomic import replacing
 
-from .autoencoder import to_unit
 from .checkpoint import Checkpoint
 from .icons import Icon
 from .muon import Muon
-from .render import render, to_tensor
+from .render import render, to_tensor, to_unit
 from .text import WIDTH, build_encoder, caption, encode, tokenize
 
 Computed = TypeVar("Computed")
 
 NATIVE = 256
-# Renders per icon: as `render` has it by default, then each at its own scale and place; never mirrored, which would
+CENTRED = 0.88  # the scale of a render in the middle of the picture
+# Renders per icon: centred, then each at its own scale and place; never mirrored, which would
 # double what to learn.
 VARIANTS = 3
 DROPPED_CAPTIONS = 0.1
@@ -103,9 +104,11 @@ def latents_of(vae: AutoencoderKL, icons: list[Icon], folder: Path) -> torch.Ten
         draw = random.Random(0)
         rows = []
         for icon in icons:
-            variants = [_centred(icon)] + [_variant(icon, draw) for _ in range(VARIANTS - 1)]
-            pixels = torch.stack([to_unit(variant) for variant in variants]).to(vae.device)
-            rows.append(vae.encode(pixels).latent_dist.mode().half().cpu())
+            variants = [render(icon, NATIVE, scale=CENTRED)]
+            for _ in range(VARIANTS - 1):
+                shift = (draw.uniform(-0.015, 0.015), draw.uniform(-0.015, 0.015))
+                variants.append(render(icon, NATIVE, scale=draw.uniform(0.86, 0.92), shift=shift))
+            rows.append(_encoded(vae, variants))
         return torch.stack(rows)
 
     return _computed_once("latents", [VARIANTS], vae, icons, folder, encoded)
@@ -117,13 +120,17 @@ def close_ups_of(vae: AutoencoderKL, icons: list[Icon], folder: Path) -> list[to
     computed once as `latents_of`."""
 
     def encoded() -> list[torch.Tensor]:
-        found = []
-        for size in CLOSE_UP_SIZES:
-            rows = [to_unit(to_tensor(render(icon, size, scale=0.88)))[None].to(vae.device) for icon in icons]
-            found.append(torch.cat([vae.encode(pixels).latent_dist.mode().half().cpu() for pixels in rows]))
-        return found
+        return [
+            torch.cat([_encoded(vae, [render(icon, size, scale=CENTRED)]) for icon in icons])
+            for size in CLOSE_UP_SIZES
+        ]
 
     return _computed_once("close-ups", list(CLOSE_UP_SIZES), vae, icons, folder, encoded)
+
+
+def _encoded(vae: AutoencoderKL, pictures: list[Image.Image]) -> torch.Tensor:
+    pixels = torch.stack([to_unit(to_tensor(picture)) for picture in pictures]).to(vae.device)
+    return vae.encode(pixels).latent_dist.mode().half().cpu()
 
 
 def _computed_once(
@@ -136,9 +143,8 @@ def _computed_once(
 ) -> Computed:
     """What `compute` gives, kept in `folder` under all that decides it."""
     # By row, and so by what the rows are: a list of concepts that has changed must not be paired with older latents.
-    made_of = (
-        " ".join(map(str, numbers)) + " " + " ".join(f"{icon.set}/{icon.name}" for icon in icons)
-    ).encode() + vae.quant_conv.weight.cpu().numpy().tobytes()
+    named = [*map(str, numbers), *(f"{icon.set}/{icon.name}" for icon in icons)]
+    made_of = " ".join(named).encode() + vae.quant_conv.weight.cpu().numpy().tobytes()
     path = folder / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}.pt"
     if not path.exists():
         with replacing(path) as temporary:
@@ -152,15 +158,6 @@ def _close_up(close_ups: list[torch.Tensor], row: int, draw: random.Random) -> t
     side = NATIVE // 8
     top, left = (draw.randint(0, latents.shape[-1] - side) for _ in range(2))
     return latents[:, top : top + side, left : left + side].float()
-
-
-def _centred(icon: Icon) -> torch.Tensor:
-    return to_tensor(render(icon, NATIVE, scale=0.88))
-
-
-def _variant(icon: Icon, draw: random.Random) -> torch.Tensor:
-    shift = (draw.uniform(-0.015, 0.015), draw.uniform(-0.015, 0.015))
-    return to_tensor(render(icon, NATIVE, scale=draw.uniform(0.86, 0.92), shift=shift))
 
 
 def train(
@@ -228,8 +225,7 @@ def train(
         with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bfloat16):
             predicted = model(noisy, timesteps, tokens, kept, sizes)
         loss = F.mse_loss(predicted.float(), target)
-        for optimizer in optimizers.values():
-            optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers.values():

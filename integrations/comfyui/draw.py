@@ -1,9 +1,11 @@
-"""A large picture, leg by leg: drawn natively or given, enlarged in pixels, and drawn on at each larger size."""
+"""A large picture, leg by leg, as in Python's `generate`: drawn natively or given, enlarged in pixels, and drawn on at
+each larger size."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,14 +14,45 @@ from torch import Tensor
 
 from redilate.core.schedule import tie_weight, with_low_frequencies_of
 from redilate.errors import RedilateError
-from redilate.plans.defaults import LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK, TIE, leg_seed
+from redilate.plans.defaults import (
+    DEFAULTS,
+    LARGEST_SCALE,
+    LARGEST_SCALE_OF_NETWORK,
+    TIE,
+    Family,
+    leg_seed,
+    leg_sizes,
+    leg_steps,
+    native_start,
+    strengths,
+)
 from redilate.plans.plan import count_resolution_levels
 
 from . import exact, host
 from .layout import convolutions
-from .legs import Leg, legs_for, target_size
 from .model import redilate_model
 from .native import PIXELS_PER_LATENT, even_sigmas, family_of, native_side, noise_level
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One denoising at one size.
+
+    Attributes:
+        width, height: in pixels.
+        start: the noise level in (0, 1] that it starts at; 1: pure noise.
+        steps: denoising steps.
+    """
+
+    width: int
+    height: int
+    start: float
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}: {self.steps} steps from noise level {self.start:.2f}"
 
 
 def draw(
@@ -69,7 +102,9 @@ def draw(
     native, family = native_side(model.model, native_size), family_of(model.model, names, sampler_name)
     latents = None if latent is None else latent["samples"]
     drawn = latents is not None and bool(torch.count_nonzero(latents))
-    start = _size_of(image, latents if drawn else None)
+    start = None if image is None else (image.shape[1], image.shape[2])
+    if drawn:
+        start = latents.shape[-2] * PIXELS_PER_LATENT, latents.shape[-1] * PIXELS_PER_LATENT
     legs = legs_for(
         family,
         native,
@@ -86,22 +121,80 @@ def draw(
     settings = {"positive": positive, "negative": negative, "cfg": cfg, "sampler": sampler_name}
     decode, encode = _autoencoder(vae)
     batch = 1 if latents is None else latents.shape[0]
-    pixels = decode(latents) if drawn and latents is not None else image
+    pixels = decode(latents) if drawn else image
     for number, leg in enumerate(legs):
         patched = last if number + 1 == len(legs) else by_size
         own = settings | {"seed": leg_seed(seed, number)}
-        if leg.from_noise and pixels is None:
+        if pixels is None:
             shape = (batch, 4, leg.height // PIXELS_PER_LATENT, leg.width // PIXELS_PER_LATENT)
             sigmas = host.scheduled(patched, scheduler, leg.steps)
             latents = host.sample(patched, torch.zeros(shape), sigmas, **own)
         else:
-            assert pixels is not None
             before = encode(enlarged(pixels, leg, upscale_model))
             sigmas = even_sigmas(model.get_model_object("model_sampling"), leg.start, leg.steps)
             latents = host.sample(tied(patched, before, leg), before, sigmas, **own)
         pixels = decode(latents)
-    assert pixels is not None
     return pixels, {"samples": latents}
+
+
+def target_size(start: Size, width: int, height: int, scale: float) -> Size:
+    """(height, width) in pixels: as asked for; a side of 0 follows from the other or, with both 0, from `scale`.
+
+    Raises:
+        RedilateError: for sides that latents cannot have.
+    """
+    for name, side in (("width", width), ("height", height)):
+        if side < 0 or side % PIXELS_PER_LATENT:
+            raise RedilateError(
+                f"{name} is {side}; a multiple of {PIXELS_PER_LATENT} works, or 0: from the scale"
+            )
+    if not width and not height:
+        return _whole(start[0] * scale), _whole(start[1] * scale)
+    return height or _whole(start[0] * width / start[1]), width or _whole(start[1] * height / start[0])
+
+
+def legs_for(
+    family: Family,
+    native: int,
+    *,
+    target: Size,
+    start: Size | None,
+    strength: float,
+    steps: int,
+    largest_scale: float,
+    unit: int,
+) -> list[Leg]:
+    """The legs that lead to `target`, from the smallest.
+
+    Args:
+        family: whose defaults hold.
+        native: the native side in pixels.
+        target: (height, width) in pixels.
+        start: that of the picture to enlarge; None: it is drawn from noise, natively first if it is large.
+        strength: the noise level in (0, 1] that the first large leg starts at; 1: everything at full size.
+        steps: of a whole denoising; a large leg takes its share.
+        largest_scale: how many times larger a leg is than the one before at most.
+        unit: in pixels; sides between the first and the last are multiples of it.
+
+    Raises:
+        RedilateError: if there is nothing to enlarge.
+    """
+    square = (native, native)
+    legs = []
+    if start is None:
+        start = native_start(target, square, unit)
+        if strength >= 1 or start is None:
+            return [Leg(target[1], target[0], 1.0, steps)]
+        legs = [Leg(start[1], start[0], 1.0, steps)]
+    sizes = leg_sizes(start, target, square, largest_scale, unit)
+    if not sizes:
+        raise RedilateError(
+            f"the picture is {start[1]}x{start[0]} and {target[1]}x{target[0]} was asked for; a larger size works"
+        )
+    levels = strengths(strength, len(sizes), family)
+    for (height, width), level in zip(sizes, levels, strict=True):
+        legs.append(Leg(width, height, level, leg_steps(steps, level, DEFAULTS[family])))
+    return legs
 
 
 def enlarged(pixels: Tensor, leg: Leg, upscale_model: Any = None) -> Tensor:
@@ -147,15 +240,11 @@ def _autoencoder(vae: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor
     return partial(exact.decode, vae), partial(exact.encode, vae)
 
 
-def _size_of(image: Tensor | None, latents: Tensor | None) -> tuple[int, int] | None:
-    if image is not None:
-        return image.shape[1], image.shape[2]
-    if latents is not None:
-        return latents.shape[-2] * PIXELS_PER_LATENT, latents.shape[-1] * PIXELS_PER_LATENT
-    return None
-
-
 def _largest_scale(upscale_model: Any) -> float:
     """How many times larger a leg may be: with a network for four times the side, four times."""
     scale = float(getattr(upscale_model, "scale", LARGEST_SCALE))
     return min(scale, LARGEST_SCALE_OF_NETWORK) if scale > LARGEST_SCALE else LARGEST_SCALE
+
+
+def _whole(side: float) -> int:
+    return max(PIXELS_PER_LATENT, round(side / PIXELS_PER_LATENT) * PIXELS_PER_LATENT)

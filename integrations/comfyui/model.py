@@ -8,18 +8,23 @@ and which ask it each time which network that is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
+from torch import nn
 
+from redilate.core.conv import Dilation, exchange, restore, set_dilation
 from redilate.errors import RedilateError
 from redilate.pipelines.families import ratio_to_native
 from redilate.plans.defaults import leg_plan, whole_plan
 from redilate.plans.plan import Plan
 
-from .dressing import dressed, in_force
 from .layout import convolutions
 from .native import PIXELS_PER_LATENT, family_of, has_buckets, native_side, noise_level
 from .report import Run
@@ -51,9 +56,9 @@ def redilate_model(model: Any, native_size: int = 0, plan: str = "") -> Any:
         raise RedilateError("this ComfyUI is older than December 2024; Redilate needs 0.3.7 or later")
     plans = plans_for(model.model, native_size, plan)
     patched = model.clone()
-    for kind, wrapper in ((_SAMPLE, _around_sampling), (_APPLY, _around_network)):
+    for kind, wrapper in ((_SAMPLE, _sampled), (_APPLY, _around_network(plans))):
         patched.remove_wrappers_with_key(kind, _KEY)  # of two such nodes in a row the last one counts
-        patched.add_wrapper_with_key(kind, _KEY, wrapper(plans))
+        patched.add_wrapper_with_key(kind, _KEY, wrapper)
     return patched
 
 
@@ -94,40 +99,61 @@ def _read(text: str, names: list[str]) -> Plan:
     return plan
 
 
-def _around_sampling(plans: Plans) -> Callable:
+def _sampled(executor: Any, *args: Any, **kwargs: Any) -> Any:
     """Puts a `Run` where every call of a sampling finds it, and writes it to the log at the end."""
-
-    def sampled(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        run = Run()
-        options = executor.class_obj.model_options  # ComfyUI's copy for this sampling alone
-        options["transformer_options"] = options.get("transformer_options", {}) | {_KEY: run}
-        try:
-            return executor(*args, **kwargs)
-        finally:
-            run.write()
-
-    return sampled
+    run = Run()
+    options = executor.class_obj.model_options  # ComfyUI's copy for this sampling alone
+    options["transformer_options"] = options.get("transformer_options", {}) | {_KEY: run}
+    try:
+        return executor(*args, **kwargs)
+    finally:
+        logging.info("Redilate: %s", run)
 
 
 def _around_network(plans: Plans) -> Callable:
     # A function and no object: a MODEL's options may be copied deeply, and an object would be taken along.
-    def redilated(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def called(executor: Any, *args: Any, **kwargs: Any) -> Any:
         latents, sigma = args[:2]
         options = args[5] if len(args) > 5 else kwargs.get("transformer_options") or {}
         base = executor.class_obj
         level = noise_level(base.model_sampling, sigma)
         size = (latents.shape[-2], latents.shape[-1])
-        plan = plans(size, _start(base, options) >= _WHOLE_FROM)
-        factors = in_force(plan, level)
+        sigmas = options.get("sample_sigmas")  # of the sampling under way, where ComfyUI says them
+        start = 1.0 if sigmas is None or len(sigmas) == 0 else noise_level(base.model_sampling, sigmas[0])
+        plan = plans(size, start >= _WHOLE_FROM)
+        factors = {name: factor for name, factor in plan.dilations(level).items() if factor != (1.0, 1.0)}
         if (run := options.get(_KEY)) is not None:
             run.note(size, plan, level, factors)
-        with dressed(base.diffusion_model, plan, factors):
+        with _redilated(base.diffusion_model, plan, factors):
             return executor(*args, **kwargs)
 
-    return redilated
+    return called
 
 
-def _start(base: Any, options: dict[str, Any]) -> float:
-    """The noise level that the sampling under way started at; 1 where ComfyUI does not say."""
-    sigmas = options.get("sample_sigmas")
-    return 1.0 if sigmas is None or len(sigmas) == 0 else noise_level(base.model_sampling, sigmas[0])
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+@contextmanager
+def _redilated(unet: nn.Module, plan: Plan, factors: Mapping[str, Dilation]) -> Iterator[None]:
+    """The network with these dilations, for the time of a `with`, also if that ends by an exception.
+
+    Threads that come to one network take turns, whether they dilate it or not. ComfyUI gives each GPU a network of
+    its own, and there nobody waits.
+    """
+    with _lock_of(unet):
+        known = convolutions(unet) if factors else {}
+        try:
+            for name, factor in factors.items():
+                exchange(known[name], plan.dispersions.get(name), plan.fractional_of(name))
+                set_dilation(known[name], factor)
+            yield
+        finally:
+            for name in factors:
+                restore(known[name])
+
+
+def _lock_of(unet: nn.Module) -> threading.RLock:
+    unet = getattr(unet, "_orig_mod", unet)  # out of torch.compile's wrapper
+    with _guard:
+        return _locks.setdefault(unet, threading.RLock())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from .native import PIXELS_PER_LATENT
 
 
 class Run:
-    """One sampling, as its calls of the network tell it. Several GPUs' threads may tell one."""
+    """One sampling, as its calls of the network tell it; as a text, the line. Several GPUs' threads may tell one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,10 +34,6 @@ class Run:
 
     def __deepcopy__(self, _: dict) -> Run:
         return self  # nodes that copy a sampling's options are still of that sampling
-
-    def write(self) -> None:
-        """Write the line."""
-        logging.info("Redilate: %s", self)
 
     def __str__(self) -> str:
         if self._plan is None:

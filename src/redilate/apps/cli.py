@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .command_line import BROKEN_PIPE, REFUSED, say_error
+from .command_line import BROKEN_PIPE, REFUSED, say
 from .commands.batch import batch
 from .commands.enlarge import enlarge
 from .commands.evaluate import evaluate
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A usage error: Typer's own way of showing it is a box of several lines. Without a message it was no
         # arguments at all, and the help has been shown.
         if message := error.format_message():
-            say_error(message)
+            say(message)
         code = REFUSED
     except BrokenPipeError:
         # What is still buffered goes nowhere, or the interpreter would complain at its end.

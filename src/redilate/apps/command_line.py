@@ -43,25 +43,20 @@ FAILED, REFUSED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 OnStep = Callable[[int, int], None]
 
 
-def say_error(message: str) -> None:
+def say(message: str) -> None:
     """Write one line to stderr, whatever line ends `message` has."""
     print("redilate: " + " ".join(message.split()), file=sys.stderr)
 
 
 def say_warning(message: str) -> None:
     """Write one line to stderr of what is done all the same."""
-    say_error(f"warning: {message}")
-
-
-def say_note(line: str) -> None:
-    """Write one line to stderr that somebody should know."""
-    print(f"redilate: {' '.join(line.split())}", file=sys.stderr)
+    say(f"warning: {message}")
 
 
 def say_notes(drawing: Drawing) -> None:
     """Write what somebody should know of a drawing to stderr, a line each."""
     for note in drawing.notes:
-        say_note(note)
+        say(note)
 
 
 @contextmanager
@@ -70,26 +65,26 @@ def one_line_endings() -> Iterator[None]:
     try:
         yield
     except RedilateError as error:
-        say_error(str(error))
+        say(str(error))
         # It was drawn, and then taken back; its name is asked so as not to import what draws for it.
         raise typer.Exit(FAILED if type(error).__name__ == "SafetyStopped" else REFUSED) from error
     except KeyboardInterrupt as error:
-        say_error("interrupted")
+        say("interrupted")
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
         raise typer.Exit(BROKEN_PIPE) from error  # nobody is left to be told
     except (OSError, MemoryError) as error:
-        say_error(str(error) or "out of memory")
+        say(str(error) or "out of memory")
         raise typer.Exit(FAILED) from error
     except ModuleNotFoundError as error:
         # An installation with --no-deps has the method alone.
-        say_error(f"{error.name} is not installed; pip install redilate, without --no-deps, brings it")
+        say(f"{error.name} is not installed; pip install redilate, without --no-deps, brings it")
         raise typer.Exit(REFUSED) from error
     except RuntimeError as error:
         # torch.OutOfMemoryError is a RuntimeError; its name is asked so as not to import torch for it.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        say_error(f"out of memory; a smaller size, or --dtype float16 on a GPU, needs less ({error})")
+        say(f"out of memory; a smaller size, or --dtype float16 on a GPU, needs less ({error})")
         raise typer.Exit(FAILED) from error
 
 

@@ -297,10 +297,8 @@ def check_folder(folder: Path) -> None:
 
 def save_picture(path: Path, image: Image.Image, settings: Mapping[str, Any] | None = None) -> None:
     """Write one picture, whole or not at all, with its settings inside where there are some."""
-    kind = PICTURES[path.suffix.lower()]
-    extra = {} if settings is None else embedding(kind, settings)
     with replacing(path) as temporary:
-        image.save(temporary, format=kind, **extra)
+        temporary.write_bytes(picture_bytes(image, PICTURES[path.suffix.lower()], settings))
 
 
 def picture_bytes(

@@ -20,24 +20,12 @@ from .command_line import check_device, model_name
 from .recorded import Recorded
 
 # What makes another picture; --output, --count, --device and the like do not.
-_PICTURE = (
-    "prompt",
-    "size",
-    "seed",
-    "steps",
-    "guidance",
-    "strength",
-    "preset",
-    "negative",
-    "method",
-    "plan",
-    "hires",
-    "scheduler",
-    "sequential",
-    "windows",
-    "model",
-)
+_PICTURE = ("prompt", "size", "seed", "steps", "guidance", "strength", "preset", "negative", "method", "plan",
+            "hires", "scheduler", "sequential", "windows", "model")  # fmt: skip
 _PLANNED_FOR = {"size", "method", "strength", "preset", "model", "plan", "hires"}
+# What an option and a picture call alike.
+_ALIKE = ("prompt", "width", "height", "seed", "steps", "guidance", "preset", "negative", "method", "hires",
+          "scheduler", "sequential", "windows")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,50 +77,22 @@ def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Opti
         model = asked.model
     else:
         model = asked.model if "model" in given else _model(path, recorded.model)
-    before = _before(recorded, anew=bool(_PLANNED_FOR & given))
-    kept = {name: getattr(before, name) for name in before.__dataclass_fields__ if name not in given}
-    if "size" in given:
-        kept |= {"width": asked.width, "height": asked.height}
+    kept = {name: getattr(recorded, name) for name in _ALIKE}
+    if recorded.mode == "relay":
+        kept["preset"] = "faithful"
+    kept["plan"] = None if _PLANNED_FOR & given else recorded.last_plan
+    kept["strength"] = 1.0 if recorded.mode == "single" else recorded.strength
+    if recorded.method != "redilate":
+        kept["strength"] = None
+    kept |= {"model": model, "device": asked.device if "device" in given else _device(recorded.device)}
+    replaced = given | ({"width", "height"} if "size" in given else set())
     if "model" in given:
-        kept.pop("scheduler", None)
-    for name in ("model", "device", "dtype"):
-        kept.pop(name, None)
-    device = asked.device if "device" in given else _device(recorded.device)
-    merged = replace(asked, **kept, model=model, device=device)
+        replaced |= {"scheduler"}
+    merged = replace(asked, **{name: value for name, value in kept.items() if name not in replaced})
     if "dtype" not in given and merged.device == recorded.device:
         merged = replace(merged, dtype=recorded.dtype)
-    return (
-        merged,
-        recorded,
-        ["the second pass" if name == "hires" else name for name in _PICTURE if name in given],
-    )
-
-
-def _before(recorded: Recorded, *, anew: bool) -> Options:
-    """What was asked for; `anew`: without what was decided for another size or model."""
-    strength = recorded.strength
-    preset = recorded.preset
-    if recorded.mode == "single":
-        strength = 1.0
-    elif recorded.mode == "relay":
-        preset = "faithful"
-    return Options(
-        prompt=recorded.prompt,
-        width=recorded.width,
-        height=recorded.height,
-        seed=recorded.seed,
-        steps=recorded.steps,
-        guidance=recorded.guidance,
-        strength=None if recorded.method != "redilate" else strength,
-        preset=preset,
-        negative=recorded.negative,
-        method=recorded.method,
-        plan=None if anew else recorded.last_plan,
-        hires=recorded.hires,
-        scheduler=recorded.scheduler,
-        sequential=recorded.sequential,
-        windows=recorded.windows,
-    )
+    named = ["the second pass" if name == "hires" else name for name in _PICTURE if name in given]
+    return merged, recorded, named
 
 
 def _model(path: Path, name: str | None) -> str | None:

@@ -133,6 +133,7 @@ class Generation:
         drawing: how; None for a method that is not `generate`'s own.
         seconds: wall time of all pictures together.
         settings: all that is needed to make the first of them again, as plain data.
+        notes: what somebody should know of them: the drawing's notes and what was said on the way, a line each.
     """
 
     images: list[Image.Image]
@@ -140,6 +141,7 @@ class Generation:
     drawing: Drawing | None
     seconds: float
     settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan | None:
@@ -195,7 +197,7 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
     images = [image for group in _groups(drawing) for image in runner.pictures(group)]
     seconds = time.monotonic() - started
     settings = settings_of(pipe, drawing, sequential=runner.fallbacks.sequential)
-    return Generation(images, list(drawing.seeds), drawing, seconds, settings)
+    return Generation(images, list(drawing.seeds), drawing, seconds, settings, tuple(runner.notes))
 
 
 @dataclass
@@ -205,6 +207,7 @@ class _Runner:
     pipe: Any
     drawing: Drawing
     watch: Watch
+    notes: dict[str, None] = field(init=False)  # in order, each once
     fallbacks: MemoryFallbacks = field(init=False)
     _second: Any = field(init=False, default=None)
     _prompts: Prompts = field(init=False)
@@ -213,6 +216,7 @@ class _Runner:
 
     def __post_init__(self) -> None:
         request = self.drawing.request
+        self.notes = dict.fromkeys(self.drawing.notes)
         self.fallbacks = MemoryFallbacks(request.sequential, self._note)
         self._prompts = Prompts(self.drawing, self._note)
         if any(leg.schedule is not None for leg in self.drawing.legs):
@@ -324,6 +328,7 @@ class _Runner:
         return list(result.images[: black[0] if black else count])
 
     def _note(self, line: str) -> None:
+        self.notes[line] = None
         if self.watch.on_note is not None:
             self.watch.on_note(line)
         else:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from redilate.apps.web import messages
-from redilate.apps.web.draw import Ask
+from redilate.apps.web.draw import PageRequest
+from redilate.apps.web.pictures import Picture
 from redilate.apps.web.sizes import Sizes
 from redilate.apps.web.speed import Speed
 
 SETTINGS = {"method": "redilate", "strength": 0.45, "legs": [{"dilated": 0}, {"dilated": 9}]}
 SIZES = Sizes(native=(256, 256), step=8, even=32)
 
-ASK = Ask("fox", 256, 256, 0, 1, 3.0)
+REQUEST = PageRequest("fox", width=256, height=256, steps=10, guidance=3.0, strength=1.0)
 
 
 @pytest.mark.parametrize(
@@ -22,9 +26,14 @@ def test_durations_are_as_exact_as_an_estimate_deserves(seconds: float, text: st
 
 
 def test_whatever_a_person_typed_is_escaped():
-    ask = Ask("<script>", 256, 256, 0, 1, 3.0)
-    details = messages.details(ask, SETTINGS, 1), messages.details(ASK, SETTINGS, 1, ["<script>"])
-    for html in (*details, messages.refusal("<script>"), messages.note("<script>")):
+    named = Picture(replace(REQUEST, prompt="<script>"), Path(), 1, SETTINGS)
+    noted = Picture(REQUEST, Path(), 1, SETTINGS, ("<script>",))
+    for html in (
+        messages.details(named),
+        messages.details(noted),
+        messages.refusal("<script>"),
+        messages.note("<script>"),
+    ):
         assert "<script>" not in html and "&lt;script&gt;" in html
 
 
@@ -35,16 +44,16 @@ def test_whatever_a_person_typed_is_escaped():
 )  # fmt: skip
 def test_the_cost_says_how_large_and_how_long(width: int, height: int, relation: str):
     speed = Speed()
-    ask = Ask("a", width, height, 0, 10, 3.0)
-    assert relation in messages.cost(ask, SIZES, speed)
-    assert "the first picture tells" in messages.cost(ask, SIZES, speed)
-    speed.add(ask.kind, 256, 256, steps=10, seconds=5)
+    request = replace(REQUEST, width=width, height=height)
+    assert relation in messages.cost(request, SIZES, speed)
+    assert "the first picture tells" in messages.cost(request, SIZES, speed)
+    speed.add(request.kind, 256 * 256, steps=10, seconds=5)
     expected = messages.duration(5 * width * height / 256**2)
-    assert f"about {expected}, from the picture drawn here" in messages.cost(ask, SIZES, speed)
+    assert f"about {expected}, from the picture drawn here" in messages.cost(request, SIZES, speed)
 
 
 def test_a_bar_shows_the_share_and_what_is_left():
-    html = messages.under(5, 20, 30)
+    html = messages.progress(5, 20, 30)
     assert 'aria-valuenow="25"' in html and "Step 5 of 20 · 30 s left" in html
     assert "1 picture is drawn before yours" in messages.waiting(1)
     assert "2 pictures are drawn before yours" in messages.waiting(2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,19 @@ from PIL import Image
 from redilate import RedilateError
 from redilate.apps.metadata import read_settings
 from redilate.apps.web import pictures
-from redilate.apps.web.draw import Ask, Drawn
+from redilate.apps.web.draw import PageRequest
 
 SETTINGS = {
     "prompt": "a red apple", "negative": None, "width": 640, "height": 320, "seed": 7, "steps": 2, "guidance": 3.0,
     "method": "redilate", "plan": None, "scheduler": "DDIMScheduler", "versions": {"redilate": "0"},
 }  # fmt: skip
-ASK = Ask("a red apple", 640, 320, 7, 2, 3.0)
 
 
 def test_a_kept_picture_carries_its_settings_and_has_a_small_copy(tmp_path: Path):
     image = Image.effect_noise((640, 320), 60).convert("RGB")
-    kept = pictures.keep(tmp_path, ASK, Drawn(image, 1.5, SETTINGS))
+    path = pictures.own_folder(tmp_path) / pictures.file_name(SETTINGS)
+    kept = pictures.Picture(PageRequest("a red apple"), path, 1.5, SETTINGS)
+    kept.write(image)
     assert read_settings(kept.path) == SETTINGS
     with Image.open(kept.path) as stored, Image.open(kept.small) as small:
         assert np.array_equal(stored, image)
@@ -33,7 +35,7 @@ def test_a_kept_picture_carries_its_settings_and_has_a_small_copy(tmp_path: Path
 @pytest.mark.parametrize("prompt", ["../../etc/passwd", "", "苹果", "a\x00b/c\\d", "x" * 500])
 def test_file_names_are_harmless_whatever_the_prompt(prompt: str):
     name = pictures.file_name(SETTINGS | {"prompt": prompt})
-    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(name) < 100
+    assert re.fullmatch(r"[a-z0-9-]{1,95}\.png", name)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

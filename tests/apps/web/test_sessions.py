@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from redilate.apps.drawing_thread import Cancelled
 from redilate.apps.metadata import fingerprint, read_settings
 from redilate.apps.web import sessions as module
-from redilate.apps.web.draw import Ask
+from redilate.apps.web.draw import PageRequest
 from redilate.apps.web.pictures import Picture
-from redilate.apps.web.sessions import Studio, Under, Waiting
-from redilate.apps.web.worker import Stopped
+from redilate.apps.web.sessions import Progress, Studio, Waiting
 from tests.models import tiny_sdxl
 
-ASK = Ask("a red apple", 256, 128, 7, 2, 3.0)
+
+def request(prompt: str = "a red apple", width: int = 256, height: int = 128, seed: int = 7, steps: int = 2):
+    return PageRequest(prompt, width=width, height=height, seed=seed, steps=steps, guidance=3.0, strength=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -30,39 +33,39 @@ def studio(pipe, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []  # nothing of anybody is left
 
 
-def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(studio: Studio):
+def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(studio: Studio, pipe):
     session = studio.session("a")
-    *before, last = studio.run(session, ASK)
-    assert before[0] == Under(0, 2, None)
-    assert all(isinstance(news, Under) and news.total == 2 for news in before)
+    *before, last = studio.run(session, request())
+    assert before[0] == Progress(0, 2, None)
+    assert all(isinstance(news, Progress) and news.total == 2 for news in before)
     assert isinstance(last, Picture) and session.shown is last and session.job is None
     settings = read_settings(last.path)
-    assert settings["model"] == "tiny" and settings["fingerprint"] == fingerprint(studio.pipe)
+    assert settings["model"] == "tiny" and settings["fingerprint"] == fingerprint(pipe)
     assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
-    estimate = studio.speed.seconds(ASK.kind, 256, 128, 2)
+    estimate = studio.speed.seconds(request().kind, 256 * 128, 2)
     assert estimate == pytest.approx(last.seconds)
 
 
 def test_the_comparison_is_found_only_when_all_else_is_the_same(studio: Studio):
     session = studio.session("a")
     assert session.partner() is None
-    list(studio.run(session, ASK))
+    list(studio.run(session, request()))
     assert session.partner() is None
-    (*_, other) = studio.run(session, ASK.other())
+    (*_, other) = studio.run(session, request().other())
     assert session.shown is other
     partner = session.partner()
-    assert partner is not None and partner.ask == ASK
-    (*_, _) = studio.run(session, Ask("a cactus", 256, 128, 7, 2, 3.0))
+    assert partner is not None and partner.request == request()
+    (*_, _) = studio.run(session, request("a cactus"))
     assert session.partner() is None
 
 
 def test_the_second_visitor_waits_for_the_first_and_leaving_stops(studio: Studio):
-    first = studio.run(studio.session("a"), Ask("a red apple", 256, 256, 0, 200, 3.0))
-    assert next(first) == Under(0, 200, None)
-    second = studio.run(studio.session("b"), ASK)
+    first = studio.run(studio.session("a"), request(height=256, steps=200))
+    assert next(first) == Progress(0, 200, None)
+    second = studio.run(studio.session("b"), request())
     assert next(second) == Waiting(1)
     studio.end("a")
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         list(first)
     *_, last = second
     assert isinstance(last, Picture)
@@ -70,18 +73,23 @@ def test_the_second_visitor_waits_for_the_first_and_leaving_stops(studio: Studio
 
 def test_a_visitor_who_no_longer_listens_stops_what_is_drawn(studio: Studio):
     session = studio.session("a")
-    news = studio.run(session, Ask("a red apple", 256, 256, 0, 200, 3.0))
+    news = studio.run(session, request(height=256, steps=200))
     next(news)
-    job = session.job
-    assert job is not None
     news.close()
-    assert isinstance(job.future.exception(60), Stopped)
+    assert session.job is None
+    for _ in range(600):
+        if studio.thread.cancelled:
+            break
+        time.sleep(0.1)
+    assert studio.thread.cancelled == 1 and not session.pictures
 
 
 def test_old_pictures_are_forgotten(studio: Studio, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MOST_PICTURES", 2)
     session = studio.session("a")
-    made = [list(studio.run(session, Ask("a red apple", 64, 64, seed, 1, 3.0)))[-1] for seed in range(3)]
+    made = [
+        list(studio.run(session, request(width=64, height=64, seed=seed, steps=1)))[-1] for seed in range(3)
+    ]
     assert session.pictures == made[:0:-1]
     assert [picture.path.exists() for picture in made] == [False, True, True]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from integrations.comfyui import draw as node
-from integrations.comfyui.legs import Leg
+from integrations.comfyui.draw import Leg
 from integrations.comfyui.native import even_sigmas, noise_level
 from redilate import RedilateError
 from redilate.core.schedule import low_pass

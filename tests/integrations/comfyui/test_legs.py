@@ -2,7 +2,7 @@
 
 import pytest
 
-from integrations.comfyui.legs import legs_for, target_size
+from integrations.comfyui.draw import legs_for, target_size
 from redilate import RedilateError, Request, resolve
 from tests.models import tiny_sd15
 

@@ -127,9 +127,7 @@ def batch(
             def show(fault: Fault) -> None:
                 """The first failures as they come; a row that was shown before the drawing is not shown again."""
                 if fault.row not in failed and len(failed) < _SHOWN:
-                    command_line.say_error(
-                        f"row {fault.row}{f' ({fault.id})' if fault.id else ''}: {fault.cause}"
-                    )
+                    command_line.say(f"row {fault.row}{f' ({fault.id})' if fault.id else ''}: {fault.cause}")
                 failed.add(fault.row)
 
             with Store(out, settings, read_settings, writing=False) as store:
@@ -157,7 +155,7 @@ def batch(
         _report(tally, out / MANIFEST, time.monotonic() - started, dry_run, as_json)
         if tally.failed:
             hidden = f", {len(failed) - _SHOWN} of them not shown" if len(failed) > _SHOWN else ""
-            command_line.say_error(
+            command_line.say(
                 f"{len(failed)} failed{hidden}; failures.jsonl in the folder of a run lists them"
             )
             raise typer.Exit(command_line.FAILED)

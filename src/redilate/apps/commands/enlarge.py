@@ -75,7 +75,7 @@ def enlarge(
 
             if upscaler is not None:
                 check_network(upscaler)
-            photo = read_photo(picture, on_note=command_line.say_note)  # refused before the model is loaded
+            photo = read_photo(picture, on_note=command_line.say)  # refused before the model is loaded
             pipe = command_line.load_pipeline(
                 model,
                 device=device,
@@ -102,7 +102,7 @@ def enlarge(
                     preset=preset,
                     hires=Hires(enlarge=upscaler, colour=colour),
                     on_drawing=command_line.say_notes,
-                    on_note=command_line.say_note,
+                    on_note=command_line.say,
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )

@@ -141,7 +141,7 @@ def generate(
                 )
             followed = None
             if control is not None and control != "enlarged":
-                followed = read_photo(Path(control), on_note=command_line.say_note)
+                followed = read_photo(Path(control), on_note=command_line.say)
             try:
                 hires = Hires(
                     control="enlarged" if control == "enlarged" else None,
@@ -206,7 +206,7 @@ def generate(
                 pipe = with_controlnet(pipe, controlnet)
                 extra = {"image": followed}
             if asked.model is None and (line := command_line.advice(asked.prompt)) is not None:
-                command_line.say_note(line)
+                command_line.say(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
             made_by = provenance(pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet)
             if recorded is not None:
@@ -250,7 +250,7 @@ def generate(
                             on_step=bars,
                             on_decode=bars.on_decode,
                             on_drawing=command_line.say_notes,
-                            on_note=command_line.say_note,
+                            on_note=command_line.say,
                             on_preview=keep_preview if previews else None,
                             on_picture=keep,
                         )

@@ -13,11 +13,11 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from .errors import NO_RETRY, ApiError, from_failure
-from .picture_request import MEDIA, Done, Event, Failed, Left, Partial, Picture, PictureRequest
+from ..drawing_thread import Cancelled, Done, Failed, Job
+from .errors import NO_RETRY, ApiError, from_failure, shutting_down
+from .pipeline import Partial, Picture, ServiceRequest
 from .schemas import ImageData, ImagesResponse
 from .service import Service
-from .worker import Cancelled, Job, shutting_down
 
 # There are no tokens to be paid for; a client may still look for them.
 _USAGE = {
@@ -28,33 +28,36 @@ _USAGE = {
 }
 
 
-async def all_at_once(
-    service: Service, request: Request, drawing: PictureRequest, urls: bool
-) -> ImagesResponse:
+async def all_at_once(service: Service, http: Request, request: ServiceRequest, urls: bool) -> ImagesResponse:
     """Wait for every picture.
 
     Raises:
         ApiError: what went wrong; 499 if the client left, which nobody reads but the metrics.
     """
     data = []
-    async with _events(service, request, drawing) as events:
+    async with _events(service, http, request) as events:
         async for event in events:
-            if isinstance(event, Picture):
-                data.append(_data(service, request, drawing, event, urls))
+            if not isinstance(event, Picture):
+                continue
+            one = ImageData(seed=event.seed, notes=list(event.notes))
+            if urls:
+                name = service.store.put(event.data, f"image/{request.output}")
+                one.url = str(http.url_for("stored_file", name=name))
+            else:
+                one.b64_json = b64encode(event.data).decode()
+            data.append(one)
     return ImagesResponse(
-        created=int(time.time()), data=data, output_format=drawing.output, size=drawing.size
+        created=int(time.time()), data=data, output_format=request.output, size=request.size
     )
 
 
-async def streamed(
-    service: Service, request: Request, drawing: PictureRequest, name: str
-) -> StreamingResponse:
+async def streamed(service: Service, http: Request, request: ServiceRequest, name: str) -> StreamingResponse:
     """Send previews and the picture as they come, as `name`.partial_image and `name`.completed.
 
     Raises:
-        ApiError: the queue is full.
+        ApiError, QueueFull: before the stream begins.
     """
-    context = _events(service, request, drawing)
+    context = _events(service, http, request)
     events = await context.__aenter__()
 
     async def lines() -> AsyncIterator[str]:
@@ -62,10 +65,10 @@ async def streamed(
             async for event in events:
                 if isinstance(event, Partial):
                     said = {"partial_image_index": event.index}
-                    yield _line(f"{name}.partial_image", drawing, event.data, said)
-                elif isinstance(event, Picture):
+                    yield _line(f"{name}.partial_image", request, event.data, said)
+                else:
                     said = {"usage": _USAGE, "seed": event.seed, "notes": event.notes}
-                    yield _line(f"{name}.completed", drawing, event.data, said)
+                    yield _line(f"{name}.completed", request, event.data, said)
         except ApiError as error:
             yield f"event: error\ndata: {json.dumps(error.body)}\n\n"
         finally:
@@ -76,73 +79,69 @@ async def streamed(
 
 @asynccontextmanager
 async def _events(
-    service: Service, request: Request, drawing: PictureRequest
-) -> AsyncIterator[AsyncIterator[Event]]:
-    """Submit a drawing and listen to it until it is done; however the `with` ends, the drawing does too."""
-    job = Job(drawing)
-    service.worker.submit(job)
-    watching = asyncio.create_task(_watch(service, request, job))
+    service: Service, http: Request, request: ServiceRequest
+) -> AsyncIterator[AsyncIterator[Partial | Picture]]:
+    """Submit a request and listen to it until it is done; however the `with` ends, the drawing does too."""
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def put(event: Any) -> None:
+        with suppress(RuntimeError):  # the event loop has ended before the drawing
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+    async def watch() -> None:
+        """End the job when its client leaves, and tell its listener, if there is one by then."""
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+        left = ApiError(499, "the client has left", code="client_closed_request")
+        events.put_nowait(Failed(left))
+        service.thread.cancel(job)
+
+    job = Job(request, put)
     try:
-        yield _until_done(service, job)
+        service.thread.submit(job)
+    except Cancelled as error:
+        raise shutting_down() from error
+    watching = asyncio.create_task(watch())
+    try:
+        yield _until_done(service, request, events)
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-        service.worker.cancel(job)
+        service.thread.cancel(job)
 
 
-async def _watch(service: Service, request: Request, job: Job) -> None:
-    """End the job when its client leaves, and tell its listener, if there is one by then."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    service.worker.cancel(job)
-    job.events.put_nowait(Left())
-
-
-async def _until_done(service: Service, job: Job) -> AsyncIterator[Event]:
-    late = ApiError(
-        504,
-        f"the picture was not done within {service.limits.timeout:g} s, waiting included; it has been given up",
-        code="timeout",
-        headers=NO_RETRY,
-    )
+async def _until_done(
+    service: Service, request: ServiceRequest, events: asyncio.Queue[Any]
+) -> AsyncIterator[Partial | Picture]:
     deadline = asyncio.get_running_loop().time() + service.limits.timeout
     while True:
         try:
             async with asyncio.timeout_at(deadline):
-                event = await job.events.get()
+                event = await events.get()
         except TimeoutError:
-            raise late from None
+            given = f"within {service.limits.timeout:g} s, waiting included; it has been given up"
+            late = f"the picture was not done {given}"
+            raise ApiError(504, late, code="timeout", headers=NO_RETRY) from None
         match event:
             case Done():
                 return
-            case Left():
-                raise ApiError(499, "the client has left", code="client_closed_request")
             case Failed(error):
-                raise shutting_down() if isinstance(error, Cancelled) else from_failure(error)
+                raise from_failure(error)
             case Picture():
-                service.metrics.images.labels(job.drawing.method, job.legs).inc()
+                service.metrics.images.labels(request.method, event.legs).inc()
         yield event
 
 
-def _data(
-    service: Service, request: Request, drawing: PictureRequest, picture: Picture, urls: bool
-) -> ImageData:
-    told = {"seed": picture.seed, "notes": list(picture.notes)}
-    if not urls:
-        return ImageData(b64_json=b64encode(picture.data).decode(), **told)
-    name = service.store.put(picture.data, MEDIA[drawing.output])
-    return ImageData(url=str(request.url_for("stored_file", name=name)), **told)
-
-
-def _line(kind: str, drawing: PictureRequest, data: bytes, more: dict[str, Any]) -> str:
+def _line(kind: str, request: ServiceRequest, data: bytes, more: dict[str, Any]) -> str:
     said = {
         "type": kind,
         "b64_json": b64encode(data).decode(),
         "created_at": int(time.time()),
-        "size": drawing.size,
+        "size": request.size,
         "quality": "auto",
         "background": "opaque",
-        "output_format": drawing.output,
+        "output_format": request.output,
     }
     return f"event: {kind}\ndata: {json.dumps(said | more)}\n\n"

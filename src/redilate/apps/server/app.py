@@ -19,13 +19,12 @@ from .service import Service
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application of a service; its worker runs as long as the application."""
+    """The application of a service; its drawing thread ends with the application."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.worker.start()
         yield
-        await run_in_threadpool(service.worker.stop)
+        await run_in_threadpool(service.thread.stop, 10.0)
 
     app = FastAPI(
         title="Redilate",

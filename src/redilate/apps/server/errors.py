@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 
 from redilate.errors import RedilateError
 
+from ..drawing_thread import Cancelled, QueueFull, out_of_memory
+
 # What a client should not try again by itself; OpenAI's look at this header.
 NO_RETRY = {"x-should-retry": "false"}
 
@@ -50,11 +52,9 @@ class ApiError(HTTPException):
     @property
     def body(self) -> dict[str, Any]:
         """As JSON."""
-        kind = (
-            "server_error"
-            if self.status_code >= 500
-            else _KINDS.get(self.status_code, "invalid_request_error")
-        )
+        kinds = {401: "authentication_error", 429: "rate_limit_error"}
+        usual = "server_error" if self.status_code >= 500 else "invalid_request_error"
+        kind = kinds.get(self.status_code, usual)
         detail = ErrorDetail(message=self.detail, type=kind, param=self.param, code=self.code)
         return ErrorBody(error=detail).model_dump()
 
@@ -63,7 +63,14 @@ class ApiError(HTTPException):
         return JSONResponse(self.body, self.status_code, self.headers)
 
 
-_KINDS = {401: "authentication_error", 429: "rate_limit_error"}
+def invalid(param: str, message: str) -> ApiError:
+    """400 for a parameter."""
+    return ApiError(400, f"{param}: {message}", code="invalid_value", param=param)
+
+
+def shutting_down() -> ApiError:
+    """503, during a shutdown."""
+    return ApiError(503, "the server is shutting down", code="shutting_down", headers={"Retry-After": "30"})
 
 
 def from_validation(errors: Sequence[Any], status: int = 400) -> ApiError:
@@ -91,9 +98,14 @@ def from_failure(error: BaseException) -> ApiError:
     """What a client is told of an error while drawing; the rest is in the log."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, Cancelled):
+        return shutting_down()
+    if isinstance(error, QueueFull):
+        retry = {"Retry-After": str(error.seconds)}
+        return ApiError(429, str(error), code="queue_full", headers=retry)
     if isinstance(error, RedilateError):
         return ApiError(400, str(error), code="invalid_value")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if out_of_memory(error):
         return ApiError(
             503, "out of memory; a smaller size needs less", code="out_of_memory", headers=NO_RETRY
         )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_fastapi_instrumentator import Instrumentator, metrics
 
-if TYPE_CHECKING:
-    from .worker import Worker
+from ..drawing_thread import DrawingThread
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 
@@ -23,12 +21,12 @@ class Metrics:
         images: pictures finished, by method and number of legs.
     """
 
-    def __init__(self, worker: Worker):
+    def __init__(self, thread: DrawingThread):
         self._registry = CollectorRegistry()
         self.images = Counter(
             "redilate_images", "Pictures finished.", ["method", "legs"], registry=self._registry
         )
-        self._registry.register(_Queue(worker))  # type: ignore[arg-type]
+        self._registry.register(_Queue(thread))  # type: ignore[arg-type]
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
@@ -47,14 +45,14 @@ class Metrics:
 
 
 class _Queue:
-    """The worker's state, asked for when it is read."""
+    """The drawing thread's state, asked for when it is read."""
 
-    def __init__(self, worker: Worker):
-        self._worker = worker
+    def __init__(self, thread: DrawingThread):
+        self._thread = thread
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("redilate_waiting", "Requests that wait.", value=self._worker.waiting)
-        yield GaugeMetricFamily("redilate_drawing", "Requests being drawn.", value=int(self._worker.busy))
+        yield GaugeMetricFamily("redilate_waiting", "Requests that wait.", value=self._thread.waiting)
+        yield GaugeMetricFamily("redilate_drawing", "Requests being drawn.", value=int(self._thread.busy))
         yield CounterMetricFamily(
-            "redilate_cancelled", "Requests cancelled before they were done.", value=self._worker.cancelled
+            "redilate_cancelled", "Requests cancelled before they were done.", value=self._thread.cancelled
         )

@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from .answers import all_at_once, streamed
-from .errors import ApiError, ErrorBody, from_validation
+from .errors import ApiError, ErrorBody, from_validation, invalid
+from .pipeline import ServiceRequest
 from .schemas import (
     EditRequest,
     GenerationRequest,
     Health,
+    ImageRequest,
     ImagesResponse,
     ModelCard,
     ModelList,
@@ -58,35 +60,34 @@ def routes(service: Service) -> APIRouter:
 
 def _images(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/images")
+    answers: dict[str, Any] = {"response_model": ImagesResponse, "responses": {200: _STREAM, **_DRAWING}}
 
-    @router.post("/generations", response_model=ImagesResponse, responses={200: _STREAM, **_DRAWING})
-    async def generations(asked: GenerationRequest, request: Request) -> Any:
+    async def answer(body: ImageRequest, http: Request, request: ServiceRequest, name: str) -> Any:
+        if body.stream:
+            return await streamed(service, http, request, name)
+        return await all_at_once(service, http, request, body.response_format == "url")
+
+    @router.post("/generations", **answers)
+    async def generations(body: GenerationRequest, http: Request) -> Any:
         """Draw pictures from a prompt."""
-        drawing = service.checked(service.understand(asked))
-        if asked.stream:
-            return await streamed(service, request, drawing, "image_generation")
-        return await all_at_once(service, request, drawing, asked.response_format == "url")
+        return await answer(body, http, service.checked(service.request(body)), "image_generation")
 
-    @router.post(
-        "/edits",
-        response_model=ImagesResponse,
-        responses={200: _STREAM, **_DRAWING},
-        openapi_extra={"requestBody": edit_body()},
-    )
-    async def edits(request: Request) -> Any:
+    @router.post("/edits", **answers, openapi_extra={"requestBody": edit_body()})
+    async def edits(http: Request) -> Any:
         """Draw pictures from a prompt and a picture."""
-        async with request.form(max_files=2, max_fields=50) as form:
-            data = await _image(form, service.limits.upload_megabytes)
-            masked = await _mask(form, service.limits.upload_megabytes)
-            asked = _fields(form)
+        async with http.form(max_files=2, max_fields=50) as form:
+            # OpenAI's client names a list of one `image[]`.
+            data = await _file(form, service.limits.upload_megabytes, "image", "image[]")
+            if data is None:
+                raise invalid("image", "one file is needed; none was sent")
+            masked = await _file(form, service.limits.upload_megabytes, "mask")
+            body = _fields(form)
         most, notes = service.limits.upload_megapixels, []
         image = await run_in_threadpool(read_picture, data, megapixels=most, on_note=notes.append)
         mask = None if masked is None else await run_in_threadpool(read_mask, masked, image, megapixels=most)
-        drawing = replace(service.understand(asked, image), notes=tuple(notes))
-        drawing = await run_in_threadpool(service.checked, drawing, image, mask)
-        if asked.stream:
-            return await streamed(service, request, drawing, "image_edit")
-        return await all_at_once(service, request, drawing, asked.response_format == "url")
+        request = replace(service.request(body, image), notes=tuple(notes))
+        request = await run_in_threadpool(service.checked, request, image, mask)
+        return await answer(body, http, request, "image_edit")
 
     return router
 
@@ -117,13 +118,13 @@ def _operations(service: Service) -> APIRouter:
     @router.get("/healthz", responses={503: {"model": Health, "description": "Shutting down."}})
     async def healthz(response: Response) -> Health:
         """Whether requests are taken; needs no key."""
-        draining = service.worker.draining
+        draining = service.thread.draining
         response.status_code = 503 if draining else 200
         return Health(
             status="draining" if draining else "ok",
             model=service.pipeline.name,
-            waiting=service.worker.waiting,
-            drawing=service.worker.busy,
+            waiting=service.thread.waiting,
+            drawing=service.thread.busy,
         )
 
     @router.get(
@@ -150,37 +151,21 @@ def _operations(service: Service) -> APIRouter:
     return router
 
 
-async def _image(form: FormData, megabytes: float) -> bytes:
-    """The one picture of a form, as `image` or as OpenAI's client names a list of one."""
-    if not all(map(_is_empty, form.getlist("markup"))):
-        cause = "markup is not supported; a mask says where the picture is drawn anew"
-        raise ApiError(400, cause, code="invalid_value", param="markup")
-    sent = [value for name in ("image", "image[]") for value in form.getlist(name)]
-    if len(sent) != 1:
-        found = f"{len(sent)} were sent" if sent else "none was sent"
-        raise ApiError(400, f"image: one file is needed; {found}", code="invalid_value", param="image")
-    return await _bytes(sent[0], "image", megabytes)
-
-
-async def _mask(form: FormData, megabytes: float) -> bytes | None:
-    """The mask of a form, or None where it has none."""
-    sent = [value for value in form.getlist("mask") if not _is_empty(value)]
+async def _file(form: FormData, megabytes: float, *names: str) -> bytes | None:
+    """The one picture of a form under one of the names, or None where it has none."""
+    sent = [value for name in names for value in form.getlist(name) if not _is_empty(value)]
+    if not sent:
+        return None
+    name = names[0]
     if len(sent) > 1:
-        raise ApiError(
-            400, f"mask: one file works; {len(sent)} were sent", code="invalid_value", param="mask"
-        )
-    return await _bytes(sent[0], "mask", megabytes) if sent else None
-
-
-async def _bytes(sent: UploadFile | str, name: str, megabytes: float) -> bytes:
-    if not isinstance(sent, UploadFile):
-        cause = f"{name}: a file is needed, and text was sent; with curl, -F {name}=@picture.png sends one"
-        raise ApiError(400, cause, code="invalid_value", param=name)
-    data = await sent.read()
+        raise invalid(name, f"one file works; {len(sent)} were sent")
+    if not isinstance(sent[0], UploadFile):
+        example = f"with curl, -F {name}=@picture.png sends one"
+        raise invalid(name, f"a file is needed, and text was sent; {example}")
+    data = await sent[0].read()
     if len(data) > megabytes * 1e6:
-        raise ApiError(
-            413, f"{name} has more than {megabytes:g} megabytes", code="image_too_large", param=name
-        )
+        cause = f"{name} has more than {megabytes:g} megabytes"
+        raise ApiError(413, cause, code="image_too_large", param=name)
     return data
 
 
@@ -194,8 +179,10 @@ def _fields(form: FormData) -> EditRequest:
         # A form sends its fields whether they are filled in or not.
         if name in ("image", "image[]", "mask") or (_is_empty(value) and name != "prompt"):
             continue
+        if name == "markup":
+            raise invalid(name, "markup is not supported; a mask says where the picture is drawn anew")
         if name in fields:
-            raise ApiError(400, f"{name[:100]} is given twice", code="invalid_value", param=name[:100])
+            raise invalid(name[:100], f"{name[:100]} is given twice")
         fields[name] = value
     try:
         return EditRequest.model_validate(fields)

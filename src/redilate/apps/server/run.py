@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             create_app(service),
             limit_concurrency=_CONNECTIONS,
-            # A little more than the worker's, which tells the client; uvicorn would only cut it off.
+            # A little more than the grace, after which the client is told; uvicorn would only cut it off.
             timeout_graceful_shutdown=int(service.limits.grace) + 5,
             server_header=False,
             log_config=_logging(),
@@ -85,9 +85,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called once a signal has come."""
-        worker = self.service.worker
-        drawing = worker.busy
-        turned_away = worker.drain()
+        thread = self.service.thread
+        drawing = thread.busy
+        turned_away = thread.drain()
         log.info(
             "shutting down: %d being drawn, %d waiting and turned away with 503", int(drawing), turned_away
         )
@@ -96,12 +96,12 @@ class Server(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             ending.cancel()
-        if drawing and not worker.busy and not (ending.done() and not ending.cancelled()):
+        if drawing and not thread.busy and not (ending.done() and not ending.cancelled()):
             log.info("the one being drawn was finished")
 
     async def _give_up(self) -> None:
         await asyncio.sleep(self.service.limits.grace)
-        if self.service.worker.cancel_running():
+        if self.service.thread.cancel_running():
             log.warning(
                 "the one being drawn was not done within %g s: cancelled, and answered with 503",
                 self.service.limits.grace,
@@ -127,11 +127,9 @@ def _is_loopback(host: str) -> bool:
 
 def _logging() -> dict:
     """uvicorn's logging, with ours beside it, all on stderr: stdout is for results."""
-    config = {**LOGGING_CONFIG}
-    handlers = {
-        name: {**handler, "stream": "ext://sys.stderr"} for name, handler in config["handlers"].items()
+    handlers = LOGGING_CONFIG["handlers"].items()
+    ours = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return LOGGING_CONFIG | {
+        "handlers": {name: handler | {"stream": "ext://sys.stderr"} for name, handler in handlers},
+        "loggers": LOGGING_CONFIG["loggers"] | {"redilate.server": ours, "redilate.drawing": ours},
     }
-    loggers = config["loggers"] | {
-        "redilate.server": {"handlers": ["default"], "level": "INFO", "propagate": False}
-    }
-    return config | {"handlers": handlers, "loggers": loggers}

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from redilate.generation.drawing import ANY_SEED
+from redilate.generation.drawing import ANY_SEED, Method
 from redilate.generation.names import own_name
+from redilate.plans.defaults import Preset
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 # Steps for a quality, where a request does not say them.
-STEPS: dict[str, int] = {
-    "low": 12,
-    "medium": 25,
-    "auto": 25,
-    "standard": 25,
-    "high": 40,
-    "hd": 40,
-    "xhigh": 60,
-    "max": 100,
-}
-
-
+STEPS = {"low": 12, "medium": 25, "auto": 25, "standard": 25, "high": 40, "hd": 40, "xhigh": 60, "max": 100}
 # Pixels, as other servers say `size`.
 _SIDES = ("width", "height")
 
@@ -39,65 +29,46 @@ class ImageRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Annotated[str, Field(min_length=1, max_length=32_000, description="What to draw.")]
-    model: Annotated[str | None, Field(description="The model that is served, as /v1/models names it.")] = (
-        None
+    prompt: str = Field(min_length=1, max_length=32_000, description="What to draw.")
+    model: str | None = Field(None, description="The model that is served, as /v1/models names it.")
+    n: int | None = Field(None, ge=1, le=10, description="How many pictures; each has its own seed.")
+    size: str | None = Field(
+        None, max_length=32, description="WIDTHxHEIGHT in pixels, multiples of 8, or `auto`."
     )
-    n: Annotated[int | None, Field(ge=1, le=10, description="How many pictures; each has its own seed.")] = (
-        None
+    quality: Quality | None = Field(None, description="Chooses `steps` where they are not given.")
+    response_format: Literal["b64_json", "url"] | None = Field(None, description="Default b64_json.")
+    output_format: OutputFormat | None = Field(None, description="Default png.")
+    output_compression: int | None = Field(None, ge=0, le=100, description="The quality of a JPEG or a WebP.")
+    background: Literal["auto", "opaque", "transparent"] | None = Field(
+        None, description="`transparent` is refused."
     )
-    size: Annotated[
-        str | None, Field(max_length=32, description="WIDTHxHEIGHT in pixels, multiples of 8, or `auto`.")
-    ] = None
-    quality: Annotated[Quality | None, Field(description="Chooses `steps` where they are not given.")] = None
-    response_format: Annotated[Literal["b64_json", "url"] | None, Field(description="Default b64_json.")] = (
-        None
+    stream: bool | None = Field(None, description="Answer with server-sent events; for one picture.")
+    partial_images: int | None = Field(
+        None, ge=0, le=3, description="Early looks at a streamed picture, at most native size."
     )
-    output_format: Annotated[OutputFormat | None, Field(description="Default png.")] = None
-    output_compression: Annotated[
-        int | None, Field(ge=0, le=100, description="The quality of a JPEG or a WebP.")
-    ] = None
-    background: Annotated[
-        Literal["auto", "opaque", "transparent"] | None, Field(description="`transparent` is refused.")
-    ] = None
-    stream: Annotated[bool | None, Field(description="Answer with server-sent events; for one picture.")] = (
-        None
-    )
-    partial_images: Annotated[
-        int | None, Field(ge=0, le=3, description="Early looks at a streamed picture, at most native size.")
-    ] = None
-    user: Annotated[str | None, Field(max_length=1000, description="Has no effect.")] = None
-    safety_identifier: Annotated[str | None, Field(max_length=1000, description="Has no effect.")] = None
-    moderation: Annotated[Literal["auto", "low"] | None, Field(description="Has no effect.")] = None
-    style: Annotated[Literal["vivid", "natural"] | None, Field(description="Has no effect.")] = None
+    user: str | None = Field(None, max_length=1000, description="Has no effect.")
+    safety_identifier: str | None = Field(None, max_length=1000, description="Has no effect.")
+    moderation: Literal["auto", "low"] | None = Field(None, description="Has no effect.")
+    style: Literal["vivid", "natural"] | None = Field(None, description="Has no effect.")
 
-    seed: Annotated[
-        int | None,
-        Field(ge=ANY_SEED, lt=2**53, description="The first picture's; without it, or -1: one drawn by lot."),
-    ] = None
-    steps: Annotated[int | None, Field(ge=1, description="Denoising steps.")] = None
-    guidance: Annotated[
-        float | None, Field(ge=0, le=50, allow_inf_nan=False, description="Classifier-free guidance scale.")
-    ] = None
-    negative_prompt: Annotated[
-        str | None, Field(max_length=32_000, description="What to keep away from.")
-    ] = None
-    strength: Annotated[
-        float | None,
-        Field(
-            ge=0.01,
-            le=1,
-            allow_inf_nan=False,
-            description="The noise level at which a large picture is finished from, or a picture drawn from: low "
-            "keeps, high invents; 1 draws everything at full size. Without it, the model family's default.",
-        ),
-    ] = None
-    preset: Annotated[Literal["default", "published", "faithful"], Field(description="Which defaults.")] = (
-        "default"
+    seed: int | None = Field(
+        None, ge=ANY_SEED, lt=2**53, description="The first picture's; without it, or -1: one drawn by lot."
     )
-    method: Annotated[
-        Literal["redilate", "direct"], Field(description="Re-dilated, or as the model would on its own.")
-    ] = "redilate"
+    steps: int | None = Field(None, ge=1, description="Denoising steps.")
+    guidance: float | None = Field(
+        None, ge=0, le=50, allow_inf_nan=False, description="Classifier-free guidance scale."
+    )
+    negative_prompt: str | None = Field(None, max_length=32_000, description="What to keep away from.")
+    strength: float | None = Field(
+        None,
+        ge=0.01,
+        le=1,
+        allow_inf_nan=False,
+        description="The noise level at which a large picture is finished from, or a picture drawn from: low keeps, "
+        "high invents; 1 draws everything at full size. Without it, the model family's default.",
+    )
+    preset: Preset = Field("default", description="Which defaults.")
+    method: Method = Field("redilate", description="Re-dilated, or as the model would on its own.")
 
     @model_validator(mode="before")
     @classmethod
@@ -136,7 +107,7 @@ class GenerationRequest(ImageRequest):
 class EditRequest(ImageRequest):
     """The fields of POST /v1/images/edits beside `image`."""
 
-    input_fidelity: Annotated[Literal["high", "low"] | None, Field(description="Has no effect.")] = None
+    input_fidelity: Literal["high", "low"] | None = Field(None, description="Has no effect.")
 
 
 class ImageData(BaseModel):
@@ -145,15 +116,13 @@ class ImageData(BaseModel):
     b64_json: str | None = None
     url: str | None = None
     seed: int
-    notes: Annotated[
-        list[str], Field(description="What was left out or done otherwise than asked, a line each.")
-    ] = []
+    notes: list[str] = Field([], description="What was left out or done otherwise than asked, a line each.")
 
 
 class ImagesResponse(BaseModel):
     """The pictures of one request."""
 
-    created: Annotated[int, Field(description="Seconds since 1970.")]
+    created: int = Field(description="Seconds since 1970.")
     data: list[ImageData]
     output_format: OutputFormat
     size: str

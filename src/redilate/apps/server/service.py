@@ -1,31 +1,27 @@
-"""What the routes share: the pipeline, the queue, the limits; and a request made into a drawing."""
+"""What the routes share: the pipeline, the queue, the limits; and the body of a call made into a request."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+
+from PIL.Image import Image
 
 from redilate.errors import RedilateError
 from redilate.generation.drawing import settled_seed
 from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
 
 from ..command_line import parse_size
-from .errors import ApiError
+from ..drawing_thread import DrawingThread
+from .errors import ApiError, invalid
 from .keys import Keys
 from .limits import Limits
 from .metrics import Metrics
-from .picture_request import PictureRequest
-from .schemas import STEPS, EditRequest, GenerationRequest
+from .pipeline import ServedPipeline, ServiceRequest
+from .schemas import STEPS, EditRequest, ImageRequest
 from .store import Store
 from .uploads import fitted
-from .worker import Worker
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from .pipeline import ServedPipeline
 
 _SAME_RATIO = 0.05  # sides in multiples of 8 are seldom of the very ratio
 
@@ -52,78 +48,78 @@ class Service:
         self.origins = tuple(origins)
         self.limits = limits or Limits()
         self.keys = keys or Keys()
-        self.worker = Worker(pipeline.draw, self.limits.queue)
-        self.metrics = Metrics(self.worker)
+        self.thread = DrawingThread(pipeline.draw, self.limits.queue)
+        self.metrics = Metrics(self.thread)
         self.store = Store(self.limits.stored_megabytes * 1e6, self.limits.stored_seconds)
         self.started = int(time.time())
 
-    def understand(
-        self, asked: GenerationRequest | EditRequest, image: Image | None = None
-    ) -> PictureRequest:
-        """The drawing that a request asks for, for `checked`; of `image`, the picture of an edit, only the size counts.
+    def request(self, body: ImageRequest, image: Image | None = None) -> ServiceRequest:
+        """What a body asks for, to be `checked`; of `image`, the picture of an edit, only the size counts.
 
         Raises:
             ApiError: beyond the limits, or something that this server has not.
         """
-        if asked.model is not None and asked.model not in self.names:
-            raise self.no_such_model(asked.model)
-        if asked.background == "transparent":
-            raise _invalid("background", "pictures are opaque; leave it out")
-        count = asked.n or 1
-        if asked.stream and count > 1:
-            raise _invalid("n", f"a stream is one picture, not {count}")
-        if asked.stream and asked.response_format == "url":
-            raise _invalid("response_format", "a stream has its pictures in b64_json")
+        if body.model is not None and body.model not in self.names:
+            raise self.no_such_model(body.model)
+        if body.background == "transparent":
+            raise invalid("background", "pictures are opaque; leave it out")
+        count = body.n or 1
+        if body.stream and count > 1:
+            raise invalid("n", f"a stream is one picture, not {count}")
+        if body.stream and body.response_format == "url":
+            raise invalid("response_format", "a stream has its pictures in b64_json")
         if count > self.limits.count:
-            raise _invalid("n", f"{count} pictures are more than the {self.limits.count} of one request")
-        steps = asked.steps or min(STEPS[asked.quality or "auto"], self.limits.steps)
+            raise invalid("n", f"{count} pictures are more than the {self.limits.count} of one request")
+        steps = body.steps or min(STEPS[body.quality or "auto"], self.limits.steps)
         if steps > self.limits.steps:
-            raise _invalid("steps", f"{steps} is more than {self.limits.steps}")
-        width, height = self._size(asked.size, image)
-        if width * height > self.limits.megapixels * 1e6:
-            raise _invalid(
-                "size",
-                f"{width}x{height} is more than the {self.limits.megapixels:g} megapixels of one picture",
-            )
-        edit = isinstance(asked, EditRequest)
-        return PictureRequest(
-            prompt=asked.prompt,
-            negative=asked.negative_prompt or None,
+            raise invalid("steps", f"{steps} is more than {self.limits.steps}")
+        width, height = self._size(body.size, image)
+        most = self.limits.megapixels
+        if width * height > most * 1e6:
+            raise invalid("size", f"{width}x{height} is more than the {most:g} megapixels of one picture")
+        output = body.output_format or "png"
+        if body.output_compression is not None and output == "png":
+            raise invalid("output_compression", "a PNG loses nothing; it is for jpeg and webp")
+        edit = isinstance(body, EditRequest)
+        return ServiceRequest(
+            prompt=body.prompt,
+            negative=body.negative_prompt or None,
             width=width,
             height=height,
-            seed=settled_seed(asked.seed, count),
+            seed=settled_seed(body.seed, count),
             count=count,
             steps=steps,
-            guidance=asked.guidance,
-            method=asked.method,
-            preset=asked.preset,
-            image=None,
-            strength=EDIT_STRENGTH if edit and asked.strength is None else asked.strength,
-            partials=(asked.partial_images or 0) if asked.stream else 0,
-            output=_output(asked),
-            quality=asked.output_compression,
+            guidance=body.guidance,
+            method=body.method,
+            preset=body.preset,
+            strength=EDIT_STRENGTH if edit and body.strength is None else body.strength,
+            from_picture="edit",
+            partials=(body.partial_images or 0) if body.stream else 0,
+            output=output,
+            quality=body.output_compression,
         )
 
     def checked(
-        self, drawing: PictureRequest, image: Image | None = None, mask: Image | None = None
-    ) -> PictureRequest:
-        """The drawing, from `image` and its `mask` fitted to its size where there are any, once it is known to be
+        self, request: ServiceRequest, image: Image | None = None, mask: Image | None = None
+    ) -> ServiceRequest:
+        """The request, from `image` and its `mask` fitted to its size where there are any, once it is known to be
         possible.
 
         Raises:
             RedilateError: what could not be drawn, before it waits.
         """
         if image is not None:
-            if abs(image.width * drawing.height / (image.height * drawing.width) - 1) > _SAME_RATIO:
-                cut = f"the picture is {image.width}x{image.height}: what {drawing.size} leaves no place for is cut"
-                drawing = replace(drawing, notes=(*drawing.notes, cut))
-            drawing = replace(drawing, image=fitted(image, drawing.width, drawing.height))
-        if mask is not None:
-            drawing = replace(drawing, mask=fitted(mask, drawing.width, drawing.height))
-        self.pipeline.check(drawing)
-        return drawing
+            width, height = request.width or image.width, request.height or image.height
+            notes = request.notes
+            if abs(image.width * height / (image.height * width) - 1) > _SAME_RATIO:
+                had = f"{image.width}x{image.height}"
+                notes += (f"the picture is {had}: what {request.size} leaves no place for is cut",)
+            fitted_mask = None if mask is None else fitted(mask, width, height)
+            request = replace(request, image=fitted(image, width, height), mask=fitted_mask, notes=notes)
+        self.pipeline.check(request)
+        return request
 
-    def no_such_model(self, name: str | None) -> ApiError:
+    def no_such_model(self, name: str) -> ApiError:
         """The answer to a model that is not served."""
         return ApiError(
             404,
@@ -137,20 +133,10 @@ class Service:
             try:
                 return parse_size(asked)
             except RedilateError as error:
-                raise _invalid("size", str(error)) from error
+                raise invalid("size", str(error)) from error
         if image is None:
             height, width = self.pipeline.native
             return width, height
         unit = self.pipeline.scale
         width, height = image.size
         return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
-
-
-def _output(asked: GenerationRequest | EditRequest) -> Literal["png", "jpeg", "webp"]:
-    if asked.output_compression is not None and asked.output_format in (None, "png"):
-        raise _invalid("output_compression", "a PNG loses nothing; it is for jpeg and webp")
-    return asked.output_format or "png"
-
-
-def _invalid(param: str, message: str) -> ApiError:
-    return ApiError(400, f"{param}: {message}", code="invalid_value", param=param)

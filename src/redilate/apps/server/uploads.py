@@ -12,7 +12,7 @@ from redilate.errors import RedilateError
 from redilate.generation.photos import TooManyPixels, read_photo
 
 from ..metadata import FORMATS
-from .errors import ApiError
+from .errors import ApiError, invalid
 
 
 def read_picture(
@@ -54,20 +54,15 @@ def read_mask(data: bytes, image: Image.Image, *, megapixels: float) -> Image.Im
     """
     flat = read_picture(data, megapixels=megapixels, name="mask")
     with Image.open(BytesIO(data), formats=FORMATS) as opened:
-        clear = (
-            ImageOps.invert(opened.convert("RGBA").getchannel("A")) if opened.has_transparency_data else None
-        )
-    mask = flat.convert("L") if clear is None else clear
+        mask = flat.convert("L")
+        if opened.has_transparency_data:
+            mask = ImageOps.invert(opened.convert("RGBA").getchannel("A"))
     if mask.size != image.size:
         found, wanted = (f"{one.width}x{one.height}" for one in (mask, image))
-        raise _wrong_mask(f"it is {found}, and the picture {wanted}; both of one size work")
+        raise invalid("mask", f"it is {found}, and the picture {wanted}; both of one size work")
     if mask.getbbox() is None:
-        raise _wrong_mask("nothing of it is transparent, or white, so nothing would be drawn anew")
+        raise invalid("mask", "nothing of it is transparent, or white, so nothing would be drawn anew")
     return mask
-
-
-def _wrong_mask(reason: str) -> ApiError:
-    return ApiError(400, f"mask: {reason}", code="invalid_value", param="mask")
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -11,12 +11,12 @@ import gradio as gr
 
 from redilate.errors import RedilateError
 
+from ..drawing_thread import Cancelled, out_of_memory
 from . import messages
-from .draw import MOST_SEED, Ask
-from .form import Form, Stage
+from .components import Form, Stage
+from .draw import MOST_SEED, PageRequest
 from .pictures import Picture, read_upload
-from .sessions import Session, Studio, Under, Waiting
-from .worker import Stopped
+from .sessions import Progress, Session, Studio, Waiting
 
 Updates = dict[Any, Any]
 
@@ -34,8 +34,9 @@ class Actions:
         if not session.begin():
             return
         try:
-            ask = self._ask(values)
-            yield from self._run(session, ask)
+            upload = values[self._form.image]
+            image, notes = read_upload(Path(upload)) if upload else (None, ())
+            yield from self._run(session, self._asked(values, image=image, notes=notes))
         except RedilateError as error:
             yield {self._stage.status: messages.refusal(str(error))}
         finally:
@@ -47,9 +48,9 @@ class Actions:
         if session.shown is None or not session.begin():
             return
         try:
-            first, partner = session.shown, session.partner()
-            if partner is None:
-                yield from self._run(session, first.ask.other())
+            first = session.shown
+            if session.partner() is None:
+                yield from self._run(session, first.request.other())
                 session.shown = first
             yield self._comparison(session)
         finally:
@@ -57,9 +58,7 @@ class Actions:
 
     def stop(self, request: gr.Request) -> None:
         """End what this visitor waits for, at its next denoising step."""
-        job = self._session(request).job
-        if job is not None:
-            job.stop()
+        self._studio.stop(self._session(request))
 
     def choose(self, event: gr.SelectData, request: gr.Request) -> Updates:
         """Show a picture of the gallery."""
@@ -71,32 +70,19 @@ class Actions:
 
     def settings(self, request: gr.Request) -> Updates:
         """Put the settings of the picture that is shown into the form."""
-        shown = self._session(request).shown
-        form = self._form
+        shown, form = self._session(request).shown, self._form
         if shown is None:
             return {form.prompt: gr.skip()}
-        ask = shown.ask
-        return {
-            form.prompt: ask.prompt,
-            form.negative: ask.negative or "",
-            form.width: ask.width,
-            form.height: ask.height,
-            form.way: ask.way,
-            form.strength: ask.strength,
-            form.seed: ask.seed,
-            form.steps: ask.steps,
-            form.guidance: ask.guidance,
-            form.scale: None,
-            form.shape: None,
-        }
+        values = {field: getattr(shown.request, name) for name, field in form.fields.items()}
+        return values | {form.negative: shown.request.negative or "", form.scale: None, form.shape: None}
 
     def cost(self, values: dict[Any, Any]) -> str:
         """What the form's picture would cost, or why it can't be had."""
         try:
-            ask = self._ask(values, prompt="any", negative="", seed=0, image=None)
+            request = self._asked(values, prompt="any", negative="", seed=0)
         except RedilateError as error:
             return messages.refusal(str(error))
-        return messages.cost(ask, self._studio.sizes, self._studio.speed)
+        return messages.cost(request, self._studio.sizes, self._studio.speed)
 
     def preset(self, scale: str | None, shape: str | None) -> Any:
         """The sides and their ratio, of a preset."""
@@ -133,97 +119,77 @@ class Actions:
     def _session(self, request: gr.Request) -> Session:
         return self._studio.session(request.session_hash or "")
 
-    def _ask(self, values: dict[Any, Any], **instead: Any) -> Ask:
+    def _asked(self, values: dict[Any, Any], **instead: Any) -> PageRequest:
         """What the form says, with some of it replaced."""
-        form = self._form
-        fields = {
-            "prompt": form.prompt,
-            "negative": form.negative,
-            "width": form.width,
-            "height": form.height,
-            "way": form.way,
-            "seed": form.seed,
-            "steps": form.steps,
-            "guidance": form.guidance,
-            "strength": form.strength,
-        }
-        said = {name: values[field] for name, field in fields.items() if name not in instead} | instead
-        if "image" not in said:
-            upload = values[form.image]
-            said["image"], said["notes"] = read_upload(Path(upload)) if upload else (None, ())
-        return Ask.checked(self._studio.sizes, **said)
+        fields = {name: field for name, field in self._form.fields.items() if name not in instead}
+        said = {name: values[field] for name, field in fields.items()}
+        return PageRequest.checked(self._studio.sizes, **said, **instead)
 
-    def _run(self, session: Session, ask: Ask) -> Iterator[Updates]:
+    def _run(self, session: Session, request: PageRequest) -> Iterator[Updates]:
         stage = self._stage
-        yield self._busy(True)
+        yield self._busy(True) | {stage.tools: gr.update(visible=False)}
         try:
-            for news in self._studio.run(session, ask):
+            for news in self._studio.run(session, request):
                 match news:
                     case Waiting(ahead):
                         yield {stage.status: messages.waiting(ahead)}
-                    case Under(done, total, left):
-                        yield {stage.status: messages.under(done, total, left)}
+                    case Progress(done, total, left):
+                        yield {stage.status: messages.progress(done, total, left)}
                     case Picture():
                         yield self._picture(session) | {stage.status: ""}
-                    case early:
-                        yield {
-                            stage.empty: gr.update(visible=False),
-                            stage.slider: gr.update(visible=False),
-                            stage.sides: gr.update(value=messages.early(), visible=True),
-                            stage.details: gr.update(visible=False),
-                            stage.picture: gr.update(value=str(early), visible=True),
-                        }
-        except Stopped:
-            yield self._after(session, messages.stopped())
+                    case Path():
+                        yield self._only(
+                            {
+                                stage.picture: gr.update(value=str(news), visible=True),
+                                stage.sides: gr.update(value=messages.early(), visible=True),
+                            }
+                        )
+        except Cancelled:
+            yield self._as_before(session, messages.note("Stopped."))
         except RedilateError as error:
-            yield self._after(session, messages.refusal(str(error)))
+            yield self._as_before(session, messages.refusal(str(error)))
         except (RuntimeError, MemoryError, OSError) as error:
-            yield self._after(session, messages.refusal(_failure(error)))
+            yield self._as_before(session, messages.refusal(_failure(error)))
         yield self._busy(False)
 
     def _busy(self, busy: bool) -> Updates:
-        buttons = {self._form.draw: gr.update(visible=not busy), self._form.stop: gr.update(visible=busy)}
-        return buttons | ({self._stage.tools: gr.update(visible=False)} if busy else {})
+        return {self._form.draw: gr.update(visible=not busy), self._form.stop: gr.update(visible=busy)}
 
-    def _after(self, session: Session, text: str) -> Updates:
+    def _only(self, shown: Updates) -> Updates:
+        """These updates, and nothing else visible where pictures are shown."""
+        stage = self._stage
+        parts = (stage.empty, stage.picture, stage.slider, stage.sides, stage.details)
+        return {part: gr.update(visible=False) for part in parts} | shown
+
+    def _as_before(self, session: Session, status: str) -> Updates:
         """Back to the picture that was shown before."""
-        before = (
-            self._picture(session)
-            if session.shown
-            else {
-                self._stage.picture: gr.update(value=None, visible=False),
-                self._stage.sides: gr.update(visible=False),
-                self._stage.empty: gr.update(visible=True),
-            }
-        )
-        return before | {self._stage.status: text}
+        stage = self._stage
+        nothing = {stage.picture: gr.update(value=None, visible=False), stage.empty: gr.update(visible=True)}
+        before = self._picture(session) if session.shown else self._only(nothing)
+        return before | {stage.status: status}
 
     def _picture(self, session: Session) -> Updates:
         shown, stage = session.shown, self._stage
         assert shown is not None
-        other = "re-dilated" if shown.ask.way == "direct" else "direct"
-        return {
-            stage.empty: gr.update(visible=False),
-            stage.picture: gr.update(value=str(shown.path), visible=True),
-            stage.slider: gr.update(visible=False),
-            stage.sides: gr.update(visible=False),
-            stage.details: gr.update(
-                value=messages.details(shown.ask, shown.settings, shown.seconds, shown.notes), visible=True
-            ),
-            stage.tools: gr.update(visible=True),
-            stage.download: gr.update(value=str(shown.path)),
-            stage.compare: gr.update(value=f"Compare with {other}"),
-            stage.gallery: gr.update(
-                value=[str(picture.small) for picture in session.pictures], visible=True
-            ),
-        }
+        other = "re-dilated" if shown.request.method == "direct" else "direct"
+        return self._only(
+            {
+                stage.picture: gr.update(value=str(shown.path), visible=True),
+                stage.details: gr.update(value=messages.details(shown), visible=True),
+                stage.tools: gr.update(visible=True),
+                stage.download: gr.update(value=str(shown.path)),
+                stage.compare: gr.update(value=f"Compare with {other}"),
+                stage.gallery: gr.update(
+                    value=[str(picture.small) for picture in session.pictures], visible=True
+                ),
+            }
+        )
 
     def _comparison(self, session: Session) -> Updates:
         partner, stage = session.partner(), self._stage
         if session.shown is None or partner is None:
             return {}
-        pair = sorted((session.shown, partner), key=lambda picture: picture.ask.way)
-        left, right = pair
+        left, right = sorted((session.shown, partner), key=lambda picture: picture.request.method)
         return self._picture(session) | {
             stage.picture: gr.update(visible=False),
             stage.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
@@ -232,6 +198,6 @@ class Actions:
 
 
 def _failure(error: BaseException) -> str:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if out_of_memory(error):
         return "out of memory; a smaller size needs less"
     return f"it failed: {' '.join(str(error).split())[:300] or type(error).__name__}"

@@ -1,72 +1,41 @@
-"""What is asked for on the page, and how it is drawn."""
+"""What the page's form asks for, and how it is drawn."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Self, get_args
+
+from PIL import Image
 
 from redilate.errors import RedilateError
+from redilate.generation.drawing import Method, Request
+from redilate.generation.resolve import resolve
+from redilate.generation.run import Watch, run
 
 from ..command_line import say_warning
+from ..drawing_thread import Job
 from .sizes import Sizes
-from .worker import Job
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Way = Literal["redilate", "direct"]
-WAYS: tuple[Way, ...] = ("redilate", "direct")
 MOST_STEPS, MOST_LETTERS, MOST_SEED = 200, 4_000, 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """A report of a job: `done` of `total` denoising steps are taken."""
+    """An event of a job: `done` of `total` denoising steps are taken."""
 
     done: int
     total: int
 
 
 @dataclass(frozen=True)
-class Early:
-    """A report of a job: the picture at native size, long before the large one."""
-
-    image: Image
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One picture, the seconds that it took, the settings that make it again, and lines that somebody should know."""
-
-    image: Image
-    seconds: float
-    settings: dict[str, Any]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A picture as somebody asks for it; `checked` makes one from what a form holds.
+class PageRequest(Request):
+    """A request with all that the form says: `width`, `height`, `guidance` and `strength` are numbers.
 
     Attributes:
-        way: the method that draws it, "redilate" or "direct".
-        strength: the noise level at which the large legs start, as for `redilate.generate`.
-        image: the picture to start from; None: from noise alone.
-        notes: what of that picture is not used.
+        notes: what of the picture to start from is not used.
     """
 
-    prompt: str
-    width: int
-    height: int
-    seed: int
-    steps: int
-    guidance: float
-    negative: str | None = None
-    way: Way = "redilate"
-    strength: float = 1.0
-    image: Image | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -74,109 +43,93 @@ class Ask:
         cls,
         sizes: Sizes,
         *,
-        prompt: str,
+        prompt: str | None,
         width: float | None,
         height: float | None,
         seed: float | None,
         steps: float | None,
         guidance: float | None,
-        negative: str = "",
-        way: Way = "redilate",
+        negative: str | None = None,
+        method: Method = "redilate",
         strength: float | None = 1.0,
-        image: Image | None = None,
+        image: Image.Image | None = None,
         notes: tuple[str, ...] = (),
-    ) -> Ask:
+    ) -> Self:
         """What the form holds, in the types that the engine takes.
 
         Raises:
             RedilateError: naming the first field that can't be used, and what would work.
         """
-        prompt = (prompt or "").strip()
+        prompt, negative = (prompt or "").strip(), (negative or "").strip()
         if not prompt:
             raise RedilateError("the prompt is empty; say what to draw, for example: a red apple")
-        if max(len(prompt), len(negative or "")) > MOST_LETTERS:
+        if max(len(prompt), len(negative)) > MOST_LETTERS:
             raise RedilateError(f"a prompt has at most {MOST_LETTERS} letters")
-        if way not in WAYS:
-            raise RedilateError(f"unknown method {way!r}; {', '.join(WAYS)} works")
+        if method not in get_args(Method):
+            raise RedilateError(f"unknown method {method!r}; {', '.join(get_args(Method))} works")
         wide, high = sizes.check(width, height)
         return cls(
-            prompt,
-            wide,
-            high,
-            int(_within("seed", seed, 0, MOST_SEED, whole=True)),
-            int(_within("number of steps", steps, 1, MOST_STEPS, whole=True)),
-            _within("guidance", guidance, 0, 50),
-            (negative or "").strip() or None,
-            way,
-            _within("strength", strength, 0.01, 1),
-            image,
-            notes,
+            prompt=prompt,
+            negative=negative or None,
+            width=wide,
+            height=high,
+            seed=int(_within("seed", seed, 0, MOST_SEED, whole=True)),
+            steps=int(_within("number of steps", steps, 1, MOST_STEPS, whole=True)),
+            guidance=_within("guidance", guidance, 0, 50),
+            strength=_within("strength", strength, 0.01, 1),
+            method=method,
+            image=image,
+            from_picture="edit",
+            notes=notes,
         )
+
+    @property
+    def area(self) -> int:
+        """In pixels."""
+        return (self.width or 0) * (self.height or 0)
 
     @property
     def one_leg(self) -> bool:
         """Whether all steps are of one size, so that each takes as long as the last."""
-        return self.image is not None or self.way == "direct" or self.strength == 1
+        return self.image is not None or self.method == "direct" or self.strength == 1
 
     @property
-    def taken(self) -> int:
+    def large_steps(self) -> int:
         """The denoising steps of the large legs, about: what most of the time goes into."""
         if self.image is None and self.one_leg:
             return self.steps
-        return max(1, round(self.steps * self.strength))
+        return max(1, round(self.steps * (self.strength or 1)))
 
     @property
     def kind(self) -> str:
         """Pictures of the same kind cost the same for each step and pixel."""
         legs = "one leg" if self.one_leg else f"from {self.strength:g}"
-        return f"{legs} {self.way}{'' if self.guidance > 1 else ' unguided'}"
+        return f"{legs} {self.method}{'' if (self.guidance or 0) > 1 else ' unguided'}"
 
-    def other(self) -> Ask:
+    def other(self) -> PageRequest:
         """The picture to compare this one with: the other method's, all else the same."""
-        return replace(self, way="direct" if self.way == "redilate" else "redilate")
+        return replace(self, method="direct" if self.method == "redilate" else "redilate")
 
 
-def draw(pipe: Any, ask: Ask, job: Job) -> Drawn:
-    """Draw what was asked, reporting each `Step` and an `Early` picture to `job`.
+def draw(pipe: Any, job: Job) -> None:
+    """Draw a job's `PageRequest`. Its events: each `Step`, the picture at native size (a Pillow image), and the
+    `Generation`.
 
     Raises:
-        Stopped: at the next denoising step after `job` was stopped.
+        Cancelled: at the next denoising step after `job` was cancelled.
         RedilateError: for what the engine refuses.
     """
-    import redilate
-    from redilate.generation.edit import edit
-
-    notes = list(ask.notes)
-
-    def on_note(line: str) -> None:
-        say_warning(line)
-        notes.append(line)
+    request: PageRequest = job.request
+    if request.image is None and request.method == "direct":
+        request = replace(request, strength=None)  # which it does not take
 
     def on_step(done: int, total: int) -> None:
         job.check()
-        job.report(Step(done, total))
+        job.put(Step(done, total))
 
-    if ask.image is not None:
-        run = partial(edit, image=ask.image, strength=ask.strength)
-    else:
-        strength = None if ask.way == "direct" else ask.strength
-        run = partial(redilate.generate, strength=strength, on_preview=lambda image: job.report(Early(image)))
-    made = run(
-        pipe,
-        ask.prompt,
-        width=ask.width,
-        height=ask.height,
-        seed=ask.seed,
-        steps=ask.steps,
-        guidance=ask.guidance,
-        negative=ask.negative,
-        method=ask.way,
-        on_step=on_step,
-        on_note=on_note,
-    )
+    made = run(pipe, resolve(pipe, request), Watch(on_step=on_step, on_preview=job.put, on_note=say_warning))
     job.check()
-    notes += made.drawing.notes if made.drawing is not None else ()
-    return Drawn(made.images[0], made.seconds, made.settings, tuple(dict.fromkeys(notes)))
+    job.put(replace(made, notes=(*request.notes, *made.notes)))
 
 
 def _within(name: str, value: float | None, least: float, most: float, *, whole: bool = False) -> float:

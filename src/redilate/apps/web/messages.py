@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from .draw import Ask
+from .draw import PageRequest
+from .pictures import Picture
 from .sizes import Sizes
 from .speed import Speed
 
@@ -38,13 +39,9 @@ def waiting(ahead: int) -> str:
     return _bar(0, f"{others} drawn before yours")
 
 
-def under(done: int, total: int, left: float | None) -> str:
+def progress(done: int, total: int, left: float | None) -> str:
     step = f"Step {done} of {total}" if done else "Starting"
     return _bar(done / total, step if left is None else f"{step} · {duration(left)} left")
-
-
-def stopped() -> str:
-    return note("Stopped.")
 
 
 def note(text: str) -> str:
@@ -56,12 +53,13 @@ def refusal(text: str) -> str:
     return f'<p class="rd-note rd-bad" role="alert">{escape(text[:1].upper() + text[1:])}.</p>'
 
 
-def details(ask: Ask, settings: Mapping[str, Any], seconds: float, notes: Sequence[str] = ()) -> str:
+def details(picture: Picture) -> str:
     """Under a picture: what it is, and what was left out or done otherwise than asked."""
-    parts = [f"{ask.width} × {ask.height}", how(settings)]
-    parts += [f"seed {ask.seed}", f"{ask.steps} steps", f"guidance {ask.guidance:g}"]
-    parts.append(duration(seconds))
-    lines = [escape(ask.prompt), *(escape(f"Note: {line}") for line in notes), " · ".join(parts)]
+    request = picture.request
+    parts = [f"{request.width} × {request.height}", how(picture.settings), f"seed {request.seed}"]
+    parts += [f"{request.steps} steps", f"guidance {request.guidance:g}", duration(picture.seconds)]
+    notes = [f"Note: {line}" for line in picture.notes]
+    lines = [*map(escape, [str(request.prompt), *notes]), " · ".join(parts)]
     return f'<div class="rd-details">{"".join(f"<p>{line}</p>" for line in lines)}</div>'
 
 
@@ -85,15 +83,14 @@ def early() -> str:
     return '<div class="rd-sides"><span>early, at native size; the large one follows</span></div>'
 
 
-def cost(ask: Ask, sizes: Sizes, speed: Speed) -> str:
+def cost(request: PageRequest, sizes: Sizes, speed: Speed) -> str:
     """Under the size: how large the picture is, and how long it will take."""
-    area = ask.width * ask.height
-    times = area / sizes.native_area
+    times = request.area / sizes.native_area
     relation = (
         "the native area" if math.isclose(times, 1, rel_tol=0.1) else f"{_round(times)} × the native area"
     )
-    first = f"{area / 1e6:.2f} megapixels · {relation}"
-    seconds = speed.seconds(ask.kind, ask.width, ask.height, ask.taken)
+    first = f"{request.area / 1e6:.2f} megapixels · {relation}"
+    seconds = speed.seconds(request.kind, request.area, request.large_steps)
     if seconds is None:
         second = "the first picture tells how long one takes"
     else:

@@ -7,16 +7,15 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from redilate.apps.embedded import FORMATS
-from redilate.apps.metadata import save_picture
+from PIL.Image import Image
+
 from redilate.errors import RedilateError
+from redilate.generation.photos import read_photo
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from .draw import Ask, Drawn
+from ..metadata import FORMATS, save_picture
+from .draw import PageRequest
 
 # Of what is uploaded. A picture of so many pixels takes 150 MB as RGB.
 MOST_BYTES, MOST_PIXELS = 32 * 2**20, 50_000_000
@@ -25,46 +24,43 @@ _THUMBNAIL = 320
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of this session: what was asked for, its PNG, a small copy, its settings, and lines to know."""
+    """A picture of this session: what was asked for, its PNG, its settings, and lines to know."""
 
-    ask: Ask
+    request: PageRequest
     path: Path
-    small: Path
     seconds: float
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+    @property
+    def small(self) -> Path:
+        """A small copy, for the gallery."""
+        return self.path.with_name("small.webp")
+
+    def write(self, image: Image) -> None:
+        """Write its files."""
+        save_picture(self.path, image, self.settings)
+        small = image.copy()
+        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        small.save(self.small)
 
     def forget(self) -> None:
         """Delete its files."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
-def keep(folder: Path, ask: Ask, drawn: Drawn) -> Picture:
-    """Write a picture into a folder of its own in `folder`, whose name nobody can guess."""
+def own_folder(folder: Path) -> Path:
+    """A new folder in `folder`, whose name nobody can guess."""
     own = folder / secrets.token_hex(16)
     own.mkdir(parents=True)
-    path = own / f"{file_name(drawn.settings)}.png"
-    save_picture(path, drawn.image, drawn.settings)
-    small = drawn.image.copy()
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    small_path = own / "small.webp"
-    small.save(small_path)
-    return Picture(ask, path, small_path, drawn.seconds, drawn.settings, drawn.notes)
-
-
-def keep_early(folder: Path, image: Image) -> Path:
-    """Write an early picture, which carries no settings: it is not what was asked for."""
-    own = folder / secrets.token_hex(16)
-    own.mkdir(parents=True)
-    image.save(own / "early.webp", quality=90)
-    return own / "early.webp"
+    return own
 
 
 def file_name(settings: dict[str, Any]) -> str:
-    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate."""
+    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate.png."""
     words = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:40].rstrip("-") or "picture"
     size = f"{settings['width']}x{settings['height']}"
-    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}"
+    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}.png"
 
 
 def read_upload(path: Path) -> tuple[Image, tuple[str, ...]]:
@@ -73,8 +69,6 @@ def read_upload(path: Path) -> tuple[Image, tuple[str, ...]]:
     Raises:
         RedilateError: it is no PNG, JPEG or WebP that can be read, or has too many bytes or pixels.
     """
-    from redilate.generation.photos import read_photo
-
     if path.stat().st_size > MOST_BYTES:
         raise RedilateError(
             f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"

@@ -1,4 +1,4 @@
-"""What all visitors of the page share, the model and the line before it, and what each has drawn."""
+"""What all visitors of the page share, the model and the queue before it, and what each has drawn."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from redilate.apps.metadata import provenance
+from PIL import Image
+
+from redilate.generation.run import Generation
 from redilate.pipelines.families import defaults_family
 from redilate.plans.defaults import DEFAULTS
 
-from . import pictures
-from .draw import Ask, Drawn, Early, Step, draw
-from .pictures import Picture
+from ..drawing_thread import Done, DrawingThread, Failed, Job
+from ..metadata import provenance
+from .draw import PageRequest, Step, draw
+from .pictures import Picture, file_name, own_folder
 from .sizes import Sizes
 from .speed import Speed
-from .worker import Job, Worker
 
 # Older ones of a session are forgotten.
 MOST_PICTURES = 48
-_PATIENCE = 0.2  # seconds between looks at the line
+_PATIENCE = 0.2  # seconds between looks at the queue
 
 
 @dataclass
 class Session:
     """One visitor's pictures, the newest first, which of them is shown, and the job under way."""
 
-    folder: Path
-    sizes: Sizes
     pictures: list[Picture] = field(default_factory=list)
     shown: Picture | None = None
     job: Job | None = None
@@ -54,8 +56,8 @@ class Session:
         """The picture that the shown one can be compared with, where it has been drawn."""
         if self.shown is None:
             return None
-        wanted = self.shown.ask.other()
-        return next((picture for picture in self.pictures if picture.ask == wanted), None)
+        wanted = self.shown.request.other()
+        return next((picture for picture in self.pictures if picture.request == wanted), None)
 
     def add(self, picture: Picture) -> None:
         self.pictures.insert(0, picture)
@@ -73,15 +75,12 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Under:
+class Progress:
     """Under way: `done` of `total` steps, and the seconds that are left, where that is known."""
 
     done: int
     total: int
     left: float | None
-
-
-News = Waiting | Under | Path | Picture
 
 
 class Studio:
@@ -91,83 +90,95 @@ class Studio:
         pipe: the pipeline; nobody else may use it.
         model: what a picture's settings call it.
         folder: where pictures are kept while their session lasts.
-        waiting: how many may wait for their picture.
     """
 
-    def __init__(self, pipe: Any, model: str, folder: Path, waiting: int = 8):
-        self.pipe, self.model, self.folder = pipe, model, folder
+    def __init__(self, pipe: Any, model: str, folder: Path):
+        self.model, self.folder = model, folder
         self.sizes = Sizes.of(pipe)
         self.defaults = DEFAULTS[defaults_family(pipe)]
         self.speed = Speed()
-        self.worker = Worker(waiting)
+        self.thread = DrawingThread(partial(draw, pipe), places=8)
         self._made_by = provenance(pipe, None) | {"model": model}
         self._sessions: dict[str, Session] = {}
 
     def session(self, name: str) -> Session:
         """The session of that name, a new one where there is none."""
-        return self._sessions.setdefault(name, Session(self.folder, self.sizes))
+        return self._sessions.setdefault(name, Session())
+
+    def stop(self, session: Session) -> None:
+        """End what a visitor waits for, at its next denoising step."""
+        if session.job is not None:
+            self.thread.cancel(session.job)
 
     def end(self, name: str) -> None:
         """The visitor has gone: stop what they wait for and forget what they drew."""
         session = self._sessions.pop(name, None)
-        if session is None:
-            return
-        if session.job is not None:
-            session.job.stop()
-        for picture in session.pictures:
-            picture.forget()
+        if session is not None:
+            self.stop(session)
+            for picture in session.pictures:
+                picture.forget()
 
-    def run(self, session: Session, ask: Ask) -> Iterator[News]:
-        """Draw for a session, telling how it goes; the last of the news is the `Picture`, or the path of an early one.
+    def run(self, session: Session, request: PageRequest) -> Iterator[Waiting | Progress | Path | Picture]:
+        """Draw for a session and say how it goes: the path is that of the picture at native size, the `Picture` the
+        last.
 
         Raises:
-            Stopped: `session.job` was stopped.
-            RedilateError: the line is full, or the engine refuses.
+            Cancelled: the session was stopped.
+            RedilateError: the queue is full, or the engine refuses.
         """
-        job = self.worker.submit(lambda job: draw(self.pipe, ask, job))
-        session.job = job
-        early: Path | None = None
+        events: SimpleQueue[Any] = SimpleQueue()
+        job = session.job = Job(request, events.put)
+        estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
+        made = early = event = None
         ahead, started = -1, time.monotonic()
         try:
-            while not job.future.done():
+            self.thread.submit(job)
+            while not isinstance(event, Done):
                 if ahead != 0:
-                    before, ahead = ahead, self.worker.ahead(job)
+                    before, ahead = ahead, self.thread.ahead(job)
                     started = time.monotonic()
                     if ahead != before:
-                        yield Waiting(ahead) if ahead else Under(0, ask.taken, self._estimate(ask))
-                report = job.next_report(_PATIENCE)
-                if isinstance(report, Step):
-                    yield Under(
-                        report.done, report.total, self._left(ask, report, time.monotonic() - started)
-                    )
-                elif isinstance(report, Early):
-                    early = pictures.keep_early(self.folder, report.image)
-                    yield early
-            drawn: Drawn = job.future.result()
+                        yield Waiting(ahead) if ahead else Progress(0, request.large_steps, estimate)
+                try:
+                    event = events.get(timeout=_PATIENCE)
+                except Empty:
+                    continue
+                match event:
+                    case Failed(error):
+                        raise error
+                    case Step(done, total):
+                        left = _left(request, event, time.monotonic() - started, estimate)
+                        yield Progress(done, total, left)
+                    case Image.Image():
+                        early = own_folder(self.folder) / "early.webp"
+                        event.save(early, quality=90)  # without settings: it is not what was asked for
+                        yield early
+                    case Generation():
+                        made = event
         finally:
             # Also where nobody listens any more.
-            job.stop()
+            self.thread.cancel(job)
             session.job = None
             if early is not None:
                 shutil.rmtree(early.parent, ignore_errors=True)
-        self.speed.add(ask.kind, ask.width, ask.height, ask.taken, drawn.seconds)
-        told = replace(drawn, settings=drawn.settings | self._made_by)
-        picture = pictures.keep(self.folder, ask, told)
+        assert made is not None
+        self.speed.add(request.kind, request.area, request.large_steps, made.seconds)
+        settings = made.settings | self._made_by
+        path = own_folder(self.folder) / file_name(settings)
+        picture = Picture(request, path, made.seconds, settings, made.notes)
+        picture.write(made.images[0])
         session.add(picture)
         yield picture
 
-    def _left(self, ask: Ask, step: Step, passed: float) -> float | None:
-        """Seconds that are left, by the pace so far where all steps are alike; the last leg's are larger."""
-        if ask.one_leg:
-            return passed / step.done * (step.total - step.done)
-        estimate = self._estimate(ask)
-        return None if estimate is None or estimate <= passed else estimate - passed
-
-    def _estimate(self, ask: Ask) -> float | None:
-        return self.speed.seconds(ask.kind, ask.width, ask.height, ask.taken)
-
     def close(self) -> None:
         """End every session and the thread."""
-        self.worker.close()
+        self.thread.stop()
         for name in list(self._sessions):
             self.end(name)
+
+
+def _left(request: PageRequest, step: Step, passed: float, estimate: float | None) -> float | None:
+    """Seconds that are left, by the pace so far where all steps are alike; the last leg's are larger."""
+    if request.one_leg:
+        return passed / step.done * (step.total - step.done)
+    return None if estimate is None or estimate <= passed else estimate - passed

@@ -37,27 +37,26 @@ class Speed:
         if len(times) == 2:
             self._first = (width * height, times[1] - times[0])
 
-    def add(self, kind: str, width: int, height: int, steps: int, seconds: float) -> None:
+    def add(self, kind: str, area: int, steps: int, seconds: float) -> None:
         """Learn from a picture that was drawn in `steps` (at least 1) denoising steps."""
         self.pictures += 1
-        self._measured[kind].append((width * height, seconds / steps))
+        self._measured[kind].append((area, seconds / steps))
 
-    def seconds(self, kind: str, width: int, height: int, steps: int) -> float | None:
-        """The estimate for a picture; None while nothing is known."""
-        points = self._measured.get(kind) or [point for points in self._measured.values() for point in points]
-        if not points:
-            points = [self._first] if self._first else []
+    def seconds(self, kind: str, area: int, steps: int) -> float | None:
+        """The estimate for a picture of `area` pixels; None while nothing is known."""
+        known = self._measured.get(kind) or [one for points in self._measured.values() for one in points]
+        points = known or ([self._first] if self._first else [])
         if not points:
             return None
-        areas = [math.log(area) for area, _ in points]
+        areas = [math.log(each) for each, _ in points]
         costs = [math.log(max(cost, 1e-6)) for _, cost in points]
         middle, level = sum(areas) / len(areas), sum(costs) / len(costs)
-        spread = sum((area - middle) ** 2 for area in areas)
+        spread = sum((each - middle) ** 2 for each in areas)
         slope = _LINEAR
         if spread > 0:
             slope = sum((a - middle) * (c - level) for a, c in zip(areas, costs, strict=True)) / spread
             slope = min(max(slope, _LINEAR), _QUADRATIC)
-        return steps * math.exp(level + slope * (math.log(width * height) - middle))
+        return steps * math.exp(level + slope * (math.log(area) - middle))
 
     @property
     def source(self) -> str:

@@ -1,0 +1,201 @@
+"""One thread that draws, one request after another, and the bounded queue in front of it.
+
+A thread of its own, rather than whichever thread asks: torch keeps a pool of threads for each that calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redilate.errors import RedilateError
+
+log = logging.getLogger("redilate.drawing")
+
+# How much the newest request counts in the mean that the wait is reckoned from.
+_NEWEST = 0.3
+
+
+class Cancelled(Exception):
+    """Raised within a drawing whose request has been cancelled: by its client, its time limit or a shutdown."""
+
+
+class QueueFull(RedilateError):
+    """As many requests wait as may; `seconds` is how long those take, about."""
+
+    def __init__(self, waiting: int, seconds: int):
+        super().__init__(f"{waiting} requests are waiting, which is as many as may; come back in {seconds} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The last event of a job without a picture: what went wrong."""
+
+    error: BaseException
+
+
+class Done:
+    """The last event of a job whose pictures have all been sent."""
+
+
+class Job:
+    """One request on its way.
+
+    Args:
+        request: what to draw.
+        put: takes the job's events, in the drawing thread or the one that cancels; `Done` or `Failed` is the last.
+    """
+
+    def __init__(self, request: Any, put: Callable[[Any], None]):
+        self.request, self.put = request, put
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Have the drawing stop at its next step."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Called by the drawing between steps.
+
+        Raises:
+            Cancelled: it is to stop.
+        """
+        if self._cancelled.is_set():
+            raise Cancelled
+
+
+class DrawingThread:
+    """Draws the jobs that are submitted, in their order.
+
+    Args:
+        draw: draws one job's request, hands over what it makes with `job.put` and calls `job.check` between steps.
+        places: how many jobs may wait.
+
+    Attributes:
+        cancelled: how many jobs were cancelled.
+        draining: whether no more are taken.
+    """
+
+    def __init__(self, draw: Callable[[Job], None], places: int):
+        self._draw, self._places = draw, places
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._seconds = 1.0  # the mean of a job
+        self.cancelled, self.draining = 0, False
+        self._thread = threading.Thread(target=self._run, name="redilate-drawing", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is being drawn."""
+        return self._running is not None
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs come before this one; 0 for the one being drawn and for one that has ended."""
+        with self._changed:
+            return self._waiting.index(job) + self.busy if job in self._waiting else 0
+
+    def submit(self, job: Job) -> None:
+        """Put a job into the queue.
+
+        Raises:
+            QueueFull: all places are taken.
+            Cancelled: no more are taken.
+        """
+        with self._changed:
+            if self.draining:
+                raise Cancelled
+            # One that can start at once needs no place to wait in.
+            if self.waiting >= self._places + (not self.busy):
+                wait = math.ceil(self._seconds * (self.waiting + 1))
+                raise QueueFull(self.waiting, max(1, min(wait, 60)))
+            self._waiting.append(job)
+            self._changed.notify_all()
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job: at once if it waits, at its next step if it is being drawn; nothing if it has ended."""
+        job.cancel()
+        with self._changed:
+            if job not in self._waiting:
+                return
+            self._waiting.remove(job)
+            self.cancelled += 1
+        job.put(Failed(Cancelled()))
+
+    def drain(self) -> int:
+        """Take no more jobs and turn those away that wait; the one being drawn goes on. → how many were waiting."""
+        with self._changed:
+            self.draining = True
+            turned_away = list(self._waiting)
+            self._waiting.clear()
+        for job in turned_away:
+            job.put(Failed(Cancelled()))
+        return len(turned_away)
+
+    def cancel_running(self) -> bool:
+        """Cancel what is being drawn, and tell its listener at once. → whether there was anything."""
+        running = self._running
+        if running is None:
+            return False
+        running.cancel()
+        running.put(Failed(Cancelled()))
+        return True
+
+    def stop(self, seconds: float | None = None) -> None:
+        """Cancel what is being drawn and all that waits, and end the thread, waiting for `seconds` at most."""
+        self.drain()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self.cancel_running()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
+                if self._stopped:
+                    return
+                job = self._running = self._waiting.popleft()
+            started = time.monotonic()
+            last = self._one(job)
+            took = time.monotonic() - started
+            with self._changed:
+                self._seconds += _NEWEST * (took - self._seconds)
+                self._running = None
+            # Only now: who hears that it is done may ask for the place that it had.
+            job.put(last)
+
+    def _one(self, job: Job) -> Failed | Done:
+        """Draw one job; → its last event."""
+        try:
+            job.check()
+            self._draw(job)
+        except Cancelled as error:
+            self.cancelled += 1
+            return Failed(error)
+        except Exception as error:
+            if not isinstance(error, RedilateError):
+                log.exception("a picture could not be drawn")
+            return Failed(error)
+        return Done()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the host's or the device's memory ran out."""
+    # torch's class by its name, so as not to import torch for it.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
