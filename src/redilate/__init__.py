@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .generation.generate import generate
     from .generation.plan_for import plan_for
     from .generation.resolve import resolve
-    from .generation.run import Generation, SafetyStopped, Watch, run
+    from .generation.run import Callbacks, Generation, SafetyStopped, run
     from .pipelines.apply import Handle, apply, is_applied, remove
     from .pipelines.guider import NoiseDampedGuidance
     from .pipelines.loading import load
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Callbacks",
     "Dispersion",
     "Drawing",
     "Generation",
@@ -49,7 +50,6 @@ __all__ = [
     "RedilateError",
     "Request",
     "SafetyStopped",
-    "Watch",
     "Windows",
     "apply",
     "decode",
@@ -80,7 +80,7 @@ _HOMES = {
     "Plan": "plans.plan",
     "Request": "generation.drawing",
     "SafetyStopped": "generation.run",
-    "Watch": "generation.run",
+    "Callbacks": "generation.run",
     "Windows": "plans.plan",
     "apply": "pipelines.apply",
     "decode": "decoding.decode",

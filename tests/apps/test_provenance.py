@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import torch
 
-from redilate.apps.metadata import fingerprint, provenance
+from redilate.apps.metadata import provenance
+from redilate.pipelines.families import weights_fingerprint
 from tests.models import tiny_sdxl
 
 
 def test_the_same_weights_have_one_fingerprint_in_float32_and_float16():
     pipe = tiny_sdxl()
-    kept = fingerprint(pipe)
-    assert fingerprint(tiny_sdxl()) == kept
-    assert fingerprint(pipe.to(torch.float16)) == kept
+    kept = weights_fingerprint(pipe)
+    assert weights_fingerprint(tiny_sdxl()) == kept
+    assert weights_fingerprint(pipe.to(torch.float16)) == kept
 
 
 def test_another_training_and_any_one_changed_network_have_another():
-    found = {fingerprint(tiny_sdxl()), fingerprint(tiny_sdxl(seed=1))}
+    found = {weights_fingerprint(tiny_sdxl()), weights_fingerprint(tiny_sdxl(seed=1))}
     for part in ("unet", "vae", "text_encoder_2"):
         pipe = tiny_sdxl()
         with torch.no_grad():
             next(getattr(pipe, part).parameters()).mul_(1.01)
-        found.add(fingerprint(pipe))
+        found.add(weights_fingerprint(pipe))
     assert len(found) == 5
 
 

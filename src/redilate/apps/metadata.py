@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,6 @@ from .embedded import FORMATS as FORMATS
 from .embedded import MARK, SETTINGS
 
 if TYPE_CHECKING:
-    import torch
-
     from .recorded import Recorded
 
 
@@ -150,10 +147,6 @@ def _quoted(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
 
 
-# Values looked at in each tensor: a fingerprint of gigabytes must cost nothing.
-_SAMPLES = 16
-
-
 def provenance(
     pipe: Any,
     model: str | None,
@@ -168,6 +161,7 @@ def provenance(
         `model` (its name), `fingerprint`, `device` and `dtype`; `vae`, `lora` and `controlnet`, by their names, where
         they are not the model's own.
     """
+    from redilate.pipelines.families import weights_fingerprint
     from redilate.pipelines.out_of_memory import execution_device
 
     return {
@@ -175,47 +169,10 @@ def provenance(
         **({} if vae is None else {"vae": model_name(vae)}),
         **({"lora": [lora_name(one) for one in lora]} if lora else {}),
         **({} if controlnet is None else {"controlnet": model_name(controlnet)}),
-        "fingerprint": fingerprint(pipe),
+        "fingerprint": weights_fingerprint(pipe),
         "device": execution_device(pipe).type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
     }
-
-
-def fingerprint(pipe: Any) -> str:
-    """Twelve hex digits that differ where weights differ: a hash of every tensor's name, shape and some values.
-
-    It tells trainings apart, and float32 from bfloat16; it is no proof against somebody who wants two to be alike.
-    """
-    import torch
-
-    told: list[tuple[str, int]] = []  # what a tensor is called, and how many of the values are its
-    values: dict[torch.device, list[torch.Tensor]] = {}
-    order: list[tuple[torch.device, int]] = []
-    for part, module in sorted(pipe.components.items()):
-        if not isinstance(module, torch.nn.Module):
-            continue
-        for name, tensor in sorted(module.state_dict().items()):
-            few = [] if tensor.is_meta else [_few(tensor)]  # sequential offload keeps the values elsewhere
-            values.setdefault(tensor.device, []).extend(few)
-            told.append((f"{part}.{name}{tuple(tensor.shape)}", sum(one.numel() for one in few)))
-            order.append((tensor.device, len(few)))
-    # One copy from each device, and not one, with a wait, for each of some thousand tensors.
-    read = {device: torch.cat(found).cpu().numpy() for device, found in values.items() if found}
-    digest, at = blake2b(digest_size=6), dict.fromkeys(read, 0)
-    for (name, count), (device, has) in zip(told, order, strict=True):
-        digest.update(name.encode())
-        if has:
-            digest.update(read[device][at[device] : at[device] + count].tobytes())
-            at[device] += count
-    return digest.hexdigest()
-
-
-def _few(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    flat = tensor.detach().flatten()
-    # In half precision a float32 file is the same model, loaded as float32 or as float16.
-    return flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES].to(torch.float16)
 
 
 def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mapping[str, str]) -> list[str]:

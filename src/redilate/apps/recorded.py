@@ -36,7 +36,7 @@ class Recorded(PictureSettings):
         from_picture: "enlarge" or "edit" where it was made from another picture.
         mode, plan, relay: what version 0.1 recorded in place of strength and legs.
         model: "bundled", a hub's name, or the last part of a path.
-        fingerprint: of the weights, `metadata.fingerprint`.
+        fingerprint: of the weights, `pipelines.families.weights_fingerprint`.
         controlnet: the name of the ControlNet that followed a picture.
         device, dtype: where it was computed, and in which precision.
         versions: package → version.

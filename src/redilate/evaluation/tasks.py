@@ -10,15 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
-from torch import nn
 
 from ..errors import RedilateError
 from ..generation.drawing import Request as Asked
 from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
-from ..pipelines.families import defaults_family, latent_scale, native_size
+from ..pipelines.families import defaults_family, latent_scale, native_size, weights_fingerprint
 from ..plans.defaults import DEFAULTS
 from ..rivals.registry import METHODS, OWN, find
 from .real import real_pictures
@@ -146,17 +144,8 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
 
 
 def fingerprint(pipe: DiffusionPipeline) -> str:
-    """Sixteen hexadecimal digits that change with a pipeline's weights, their precision or its scheduler.
-
-    Reads the first 64 values of every tensor, which any training moves, so that a large model takes no time.
-    """
+    """Sixteen hexadecimal digits that change with a pipeline's weights, their precision or its scheduler."""
     scheduler = pipe.scheduler
     settings = sorted((name, value) for name, value in scheduler.config.items() if not name.startswith("_"))
-    digest = hashlib.sha256(f"{type(scheduler).__name__}{settings}".encode())
-    for part, module in sorted(pipe.components.items()):
-        if isinstance(module, nn.Module):
-            for name, tensor in sorted(module.state_dict().items()):
-                digest.update(f"{part}.{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                # float64 holds every value of every narrower type, and NumPy has no bfloat16.
-                digest.update(tensor.flatten()[:64].to("cpu", torch.float64).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    told = f"{weights_fingerprint(pipe)} {pipe.unet.dtype} {type(scheduler).__name__} {settings}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from .bit_depth import to_eight_bits
 from .drawing import Hires, Method, Request
 from .photos import read_photo
 from .resolve import resolve
-from .run import Generation, OnDrawing, OnLatents, OnPicture, OnStep, Watch, run
+from .run import Callbacks, Generation, OnDrawing, OnLatents, OnPicture, OnStep, run
 
 STRENGTH = 0.6
 
@@ -95,10 +95,10 @@ def edit(
         mask=None if mask is None else _read_mask(mask),
         from_picture="edit",
     )
-    watch = Watch(
+    callbacks = Callbacks(
         on_drawing, on_step, on_latents, on_decode=on_decode, on_note=on_note, on_picture=on_picture
     )
-    return run(pipe, resolve(pipe, request), watch)
+    return run(pipe, resolve(pipe, request), callbacks)
 
 
 def _read_mask(mask: Image.Image) -> Image.Image:

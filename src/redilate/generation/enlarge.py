@@ -21,7 +21,7 @@ from ..plans.plan import Plan
 from .drawing import Hires, Method, Request
 from .photos import check_pixels, padded, read_photo
 from .resolve import resolve
-from .run import Generation, OnDrawing, OnStep, Watch, run
+from .run import Callbacks, Generation, OnDrawing, OnStep, run
 
 # The pipeline's words for arguments that have a word of their own here.
 _ALIASES = {"negative_prompt": "negative", "num_inference_steps": "steps", "guidance_scale": "guidance"}
@@ -115,7 +115,9 @@ def enlarge(
         extra=further,
         image=start,
     )
-    made = run(pipe, resolve(pipe, request), Watch(on_drawing, on_step, on_decode=on_decode, on_note=on_note))
+    made = run(
+        pipe, resolve(pipe, request), Callbacks(on_drawing, on_step, on_decode=on_decode, on_note=on_note)
+    )
     told = {"width": target[0], "height": target[1], "enlarged_from": [photo.width, photo.height]}
     images = [image.crop((0, 0, *target)) for image in made.images]
     return replace(made, images=images, settings=made.settings | told)

@@ -11,7 +11,7 @@ from ..plans.defaults import Preset
 from ..plans.plan import Plan
 from .drawing import Hires, Method, Request
 from .resolve import resolve
-from .run import Generation, OnDrawing, OnLatents, OnPicture, OnPreview, OnStep, Watch, run
+from .run import Callbacks, Generation, OnDrawing, OnLatents, OnPicture, OnPreview, OnStep, run
 
 
 def generate(
@@ -106,5 +106,5 @@ def generate(
         batch=batch,
         extra=extra or {},
     )
-    watch = Watch(on_drawing, on_step, on_latents, on_preview, on_decode, on_note, on_picture)
-    return run(pipe, resolve(pipe, request), watch)
+    callbacks = Callbacks(on_drawing, on_step, on_latents, on_preview, on_decode, on_note, on_picture)
+    return run(pipe, resolve(pipe, request), callbacks)

@@ -150,7 +150,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Watch:
+class Callbacks:
     """What is called on the way; each may be None.
 
     Attributes:
@@ -174,11 +174,11 @@ class Watch:
     on_picture: OnPicture | None = None
 
 
-def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
+def run(pipe: Any, drawing: Drawing, callbacks: Callbacks | None = None) -> Generation:
     """Make the pictures of a drawing: `Drawing.batch` of a prompt together, each within rounding as if drawn alone.
 
     Where the device runs out of memory, the same is tried again in a thriftier way, from what is done: a decode from
-    its latents, a denoising from its leg's start. Each such step down is said through `Watch.on_note`.
+    its latents, a denoising from its leg's start. Each such step down is said through `Callbacks.on_note`.
 
     Args:
         pipe: the pipeline that it was resolved for; left as it was, also after an exception. Only where nothing else
@@ -187,12 +187,12 @@ def run(pipe: Any, drawing: Drawing, watch: Watch | None = None) -> Generation:
     Raises:
         RedilateError: the device has too little memory for the thriftiest way, too.
         SafetyStopped: the safety checker took a picture back; no large leg is drawn on it. Those before it are
-            finished first, and handed to `Watch.on_picture`.
+            finished first, and handed to `Callbacks.on_picture`.
     """
-    runner = _Runner(pipe, drawing, watch or Watch())
+    runner = _Runner(pipe, drawing, callbacks or Callbacks())
     runner.check_controlnets()
-    if runner.watch.on_drawing is not None:
-        runner.watch.on_drawing(drawing)
+    if runner.callbacks.on_drawing is not None:
+        runner.callbacks.on_drawing(drawing)
     started = time.monotonic()
     images = [image for group in _groups(drawing) for image in runner.pictures(group)]
     seconds = time.monotonic() - started
@@ -206,7 +206,7 @@ class _Runner:
 
     pipe: Any
     drawing: Drawing
-    watch: Watch
+    callbacks: Callbacks
     notes: dict[str, None] = field(init=False)  # in order, each once
     fallbacks: MemoryFallbacks = field(init=False)
     _second: Any = field(init=False, default=None)
@@ -235,7 +235,7 @@ class _Runner:
 
     def pictures(self, group: list[int]) -> list[Image.Image]:
         """The pictures of `group`, which share a prompt, through every leg."""
-        drawing, watch = self.drawing, self.watch
+        drawing, callbacks = self.drawing, self.callbacks
         pictures: list[Any] = [drawing.request.image for _ in group]
         for number, leg in enumerate(drawing.legs):
             before = pictures
@@ -247,10 +247,10 @@ class _Runner:
             group = group[: len(pictures)]
             if not pictures:
                 break
-        if watch.on_picture is not None:
+        if callbacks.on_picture is not None:
             for index, picture in zip(group, pictures, strict=True):
                 settings = settings_of(self.pipe, drawing, sequential=self.fallbacks.sequential, index=index)
-                watch.on_picture(picture, settings)
+                callbacks.on_picture(picture, settings)
         if self._stopped:
             raise SafetyStopped
         return pictures
@@ -275,9 +275,9 @@ class _Runner:
                 return self._taken(result, leg, len(part))
 
             images = self.fallbacks.denoise(self.pipe, (leg.height, leg.width), leg.guidance > 1, group, call)
-        if len(drawing.legs) > 1 and self.watch.on_preview is not None:
+        if len(drawing.legs) > 1 and self.callbacks.on_preview is not None:
             for image in images:
-                self.watch.on_preview(image)
+                self.callbacks.on_preview(image)
         return images
 
     def _large(
@@ -329,8 +329,8 @@ class _Runner:
 
     def _note(self, line: str) -> None:
         self.notes[line] = None
-        if self.watch.on_note is not None:
-            self.watch.on_note(line)
+        if self.callbacks.on_note is not None:
+            self.callbacks.on_note(line)
         else:
             warnings.warn(line, stacklevel=2)
 
@@ -344,7 +344,7 @@ class _Runner:
                     note=self._note,
                     make_room=lambda: offload(pipe),
                     enlarged=leg.grown,
-                    on_progress=self.watch.on_decode,
+                    on_progress=self.callbacks.on_decode,
                 )
             )
             standing = find_patch(unet_of(pipe)) is not None and not isinstance(
@@ -358,21 +358,21 @@ class _Runner:
 
     def _callback(self, pipe: Any, leg: Leg, count: int, hold: Any = None) -> dict[str, Any]:
         """Keyword arguments that make the pipeline report each step of `count` pictures, where it can."""
-        watch, own = self.watch, self.drawing.request.extra.get("callback_on_step_end")
+        callbacks, own = self.callbacks, self.drawing.request.extra.get("callback_on_step_end")
         if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
             return {}
-        if watch.on_step is None and watch.on_latents is None and own is None and hold is None:
+        if callbacks.on_step is None and callbacks.on_latents is None and own is None and hold is None:
             return {}
         before, total = self._done, self.drawing.steps * len(self.drawing.seeds)
 
         def step_end(pipe: Any, index: int, timestep: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-            if watch.on_step is not None:
-                watch.on_step(before + count * min(index + 1, leg.steps), total)
+            if callbacks.on_step is not None:
+                callbacks.on_step(before + count * min(index + 1, leg.steps), total)
             if hold is not None:
                 arguments = hold(pipe, index, timestep, arguments)
-            if watch.on_latents is not None:
+            if callbacks.on_latents is not None:
                 for latents in arguments["latents"].split(1):
-                    watch.on_latents(latents)
+                    callbacks.on_latents(latents)
             return arguments if own is None else own(pipe, index, timestep, arguments)
 
         return {"callback_on_step_end": step_end}

@@ -1,13 +1,15 @@
-"""What kind of model a pipeline's networks are: its row of defaults, the size that it was trained at, and how many
-times larger a target is.
+"""What kind of model a pipeline's networks are: its row of defaults, the size that it was trained at, how many
+times larger a target is, and what tells its weights from others.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from hashlib import blake2b
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import RedilateError
@@ -201,3 +203,40 @@ def _names(pipe_or_unet: Any, unet: nn.Module) -> list[str]:
     """The names that a pipeline and its U-Net were loaded under."""
     owners = (pipe_or_unet, unet)
     return [str(getattr(getattr(owner, "config", None), "_name_or_path", None) or "") for owner in owners]
+
+
+# Values looked at in each tensor: a fingerprint of gigabytes must cost nothing.
+_SAMPLES = 16
+
+
+def weights_fingerprint(pipe: Any) -> str:
+    """Twelve hex digits that differ where weights differ: a hash of every tensor's name, shape and some values.
+
+    It tells trainings apart, and float32 from bfloat16; it is no proof against somebody who wants two to be alike.
+    """
+    told: list[tuple[str, int]] = []  # what a tensor is called, and how many of the values are its
+    values: dict[torch.device, list[torch.Tensor]] = {}
+    order: list[tuple[torch.device, int]] = []
+    for part, module in sorted(pipe.components.items()):
+        if not isinstance(module, torch.nn.Module):
+            continue
+        for name, tensor in sorted(module.state_dict().items()):
+            few = [] if tensor.is_meta else [_few(tensor)]  # sequential offload keeps the values elsewhere
+            values.setdefault(tensor.device, []).extend(few)
+            told.append((f"{part}.{name}{tuple(tensor.shape)}", sum(one.numel() for one in few)))
+            order.append((tensor.device, len(few)))
+    # One copy from each device, and not one, with a wait, for each of some thousand tensors.
+    read = {device: torch.cat(found).cpu().numpy() for device, found in values.items() if found}
+    digest, at = blake2b(digest_size=6), dict.fromkeys(read, 0)
+    for (name, count), (device, has) in zip(told, order, strict=True):
+        digest.update(name.encode())
+        if has:
+            digest.update(read[device][at[device] : at[device] + count].tobytes())
+            at[device] += count
+    return digest.hexdigest()
+
+
+def _few(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.detach().flatten()
+    # In half precision a float32 file is the same model, loaded as float32 or as float16.
+    return flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES].to(torch.float16)

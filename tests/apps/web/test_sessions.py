@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from redilate.apps.drawing_thread import Cancelled
-from redilate.apps.metadata import fingerprint, read_settings
+from redilate.apps.metadata import read_settings
 from redilate.apps.web import sessions as module
 from redilate.apps.web.draw import PageRequest
 from redilate.apps.web.pictures import Picture
 from redilate.apps.web.sessions import Progress, Studio, Waiting
+from redilate.pipelines.families import weights_fingerprint
 from tests.models import tiny_sdxl
 
 
@@ -40,7 +41,7 @@ def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(studio: St
     assert all(isinstance(news, Progress) and news.total == 2 for news in before)
     assert isinstance(last, Picture) and session.shown is last and session.job is None
     settings = read_settings(last.path)
-    assert settings["model"] == "tiny" and settings["fingerprint"] == fingerprint(pipe)
+    assert settings["model"] == "tiny" and settings["fingerprint"] == weights_fingerprint(pipe)
     assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
     estimate = studio.speed.seconds(request().kind, 256 * 128, 2)
     assert estimate == pytest.approx(last.seconds)

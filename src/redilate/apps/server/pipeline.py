@@ -11,7 +11,7 @@ from torch import Tensor
 
 from redilate.generation.drawing import Request
 from redilate.generation.resolve import resolve
-from redilate.generation.run import Watch, run
+from redilate.generation.run import Callbacks, run
 from redilate.pipelines.families import latent_scale, native_size
 from redilate.pipelines.preview import preview
 
@@ -100,7 +100,7 @@ class ServedPipeline:
             job.put(Picture(file, seed, len(drawing.legs), (*request.notes, *made.notes)))
 
 
-def _previews(pipe: Any, job: Job, legs: int) -> Watch:
+def _previews(pipe: Any, job: Job, legs: int) -> Callbacks:
     """Sends the previews that are wanted, evenly over the steps, and stops a drawing that is cancelled."""
     request: ServiceRequest = job.request
     done = total = sent = 0
@@ -122,4 +122,4 @@ def _previews(pipe: Any, job: Job, legs: int) -> Watch:
             job.put(Partial(request.file(image), sent))
             sent += 1
 
-    return Watch(on_step=on_step, on_latents=on_latents, on_preview=send, on_note=log.warning)
+    return Callbacks(on_step=on_step, on_latents=on_latents, on_preview=send, on_note=log.warning)

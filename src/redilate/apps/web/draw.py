@@ -11,7 +11,7 @@ from PIL import Image
 from redilate.errors import RedilateError
 from redilate.generation.drawing import Method, Request
 from redilate.generation.resolve import resolve
-from redilate.generation.run import Watch, run
+from redilate.generation.run import Callbacks, run
 
 from ..command_line import say_warning
 from ..drawing_thread import Job
@@ -127,7 +127,9 @@ def draw(pipe: Any, job: Job) -> None:
         job.check()
         job.put(Step(done, total))
 
-    made = run(pipe, resolve(pipe, request), Watch(on_step=on_step, on_preview=job.put, on_note=say_warning))
+    made = run(
+        pipe, resolve(pipe, request), Callbacks(on_step=on_step, on_preview=job.put, on_note=say_warning)
+    )
     job.check()
     job.put(replace(made, notes=(*request.notes, *made.notes)))
 
