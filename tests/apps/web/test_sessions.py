@@ -10,7 +10,7 @@ from redilate.apps.metadata import read_settings
 from redilate.apps.web import sessions as module
 from redilate.apps.web.draw import PageRequest
 from redilate.apps.web.pictures import Picture
-from redilate.apps.web.sessions import Progress, Studio, Waiting
+from redilate.apps.web.sessions import Backend, Progress, Waiting
 from redilate.pipelines.families import weights_fingerprint
 from tests.models import tiny_sdxl
 
@@ -27,76 +27,76 @@ def pipe():
 
 
 @pytest.fixture
-def studio(pipe, tmp_path: Path):
-    studio = Studio(pipe, "tiny", tmp_path)
-    yield studio
-    studio.close()
+def backend(pipe, tmp_path: Path):
+    backend = Backend(pipe, "tiny", tmp_path)
+    yield backend
+    backend.close()
     assert list(tmp_path.iterdir()) == []  # nothing of anybody is left
 
 
-def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(studio: Studio, pipe):
-    session = studio.session("a")
-    *before, last = studio.run(session, request())
+def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(backend: Backend, pipe):
+    session = backend.session("a")
+    *before, last = backend.run(session, request())
     assert before[0] == Progress(0, 2, None)
     assert all(isinstance(news, Progress) and news.total == 2 for news in before)
     assert isinstance(last, Picture) and session.shown is last and session.job is None
     settings = read_settings(last.path)
     assert settings["model"] == "tiny" and settings["fingerprint"] == weights_fingerprint(pipe)
     assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
-    estimate = studio.speed.seconds(request().kind, 256 * 128, 2)
+    estimate = backend.speed.seconds(request().kind, 256 * 128, 2)
     assert estimate == pytest.approx(last.seconds)
 
 
-def test_the_comparison_is_found_only_when_all_else_is_the_same(studio: Studio):
-    session = studio.session("a")
+def test_the_comparison_is_found_only_when_all_else_is_the_same(backend: Backend):
+    session = backend.session("a")
     assert session.partner() is None
-    list(studio.run(session, request()))
+    list(backend.run(session, request()))
     assert session.partner() is None
-    (*_, other) = studio.run(session, request().other())
+    (*_, other) = backend.run(session, request().other())
     assert session.shown is other
     partner = session.partner()
     assert partner is not None and partner.request == request()
-    (*_, _) = studio.run(session, request("a cactus"))
+    (*_, _) = backend.run(session, request("a cactus"))
     assert session.partner() is None
 
 
-def test_the_second_visitor_waits_for_the_first_and_leaving_stops(studio: Studio):
-    first = studio.run(studio.session("a"), request(height=256, steps=200))
+def test_the_second_visitor_waits_for_the_first_and_leaving_stops(backend: Backend):
+    first = backend.run(backend.session("a"), request(height=256, steps=200))
     assert next(first) == Progress(0, 200, None)
-    second = studio.run(studio.session("b"), request())
+    second = backend.run(backend.session("b"), request())
     assert next(second) == Waiting(1)
-    studio.end("a")
+    backend.end("a")
     with pytest.raises(Cancelled):
         list(first)
     *_, last = second
     assert isinstance(last, Picture)
 
 
-def test_a_visitor_who_no_longer_listens_stops_what_is_drawn(studio: Studio):
-    session = studio.session("a")
-    news = studio.run(session, request(height=256, steps=200))
+def test_a_visitor_who_no_longer_listens_stops_what_is_drawn(backend: Backend):
+    session = backend.session("a")
+    news = backend.run(session, request(height=256, steps=200))
     next(news)
     news.close()
     assert session.job is None
     for _ in range(600):
-        if studio.thread.cancelled:
+        if backend.thread.cancelled:
             break
         time.sleep(0.1)
-    assert studio.thread.cancelled == 1 and not session.pictures
+    assert backend.thread.cancelled == 1 and not session.pictures
 
 
-def test_old_pictures_are_forgotten(studio: Studio, monkeypatch: pytest.MonkeyPatch):
+def test_old_pictures_are_forgotten(backend: Backend, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MOST_PICTURES", 2)
-    session = studio.session("a")
+    session = backend.session("a")
     made = [
-        list(studio.run(session, request(width=64, height=64, seed=seed, steps=1)))[-1] for seed in range(3)
+        list(backend.run(session, request(width=64, height=64, seed=seed, steps=1)))[-1] for seed in range(3)
     ]
     assert session.pictures == made[:0:-1]
     assert [picture.path.exists() for picture in made] == [False, True, True]
 
 
-def test_a_second_press_takes_nothing_while_a_picture_is_under_way(studio: Studio):
-    session = studio.session("a")
+def test_a_second_press_takes_nothing_while_a_picture_is_under_way(backend: Backend):
+    session = backend.session("a")
     assert session.begin() and session.busy
     assert not session.begin(), "two quick presses draw once"
     session.end()

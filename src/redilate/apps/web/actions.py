@@ -16,7 +16,7 @@ from . import messages
 from .components import Form, Stage
 from .draw import MOST_SEED, PageRequest
 from .pictures import Picture, read_upload
-from .sessions import Progress, Session, Studio, Waiting
+from .sessions import Backend, Progress, Session, Waiting
 
 Updates = dict[Any, Any]
 
@@ -24,8 +24,8 @@ Updates = dict[Any, Any]
 class Actions:
     """The page's functions: what stands in the form comes in, what to change on the page goes out."""
 
-    def __init__(self, studio: Studio, form: Form, stage: Stage):
-        self._studio, self._form, self._stage = studio, form, stage
+    def __init__(self, backend: Backend, form: Form, stage: Stage):
+        self._backend, self._form, self._stage = backend, form, stage
 
     def draw(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Draw what the form says."""
@@ -58,7 +58,7 @@ class Actions:
 
     def stop(self, request: gr.Request) -> None:
         """End what this visitor waits for, at its next denoising step."""
-        self._studio.stop(self._session(request))
+        self._backend.stop(self._session(request))
 
     def choose(self, event: gr.SelectData, request: gr.Request) -> Updates:
         """Show a picture of the gallery."""
@@ -82,19 +82,19 @@ class Actions:
             request = self._asked(values, prompt="any", negative="", seed=0)
         except RedilateError as error:
             return messages.refusal(str(error))
-        return messages.cost(request, self._studio.sizes, self._studio.speed)
+        return messages.cost(request, self._backend.sizes, self._backend.speed)
 
     def preset(self, scale: str | None, shape: str | None) -> Any:
         """The sides and their ratio, of a preset."""
         if scale is None or shape is None:
             return gr.skip(), gr.skip(), gr.skip()
-        width, height = self._studio.sizes.offered(scale, shape)
+        width, height = self._backend.sizes.offered(scale, shape)
         return width, height, height / width
 
     def width(self, width: float | None, height: float | None, locked: bool, ratio: float) -> Any:
         """Somebody typed a width: the height follows while the ratio (height to width) is locked."""
         if locked and width and width > 0:
-            height = self._studio.sizes.other_side(width, ratio)
+            height = self._backend.sizes.other_side(width, ratio)
         elif width and height and width > 0:
             ratio = height / width
         return height, ratio, None, None
@@ -102,7 +102,7 @@ class Actions:
     def height(self, width: float | None, height: float | None, locked: bool, ratio: float) -> Any:
         """The same for the height."""
         if locked and height and height > 0:
-            width = self._studio.sizes.other_side(height, 1 / ratio)
+            width = self._backend.sizes.other_side(height, 1 / ratio)
         elif width and height and width > 0:
             ratio = height / width
         return width, ratio, None, None
@@ -114,22 +114,22 @@ class Actions:
 
     def leave(self, request: gr.Request) -> None:
         """The visitor has closed the page."""
-        self._studio.end(request.session_hash or "")
+        self._backend.end(request.session_hash or "")
 
     def _session(self, request: gr.Request) -> Session:
-        return self._studio.session(request.session_hash or "")
+        return self._backend.session(request.session_hash or "")
 
     def _asked(self, values: dict[Any, Any], **instead: Any) -> PageRequest:
         """What the form says, with some of it replaced."""
         fields = {name: field for name, field in self._form.fields.items() if name not in instead}
         said = {name: values[field] for name, field in fields.items()}
-        return PageRequest.checked(self._studio.sizes, **said, **instead)
+        return PageRequest.checked(self._backend.sizes, **said, **instead)
 
     def _run(self, session: Session, request: PageRequest) -> Iterator[Updates]:
         stage = self._stage
         yield self._busy(True) | {stage.tools: gr.update(visible=False)}
         try:
-            for news in self._studio.run(session, request):
+            for news in self._backend.run(session, request):
                 match news:
                     case Waiting(ahead):
                         yield {stage.status: messages.waiting(ahead)}

@@ -10,14 +10,14 @@ import gradio as gr
 from . import messages
 from .actions import Actions
 from .components import Form, Stage, html
-from .sessions import Studio
+from .sessions import Backend
 
-# How many pictures may be under way or waiting in Gradio's own threads: more than the studio's queue ever takes.
+# How many pictures may be under way or waiting in Gradio's own threads: more than the backend's queue ever takes.
 _AT_ONCE = 24
 
 
-def page(studio: Studio, device: str, examples: Sequence[str] = ()) -> gr.Blocks:
-    """The page for a studio.
+def page(backend: Backend, device: str, examples: Sequence[str] = ()) -> gr.Blocks:
+    """The page for a backend.
 
     Args:
         device: where it draws, in messages.
@@ -25,16 +25,16 @@ def page(studio: Studio, device: str, examples: Sequence[str] = ()) -> gr.Blocks
     """
     # Nothing is counted and nothing is sent anywhere.
     with gr.Blocks(title="Redilate", analytics_enabled=False, fill_width=True) as blocks:
-        html(messages.header(studio.model, studio.sizes, device))
+        html(messages.header(backend.model, backend.sizes, device))
         # A grid of our own (page.css): on a phone the picture stands between what one needs and what one may want.
         with gr.Row(elem_classes="rd-layout"):
             with gr.Column(elem_classes="rd-main", min_width=0):
-                form = Form(studio.sizes, examples)
+                form = Form(backend.sizes, examples)
             with gr.Column(elem_classes="rd-stage", min_width=0):
                 stage = Stage()
             with gr.Column(elem_classes="rd-more", min_width=0):
-                form.place_settings(studio.defaults)
-        _connect(blocks, Actions(studio, form, stage), form, stage)
+                form.place_settings(backend.defaults)
+        _connect(blocks, Actions(backend, form, stage), form, stage)
     blocks.queue(max_size=_AT_ONCE, default_concurrency_limit=_AT_ONCE, api_open=False)
     return blocks
 

@@ -15,7 +15,7 @@ from redilate.errors import RedilateError
 
 from .page import page
 from .pictures import MOST_BYTES
-from .sessions import Studio
+from .sessions import Backend
 from .theme import CSS, theme
 
 _SECONDS_KEPT = 24 * 3600
@@ -48,16 +48,16 @@ def serving(
         # Gradio serves what lies in this folder, and copies what lies elsewhere; it is told by the environment only.
         before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = folder
-        studio = Studio(pipe, model, Path(folder))
+        backend = Backend(pipe, model, Path(folder))
         blocks = None
         try:
             if measure:
-                studio.speed.measure(pipe)
-            blocks = page(studio, _device(pipe), examples)
+                backend.speed.measure(pipe)
+            blocks = page(backend, _device(pipe), examples)
             blocks.delete_cache = (_SECONDS_KEPT // 24, _SECONDS_KEPT)
             yield _launch(blocks, host, port)
         finally:
-            studio.close()
+            backend.close()
             if blocks is not None:
                 blocks.close(verbose=False)
             if before is None:

@@ -83,7 +83,7 @@ class Progress:
     left: float | None
 
 
-class Studio:
+class Backend:
     """The model, the one thread that draws with it, and the sessions.
 
     Args:
