@@ -88,28 +88,9 @@ class Hires(BaseModel):
 
 @dataclass(frozen=True)
 class Request:
-    """One call of `generate`, `enlarge` or `edit`.
+    """One call of `generate`, `enlarge` or `edit`. What is not listed here is as for `generate`.
 
     Attributes:
-        prompt: a text, one for each picture, or None where `extra` has embeddings.
-        negative: what the pictures should not show.
-        width, height: in pixels, multiples of the latent scale (8); None: the native size, or the picture's.
-        seed: of the first picture; picture k has seed + k.
-        count: how many pictures, of each prompt.
-        steps: denoising steps of a whole denoising; a large leg takes the share that its strength leaves it.
-        guidance: classifier-free guidance weight; 1 or less: none; None: the family's default.
-        strength: the noise level in (0, 1] that the first large leg starts at; 1: everything is drawn at full size;
-            None: the family's default.
-        preset: which defaults: "default", "published" (ScaleCrafter's settings), "faithful" (a short leg that keeps
-            to the native picture).
-        method: "redilate", or "direct": at full size by the network as trained.
-        plan: of the last leg, in place of the preset's; "none": every leg runs as trained.
-        hires: what is different in the large legs.
-        native_size: the side, or (height, width), in pixels that the checkpoint was trained at.
-        windows: the noise level below which self-attention looks through windows in the large legs; None: at none.
-        sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
-        batch: how many pictures of a prompt share a call at most; None: several on a GPU, one on a CPU.
-        extra: further arguments of the pipeline's own call.
         image: the picture that the first leg starts from, upright RGB; None: from noise alone.
         mask: for `edit`: white where the picture is drawn anew; of the picture's size.
         from_picture: what `image` is for: "enlarge" leads through legs, "edit" is one leg at the size asked for.

@@ -151,19 +151,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What is called on the way; each may be None.
-
-    Attributes:
-        on_drawing: with the drawing, before any work.
-        on_step: with (steps done, steps in all) over all pictures, after each denoising step.
-        on_latents: with the latents of each step and picture, (1, channels, height / 8, width / 8), after `on_step`.
-        on_preview: with each picture at its first leg's size, before its first large leg.
-        on_decode: with (work done, in all) while a picture is encoded or decoded in strips.
-        on_note: with a line that somebody should know, such as which words of a prompt are cut, or that memory ran out
-            and a thriftier way is taken; None: a warning.
-        on_picture: with each finished picture and the settings that make it again alone, in the order of the seeds,
-            as soon as it and those that share its calls are finished.
-    """
+    """What `run` calls on the way, each as for `generate`; None: nothing is called, but notes become warnings."""
 
     on_drawing: OnDrawing | None = None
     on_step: OnStep | None = None
