@@ -145,7 +145,9 @@ def _redilated(unet: nn.Module, plan: Plan, factors: Mapping[str, Dilation]) -> 
         known = convolutions(unet) if factors else {}
         try:
             for name, factor in factors.items():
-                exchange(known[name], plan.dispersions.get(name), plan.fractional_of(name))
+                exchange(
+                    known[name], plan.dispersions.get(name), plan.fractional_of(name), name in plan.low_passed
+                )
                 set_dilation(known[name], factor)
             yield
         finally:

@@ -154,12 +154,13 @@ def provenance(
     vae: str | None = None,
     lora: Sequence[str] = (),
     controlnet: str | None = None,
+    hires_model: str | None = None,
 ) -> dict[str, Any]:
     """What a picture's settings say of a loaded pipeline, beside the generation's own.
 
     Returns:
-        `model` (its name), `fingerprint`, `device` and `dtype`; `vae`, `lora` and `controlnet`, by their names, where
-        they are not the model's own.
+        `model` (its name), `fingerprint`, `device` and `dtype`; `vae`, `lora`, `controlnet` and `hires_model`, by
+        their names, where they are not the model's own.
     """
     from redilate.pipelines.families import weights_fingerprint
     from redilate.pipelines.out_of_memory import execution_device
@@ -169,6 +170,7 @@ def provenance(
         **({} if vae is None else {"vae": model_name(vae)}),
         **({"lora": [lora_name(one) for one in lora]} if lora else {}),
         **({} if controlnet is None else {"controlnet": model_name(controlnet)}),
+        **({} if hires_model is None else {"hires_model": model_name(hires_model)}),
         "fingerprint": weights_fingerprint(pipe),
         "device": execution_device(pipe).type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
@@ -190,6 +192,11 @@ def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mappin
         before, after = (name or "none" for name in (recorded.controlnet, now.get("controlnet")))
         return [f"its ControlNet was {before}, and is {after} now; --controlnet and --control say it"]
     found = []
+    if recorded.hires_model != now.get("hires_model"):
+        before, after = (
+            name or "the first pass's" for name in (recorded.hires_model, now.get("hires_model"))
+        )
+        found.append(f"its second pass's model was {before}, and is {after} now; --hires-model says it")
     if recorded.fingerprint is not None and recorded.fingerprint != now["fingerprint"]:
         found.append(
             f"the model {recorded.model!r} has other weights now ({now['fingerprint']}, not {recorded.fingerprint})"

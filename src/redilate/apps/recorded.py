@@ -38,6 +38,7 @@ class Recorded(PictureSettings):
         model: "bundled", a hub's name, or the last part of a path.
         fingerprint: of the weights, `pipelines.families.weights_fingerprint`.
         controlnet: the name of the ControlNet that followed a picture.
+        hires_model: the name of the model that drew the large legs, where it was another one.
         device, dtype: where it was computed, and in which precision.
         versions: package → version.
     """
@@ -58,6 +59,7 @@ class Recorded(PictureSettings):
     model: str | None = None
     fingerprint: str | None = None
     controlnet: str | None = None
+    hires_model: str | None = None
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     versions: dict[str, str]

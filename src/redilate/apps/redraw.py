@@ -84,6 +84,14 @@ def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Opti
     kept["strength"] = 1.0 if recorded.mode == "single" else recorded.strength
     if recorded.method != "redilate":
         kept["strength"] = None
+    if "method" in given and asked.method != "redilate":  # no other method has these
+        kept |= {
+            "strength": None,
+            "preset": "default",
+            "hires": Hires(),
+            "windows": None,
+            "sequential": False,
+        }
     kept |= {"model": model, "device": asked.device if "device" in given else _device(recorded.device)}
     replaced = given | ({"width", "height"} if "size" in given else set())
     if "model" in given:

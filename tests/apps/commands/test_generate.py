@@ -39,6 +39,8 @@ def test_a_strength_below_the_plans_end_is_said_on_stderr(tiny_pipeline_folder: 
     [
         (["--method", "hidiffusion", "--strength", "0.5"], "--strength is for the method redilate"),
         (["--method", "fouriscale", "--hires-steps", "3"], "--hires-* is for the method redilate"),
+        (["--method", "hidiffusion", "--hires-model", "x/y"], "--hires-* is for the method redilate"),
+        (["--method", "hidiffusion", "--preset", "faithful"], "--preset is for the method redilate"),
         (["--preview", "p.xyz"], "'.xyz'"),
         (["--control", "sketch.png"], "--controlnet and --control go together"),
         (["--hires-guidance", "inf"], "the second pass: guidance inf"),
@@ -88,3 +90,21 @@ def test_a_picture_says_which_controlnet_drew_it(tiny_pipeline_folder: Path, tmp
     assert read_settings(out)["controlnet"] == "edges"
     again = run.invoke(app, ["generate", "--from", str(out), *few[:2], "-o", str(tmp_path / "b.png")])
     assert again.exit_code == 0 and "ControlNet was edges, and is none now" in again.stderr
+
+
+def test_a_picture_says_which_model_drew_its_second_pass_and_another_method_may_draw_it(
+    tiny_pipeline_folder: Path, tmp_path: Path
+):
+    few = ["--model", str(tiny_pipeline_folder), "--size", "384x384", "--steps", "2"]
+    second = ["--hires-model", str(tiny_pipeline_folder), "--preset", "faithful"]
+    out = tmp_path / "a.png"
+    ended = run.invoke(app, ["generate", "fox", *few, *second, "-o", str(out)])
+    assert ended.exit_code == 0, ended.output
+    assert read_settings(out)["hires_model"] == tiny_pipeline_folder.name
+    again = run.invoke(app, ["generate", "--from", str(out), *few[:2], "-o", str(tmp_path / "b.png")])
+    assert again.exit_code == 0 and "its second pass's model was" in again.stderr
+    asked = ["generate", "--from", str(out), *few[:2], "--method", "direct", "-o", str(tmp_path / "c.png")]
+    ended = run.invoke(app, asked)
+    assert ended.exit_code == 0, ended.output
+    settings = read_settings(tmp_path / "c.png")
+    assert settings["method"] == "direct" and settings.get("preset", "default") == "default"

@@ -59,6 +59,7 @@ PLANS = {
     "whole": Plan(dilation=dict.fromkeys(NAMES, (2.0, 2.0))),
     "per axis, fractional": Plan(dilation=dict.fromkeys(NAMES, (1.5, 3.0))),
     "in one block": Plan(dilation={name: (2.0, 2.0) for name in NAMES if name.startswith("up_blocks.1")}),
+    "low-passed": Plan(dilation=dict.fromkeys(NAMES, (2.0, 2.0)), low_passed=frozenset(NAMES)),
     "dispersed": Plan(
         dilation=dict.fromkeys(NAMES, (2.0, 2.0)),
         dispersed=frozenset(NAMES),

@@ -182,7 +182,7 @@ def generate(
                     command_line.say_warning(f"not {source} again: given here, {', '.join(replaced)}")
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
-            _check_method(asked, preview)
+            _check_method(asked, preview, hires_model)
             check_prompts(PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
             pipe = command_line.load_pipeline(
                 asked.model,
@@ -208,7 +208,9 @@ def generate(
             if asked.model is None and (line := command_line.advice(asked.prompt)) is not None:
                 command_line.say(line)
             asked = replace(asked, seed=settled_seed(asked.seed, count))
-            made_by = provenance(pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet)
+            made_by = provenance(
+                pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet, hires_model=hires_model
+            )
             if recorded is not None:
                 lost = [] if recorded.lost is None else [recorded.lost]
                 if why := [*lost, *differences(recorded, made_by, versions())]:
@@ -280,18 +282,19 @@ def generate(
             print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
 
 
-def _check_method(asked: Options, preview: Path | None) -> None:
+def _check_method(asked: Options, preview: Path | None, hires_model: str | None) -> None:
     """Refuse an unknown method, and what only our own ones can do."""
     if asked.method in OURS:
         return
     find(asked.method)
     for name, given in (
         ("--plan", asked.plan),
+        ("--preset", None if asked.preset == "default" else asked.preset),
         ("--strength", asked.strength),
         ("--windows", asked.windows),
         ("--sequential", asked.sequential or None),
         ("--preview", preview),
-        ("--hires-*", asked.hires.as_json() or None),
+        ("--hires-*", asked.hires.as_json() or hires_model),
     ):
         if given is not None:
             raise RedilateError(

@@ -62,6 +62,7 @@ def described(recorded: Recorded) -> str:
         "method": recorded.method if recorded.mode is None else f"{recorded.method}, {recorded.mode}",
         "hires": recorded.hires.as_json() or None,
         "model": model,
+        "2nd model": recorded.hires_model,
         "controlnet": recorded.controlnet,
         "computed": computed or None,
         "versions": versions,
