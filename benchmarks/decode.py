@@ -111,7 +111,8 @@ def main(
     bundled: Annotated[bool, typer.Option("--bundled", help="The bundled model's autoencoder.")] = False,
     encode: Annotated[bool, typer.Option("--encode", help="Encode in place of decoding.")] = False,
     pool: Annotated[
-        int, typer.Option(min=1, help="Pixels per side that share a key, as a relay encodes an enlargement.")
+        int,
+        typer.Option(min=1, help="Pixels per side that share a key, as a large leg encodes an enlargement."),
     ] = 1,
     counted: Annotated[bool, typer.Option("--count", help="Count the work of SDXL's instead.")] = False,
     only: Annotated[str | None, typer.Option(help="untiled or strips, in this process.")] = None,

@@ -164,7 +164,7 @@ Strength = Annotated[
     typer.Option(
         min=0.0,
         max=1.0,
-        help="Where a large picture is finished from, as a noise level: low keeps the native picture, high invents; "
+        help="Where the large legs start, as a noise level: low keeps the native picture, high invents; "
         "1 draws everything at full size. Without it, the model family's default.",
     ),
 ]

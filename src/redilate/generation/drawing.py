@@ -58,7 +58,7 @@ class Hires(BaseModel):
             `spandrel` runs.
         tie: in [0, 1], how much of the low frequencies of the picture before is held at the start of a leg.
         tie_until: the share of a leg's steps over which the tie fades to nothing; above 1: it never fades.
-        noise_floor: the deviation, in latents, below which what a leg has changed is taken back; 0 keeps all.
+        noise_floor: the local standard deviation, in latents, below which a leg's changes are undone; 0 keeps all.
         colour: what is done to the finished leg's colours: "as-drawn", "moments", "low" (`pixels.keep_colour`).
         control: "enlarged" feeds a ControlNet of `pipe` the picture before, enlarged: a tile ControlNet's use.
         pipe: another pipeline for the large legs, such as a refiner or a distilled model; pictures pass between the

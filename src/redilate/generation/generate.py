@@ -70,8 +70,8 @@ def generate(
         sequential: evaluate guidance one sample at a time, in half the U-Net's activations.
         batch: how many pictures of a prompt are drawn together at most, each within rounding as if drawn alone; where
             memory runs out, half as many, then one. None: several on a GPU; on a CPU, which is busy with one, one after
-            another, bit for bit as if drawn alone. `sequential`, `Hires.control`, and tensors, pictures or callbacks
-            in `extra` have it one after another, too.
+            another, bit for bit as if drawn alone. With `sequential`, `Hires.control`, or tensors,
+            pictures or callbacks in `extra` always one after another.
         windows: the noise level in [0, 1] below which self-attention looks through windows, for speed; None: at none.
         on_drawing: called with the `Drawing`, before any work.
         on_step: called after each denoising step with (steps done, steps in all), over all pictures.

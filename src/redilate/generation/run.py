@@ -165,8 +165,8 @@ class Callbacks:
 def run(pipe: Any, drawing: Drawing, callbacks: Callbacks | None = None) -> Generation:
     """Make the pictures of a drawing: `Drawing.batch` of a prompt together, each within rounding as if drawn alone.
 
-    Where the device runs out of memory, the same is tried again in a thriftier way, from what is done: a decode from
-    its latents, a denoising from its leg's start. Each such step down is said through `Callbacks.on_note`.
+    Where the device runs out of memory, the step that failed is repeated in a way that needs less: a decode from its
+    latents, a denoising from its leg's start. Each such fallback is said through `Callbacks.on_note`.
 
     Args:
         pipe: the pipeline that it was resolved for; left as it was, also after an exception. Only where nothing else

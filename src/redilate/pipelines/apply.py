@@ -305,8 +305,9 @@ def apply(
         A handle with the plan in use, which is also a context manager. Applying again replaces what was there.
 
     The plan is on the network: threads whose pipelines share one take turns, from `apply` to `remove`, or each has a
-    network of its own (`copy.deepcopy(pipe.unet)`). What they would otherwise make of each other's pictures is refused:
-    applying to a network that another living thread has re-dilated, and calling one that another thread is calling.
+    network of its own (`copy.deepcopy(pipe.unet)`). Since threads would spoil each other's pictures, two things are
+    refused: applying to a network that another living thread has re-dilated, and calling one that another thread is
+    calling.
 
     Raises:
         RedilateError: if the pipeline has no U-Net, or one that cannot be re-dilated (see `support.redilatable`), or

@@ -271,8 +271,9 @@ def load(
             float16, so that it need not be decoded in float32.
         lora: a LoRA's `.safetensors` file or hub name, or several; with ":0.8" behind it, that weight.
         offload: "model": each network waits in the host's memory until it is needed; "sequential": each layer, far
-            slower; "none": all are on the device; None: as "none", and as "model" where they do not fit.
-        on_note: called with a line where they do not.
+            slower; "none": all are on the device; None: all are on the device, and where they do
+            not fit as "model".
+        on_note: called with a line where they do not fit.
 
     Raises:
         RedilateError: if nothing can be loaded under a name, or the model has no U-Net, or offload has no device.

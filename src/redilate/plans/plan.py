@@ -121,8 +121,8 @@ class NoiseDamping(BaseModel):
         dilation: the mild network's, as `Plan.dilation`.
         until: the noise level in [0, 1] down to which ND-CFG is at work.
         reuse: how far the noise level may fall while Δ, the difference that the mild network makes, is kept. 0: it is
-            worked out at every evaluation, as the equation has it. The default spares two mild evaluations of three
-            in twenty-five steps and every other one in ten; docs/performance.md has the cost.
+            worked out at every evaluation, as the equation has it. By default the mild network is
+            evaluated at about every third step of 25, and at every second of 10; docs/performance.md has the cost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

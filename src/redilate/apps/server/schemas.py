@@ -64,7 +64,7 @@ class ImageRequest(BaseModel):
         ge=0.01,
         le=1,
         allow_inf_nan=False,
-        description="The noise level at which a large picture is finished from, or a picture drawn from: low keeps, "
+        description="The noise level at which the large legs start, or a picture drawn from: low keeps, "
         "high invents; 1 draws everything at full size. Without it, the model family's default.",
     )
     preset: Preset = Field("default", description="Which defaults.")
