@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -100,3 +102,28 @@ def test_at_the_end_all_jobs_are_cancelled_and_no_more_are_taken(thread: Drawing
     assert all(map(was_cancelled, events)) and not thread.busy
     with pytest.raises(Cancelled):
         submitted(thread, until(threading.Event()))
+
+
+@pytest.mark.parametrize("error", [Cancelled, ValueError, SystemExit])
+def test_however_a_drawing_ends_its_listener_hears_of_it_and_its_memory_is_freed(
+    thread: DrawingThread, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+):
+    # pytest keeps what is logged, and with it the traceback.
+    monkeypatch.setattr("redilate.apps.drawing_thread.log.exception", lambda *_: None)
+
+    class Latents:
+        pass
+
+    held: list[weakref.ref[Latents]] = []
+
+    def work(job: Job) -> None:
+        latents = Latents()
+        held.append(weakref.ref(latents))
+        raise error
+
+    _, events = submitted(thread, work)
+    last = events.get(timeout=5)
+    assert isinstance(last, Failed) and isinstance(last.error, error)
+    del last
+    _, events = submitted(thread, lambda job: (gc.collect(), job.put(held[0]() is None)))
+    assert events.get(timeout=5) is True and isinstance(events.get(timeout=5), Done)

@@ -179,16 +179,17 @@ class DrawingThread:
                 self._running = None
             # Only now: who hears that it is done may ask for the place that it had.
             job.put(last)
+            del job, last  # an error's traceback holds all that its drawing had in memory
 
     def _one(self, job: Job) -> Failed | Done:
         """Draw one job; → its last event."""
         try:
             job.check()
             self._draw(job)
-        except Cancelled as error:
+        except Cancelled:
             self.cancelled += 1
-            return Failed(error)
-        except Exception as error:
+            return Failed(Cancelled())
+        except BaseException as error:  # a listener waits for the last event, whatever happens
             if not isinstance(error, RedilateError):
                 log.exception("a picture could not be drawn")
             return Failed(error)

@@ -125,7 +125,7 @@ def run(
         on_step: called with (task, steps done, steps in all), where `work` reports steps.
 
     Raises:
-        RedilateError: for numbers that mean nothing, and where `make_pipe` fails.
+        RedilateError: when the first outcome is asked for, for numbers that mean nothing; where `make_pipe` fails.
     """
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if value is not None and value < least:

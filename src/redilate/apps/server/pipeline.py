@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from PIL import Image
@@ -94,9 +94,12 @@ class ServedPipeline:
         """Draw a job's `ServiceRequest`; its events are each `Partial` and `Picture`."""
         request: ServiceRequest = job.request
         drawing = resolve(self._pipe, request)
-        made = run(self._pipe, drawing, _previews(self._pipe, job, len(drawing.legs)))
-        for image, seed in zip(made.images, made.seeds, strict=True):
-            file = request.file(image, made.settings | {"seed": seed} | self._made_by)
+        settings: list[dict[str, Any]] = []
+        callbacks = _previews(self._pipe, job, len(drawing.legs))
+        callbacks = replace(callbacks, on_picture=lambda _, each: settings.append(each))
+        made = run(self._pipe, drawing, callbacks)
+        for image, seed, each in zip(made.images, made.seeds, settings, strict=True):
+            file = request.file(image, each | self._made_by)
             job.put(Picture(file, seed, len(drawing.legs), (*request.notes, *made.notes)))
 
 

@@ -76,6 +76,8 @@ def _images(service: Service) -> APIRouter:
     async def edits(http: Request) -> Any:
         """Draw pictures from a prompt and a picture."""
         async with http.form(max_files=2, max_fields=50) as form:
+            if any(not _is_empty(value) for value in form.getlist("markup")):
+                raise invalid("markup", "it is not supported; a mask says where the picture is drawn anew")
             # OpenAI's client names a list of one `image[]`.
             data = await _file(form, service.limits.upload_megabytes, "image", "image[]")
             if data is None:
@@ -179,10 +181,8 @@ def _fields(form: FormData) -> EditRequest:
         # A form sends its fields whether they are filled in or not.
         if name in ("image", "image[]", "mask") or (_is_empty(value) and name != "prompt"):
             continue
-        if name == "markup":
-            raise invalid(name, "markup is not supported; a mask says where the picture is drawn anew")
         if name in fields:
-            raise invalid(name[:100], f"{name[:100]} is given twice")
+            raise invalid(name[:100], "it is given twice")
         fields[name] = value
     try:
         return EditRequest.model_validate(fields)

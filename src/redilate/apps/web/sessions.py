@@ -128,8 +128,7 @@ class Backend:
         """
         events: SimpleQueue[Any] = SimpleQueue()
         job = session.job = Job(request, events.put)
-        estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
-        made = early = event = None
+        made = early = event = estimate = None
         ahead, started = -1, time.monotonic()
         try:
             self.thread.submit(job)
@@ -137,6 +136,8 @@ class Backend:
                 if ahead != 0:
                     before, ahead = ahead, self.thread.ahead(job)
                     started = time.monotonic()
+                    if ahead == 0:  # by then the pictures before this one have told more
+                        estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
                     if ahead != before:
                         yield Waiting(ahead) if ahead else Progress(0, request.large_steps, estimate)
                 try:
