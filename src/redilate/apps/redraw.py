@@ -26,6 +26,8 @@ _PLANNED_FOR = {"size", "method", "strength", "preset", "model", "plan", "hires"
 # What an option and a picture call alike.
 _ALIKE = ("prompt", "width", "height", "seed", "steps", "guidance", "preset", "negative", "method", "hires",
           "scheduler", "sequential", "windows")  # fmt: skip
+# What another method that is asked for leaves out.
+_REDILATED_ALONE = ("strength", "preset", "hires", "windows", "sequential")
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,9 @@ def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Opti
     kept["strength"] = 1.0 if recorded.mode == "single" else recorded.strength
     if recorded.method != "redilate":
         kept["strength"] = None
-    if "method" in given and asked.method != "redilate":  # no other method has these
-        kept |= {
-            "strength": None,
-            "preset": "default",
-            "hires": Hires(),
-            "windows": None,
-            "sequential": False,
-        }
+    if "method" in given and asked.method != "redilate":
+        plain = Options()
+        kept |= {name: getattr(plain, name) for name in _REDILATED_ALONE}
     kept |= {"model": model, "device": asked.device if "device" in given else _device(recorded.device)}
     replaced = given | ({"width", "height"} if "size" in given else set())
     if "model" in given:

@@ -24,9 +24,8 @@ class Measure:
 
     key: str  # its name in the JSON
     title: str
-    better: Literal[
-        "less", "more", "native", "real"
-    ]  # "native", "real": as the native picture or real ones have it
+    # "native", "real": as the native picture or real ones have it.
+    better: Literal["less", "more", "native", "real"]
     form: str = ".3f"  # Python's format of a value
     centre: Centre = "mean"  # what stands for many pictures
 

@@ -271,8 +271,7 @@ def load(
             float16, so that it need not be decoded in float32.
         lora: a LoRA's `.safetensors` file or hub name, or several; with ":0.8" behind it, that weight.
         offload: "model": each network waits in the host's memory until it is needed; "sequential": each layer, far
-            slower; "none": all are on the device; None: all are on the device, and where they do
-            not fit as "model".
+            slower; "none": all are on the device; None: all are on the device, or as "model" where they do not fit.
         on_note: called with a line where they do not fit.
 
     Raises:
