@@ -1,8 +1,8 @@
-"""Self-attention that can look through windows while it keeps its parameters, processor and hooks.
+"""Windowed self-attention that keeps the module's parameters, processor and hooks.
 
-The module's class is exchanged for a subclass, as a convolution's is (`core.conv`), so the attention processor, an
-adapter on its projections and `torch.compile` go on as they were. Windows stand side by side in the batch, those of one
-sample after another, so that a processor that cuts the batch into conditions cuts it in the same places.
+Only the module's class changes, to a subclass (as in `core.conv`), so attention processors, adapters and
+`torch.compile` go on working. The windows become batch items, all windows of one sample after those of another, so
+that a processor that splits the batch into conditions still splits it at the right places.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ _LAYOUT = "_redilate_windows"
 
 
 class WindowedAttention(nn.Module):
-    """A self-attention over tokens (B, N, C) that reads its windows' layout; without one it runs the original's code.
+    """A self-attention over tokens (B, N, C) that reads its window layout; without one it runs the original's code.
 
-    So it does for a call that the layout is not for: one with a mask, with keys from elsewhere, or with another number
-    of tokens (merged ones).
+    It also does so for a call with a mask, with other keys, or with another number of tokens (merged ones).
     """
 
     def forward(
@@ -39,7 +38,7 @@ class WindowedAttention(nn.Module):
 
 
 def exchange(attention: nn.Module) -> None:
-    """Make `attention` look through windows, in place, the whole map at first; `restore` undoes it."""
+    """Make `attention` windowed in place, with no layout yet; `restore` undoes it."""
     if not isinstance(attention, WindowedAttention):
         attention.__class__ = _subclass(type(attention))
     attention.__dict__[_LAYOUT] = None
@@ -47,12 +46,12 @@ def exchange(attention: nn.Module) -> None:
 
 @cache
 def _subclass(kind: type[nn.Module]) -> type[nn.Module]:
-    # One for each class: a new one at every exchange would be a new graph for torch.compile.
+    # Cached, because torch.compile makes a new graph for a new class.
     return type(f"Windowed{kind.__name__}", (WindowedAttention, kind), {})
 
 
 def restore(attention: nn.Module) -> None:
-    """Give `attention` its own class back and leave no trace; does nothing to one that was never exchanged."""
+    """Give `attention` its own class back; no-op for one that was never exchanged."""
     attention.__dict__.pop(_LAYOUT, None)
     if isinstance(attention, WindowedAttention):
         attention.__class__ = type(attention).__bases__[-1]

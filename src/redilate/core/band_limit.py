@@ -1,8 +1,8 @@
 """FouriScale's low-pass filters of feature maps before a dilated convolution (arXiv 2403.12963, section 3.3).
 
-A kernel dilated by d reads every d-th pixel: what changes faster than that folds back as a pattern. `low_pass` is the
-paper's own filter, on the Fourier transform of the padded features. `band_limited` is ours: the same response on the
-cosine transform, which continues a map by its mirror image and so needs no padding, as one matrix for each axis.
+A kernel dilated by d reads every d-th pixel, so higher frequencies alias. `low_pass` is the paper's own filter, on the
+Fourier transform of the padded features. `band_limited` is ours: the same response on the cosine transform, which
+continues a map by its mirror image and needs no padding, as one matrix for each axis.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ SHARP = 1 / 8  # how wide the edge is, as a share of the band up to the Nyquist 
 
 
 def response(length: int, scale: float, *, gentle: bool = False, floor: float = 0.0) -> Tensor:
-    """How much of each frequency along an axis is kept.
+    """The filter's gain at each frequency along an axis.
 
-    1 up to 1/`scale` of the Nyquist frequency (and the next one), which is what survives `scale`-fold subsampling;
-    beyond it a straight fall to `floor`.
+    1 up to the frequency after 1/`scale` of Nyquist's, which `scale`-fold subsampling preserves; then a linear fall to
+    `floor`.
 
     Args:
         length: of the axis, in pixels.
         scale: at least 1.
-        gentle: whether the fall takes all of the band that is left, for the guiding estimate, or an eighth of it all.
+        gentle: whether the fall takes the whole remaining band (for the guiding estimate), or an eighth of the full
+            one.
         floor: in [0, 1].
 
     Returns:
@@ -57,7 +58,7 @@ def low_pass(
 
     Args:
         scale: per axis (height, width), as for `response`.
-        padded: (height, width), at least the features' own: the paper's padding-then-crop, for any ratio.
+        padded: (height, width) to pad to, at least the features' own size.
     """
     height, width = features.shape[-2:]
     rows = response(padded[0], scale[0], gentle=gentle, floor=floor)
@@ -70,9 +71,9 @@ def low_pass(
 
 
 def band_limited(features: Tensor, scale: tuple[float, float]) -> Tensor:
-    """Features (…, H, W) without what subsampling by `scale` (height, width) would fold back; 1 is the identity.
+    """Features (…, H, W) without what subsampling by `scale` (height, width) would alias; 1 is the identity.
 
-    Each axis costs 2 · length operations per value, a few hundredths of a convolution's at its size.
+    Each axis costs 2 · length operations per value, a few hundredths of a convolution's cost.
     """
     height, width = features.shape[-2:]
     if scale[0] > 1:
@@ -85,7 +86,7 @@ def band_limited(features: Tensor, scale: tuple[float, float]) -> Tensor:
 @lru_cache(maxsize=64)
 def _matrix(length: int, scale: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(length, length): Cᵀ diag(response) C with C the orthonormal DCT-II, whose wave k has k / 2 cycles."""
-    with torch.inference_mode(False):  # kept for later calls, which may want gradients
+    with torch.inference_mode(False):  # cached for later calls, which may need gradients
         waves = torch.arange(length, dtype=torch.float64)
         cosines = torch.cos(math.pi / length * torch.outer(waves, waves + 0.5)) * math.sqrt(2 / length)
         cosines[0] /= math.sqrt(2)

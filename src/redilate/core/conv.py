@@ -1,9 +1,8 @@
-"""Re-dilation of a convolution: the same kernel, its taps further apart, the same output size; and dispersion.
+"""Re-dilated and dispersed convolutions: the same kernel with its taps further apart, at the same output size.
 
-f(h) = h ⊛ Φ_d(k), ScaleCrafter (arXiv 2310.07702), section 3.2. The Conv2d keeps its parameters, attributes and hooks:
-its class is exchanged for a subclass that overrides `_conv_forward`. Unlike a replaced `forward`, that survives
-accelerate's hooks, deepcopy and torch.compile; unlike changed `dilation` or `padding` attributes, nothing that copies
-them (LoRA) inherits the change.
+f(h) = h ⊛ Φ_d(k), ScaleCrafter (arXiv 2310.07702), section 3.2. The Conv2d keeps its parameters, attributes and hooks.
+Only its class changes, to a subclass that overrides `_conv_forward`: that survives accelerate's hooks, deepcopy and
+torch.compile, which a replaced `forward` does not, and a LoRA that copies `dilation` or `padding` copies no change.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Fractional = Literal["taps", "channels", "published"]
 
 
 class _Plain(NamedTuple):
-    """What the plain convolution has beside its kernel and bias."""
+    """A plain convolution's settings."""
 
     stride: Pair
     padding: Pair
@@ -36,7 +35,7 @@ class _Plain(NamedTuple):
     padding_mode: str
 
     def convolve(self, input: Tensor, weight: Tensor, redilated: Pair, bias: Tensor | None) -> Tensor:
-        """The convolution with its taps a whole number of pixels apart, `redilated` on each axis."""
+        """Convolve with taps `redilated` whole pixels apart on each axis."""
         (top, bottom), (left, right) = (
             redilated_padding(
                 weight.shape[2 + axis], self.padding[axis], self.dilation[axis], redilated[axis]
@@ -52,9 +51,8 @@ class _Plain(NamedTuple):
 def redilated_padding(kernel: int, padding: int, dilation: int, redilated: int) -> Pair:
     """Padding (before, after) along one axis that keeps the plain convolution's output size and centre.
 
-    With taps `redilated` apart in place of `dilation`, the kernel spans `(redilated - dilation) * (kernel - 1)`
-    more pixels; that much is added. An odd kernel gets it evenly, so its centre tap stays where it was; an even one
-    gets the odd pixel after.
+    The re-dilated kernel spans `(redilated - dilation) * (kernel - 1)` more pixels. Both sides share them; an even
+    kernel's odd pixel goes after.
     """
     extra = (redilated - dilation) * (kernel - 1)
     return padding + extra // 2, padding + extra - extra // 2
@@ -80,11 +78,11 @@ def redilated_conv2d(
         weight: (C_out, C_in / groups, k_h, k_w).
         stride, padding, dilation, groups, padding_mode: those of the plain convolution.
         factor: ScaleCrafter's d: how many times further apart the taps are, per axis (height, width).
-        fractional: how a factor that is not whole is met, see `_between_taps`, `_between_halves`, `_between_channels`
-            and `_as_published`.
+        fractional: how a fractional factor is computed: `_between_taps` (`_between_halves` where it is a multiple of
+            a half), `_between_channels` or `_as_published`.
 
     Returns:
-        (B, C_out, H', W') with H', W' as the plain convolution gives them, for every input size.
+        (B, C_out, H', W') with the plain convolution's H' and W'.
     """
     plain = _Plain(stride, padding, dilation, groups, padding_mode)
     redilated = (dilation[0] * factor[0], dilation[1] * factor[1])
@@ -100,17 +98,17 @@ def redilated_conv2d(
 
 
 def _padded(input: Tensor, around: tuple[int, int, int, int], padding_mode: str) -> Tensor:
-    """`input` with (left, right, top, bottom) more pixels, as a convolution of that `padding_mode` has them."""
+    """Pad `input` by (left, right, top, bottom) pixels as a convolution with this `padding_mode` does."""
     return F.pad(input, around, mode="constant" if padding_mode == "zeros" else padding_mode)
 
 
 def _between_taps(
     input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, redilated: Dilation
 ) -> Tensor:
-    """Each outer tap reads its fractional position by bilinear interpolation; the centre tap is left alone.
+    """Each outer tap interpolates linearly between the two nearest whole dilations.
 
-    A tap at j·s, with s = n + f, reads (1 - f)·h[j·n] + f·h[j·(n + 1)]. Summed over the taps of a 3×3 kernel that is
-    the same mixture of whole dilations, so nothing is resampled and an identity kernel stays the identity.
+    A tap at j·s, with s = n + f, reads (1 - f)·h[j·n] + f·h[j·(n + 1)]. Summed over a 3×3 kernel this is a mixture of
+    convolutions with whole dilations: nothing is resampled, and an identity kernel stays the identity.
     """
     total: Tensor | None = None
     for (height, height_share), (width, width_share) in product(
@@ -126,11 +124,10 @@ def _between_taps(
 def _between_channels(
     input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, redilated: Dilation
 ) -> Tensor:
-    """A share of the input channels at the whole dilation above and the rest at the one below, in the plain one's time.
+    """The first (1 - f) C input channels with dilation n, the last f C with n + 1: as fast as the plain convolution.
 
-    Of C channels the first (1 - f) C are read with taps n apart and the last f C with n + 1, so that n + f is the
-    mean over channels of `_between_taps`' mean over positions. The order was the better one on the bundled
-    model: where a U-Net puts a skip connection behind what comes up from below, the skip has the wider taps.
+    n + f is the mean dilation over channels. The order measured better on the bundled model: a U-Net's decoder has its
+    skip connection in the last channels, which then get the wider taps.
     """
     channels = input.shape[1]
     below = [_neighbours(axis)[0] for axis in redilated]
@@ -150,9 +147,9 @@ def _between_channels(
 
 
 def _share(tensor: Tensor, first: int, last: int) -> Tensor:
-    """Some channels of features or kernels; on a GPU laid out as the whole, so that the kernel chosen is the whole's.
+    """Channels `first` to `last` of features or kernels; on a GPU contiguous in the memory format of the whole.
 
-    cuDNN would copy a slice itself, and out of channels last into an order of its own choice.
+    cuDNN would copy a slice itself, and not in channels-last order.
     """
     part = tensor[:, first:last]
     if tensor.device.type == "cpu":  # oneDNN reads a slice where it is
@@ -162,18 +159,17 @@ def _share(tensor: Tensor, first: int, last: int) -> Tensor:
 
 
 def _is_halved(redilated: float, kernel: int) -> bool:
-    """Whether every tap of an axis is at a whole pixel or half-way between two, around a centre tap."""
+    """Whether every tap along an axis is at a whole pixel or half-way between two."""
     return kernel % 2 == 1 and 2 * redilated % 1 == 0
 
 
 def _between_halves(
     input: Tensor, weight: Tensor, bias: Tensor | None, plain: _Plain, redilated: Dilation
 ) -> Tensor:
-    """`_between_taps` for dilations of n or n + ½, with no more multiplications than the plain convolution.
+    """`_between_taps` for dilations n and n + ½, with no more multiplications than the plain convolution.
 
-    Along an axis of dilation n + ½ every other tap is at a whole pixel and reads the input, the rest read the means of
-    neighbours; within both groups taps are 2 n + 1 apart. So each group is a convolution of some taps on one of at
-    most four tensors.
+    Along an axis with dilation n + ½ every other tap reads the input at a whole pixel, and the others read the means of
+    two neighbours. Within each group the taps are 2 n + 1 apart, so each group is one ordinary dilated convolution.
     """
     axes = [
         _tap_groups(*sides)
@@ -192,8 +188,8 @@ def _between_halves(
         for parts, size in zip(axes, input.shape[2:], strict=True)
     )
     total: Tensor | None = None
-    # On a CPU as many channels at once as the output has: the means are no larger than that, and stay in its cache. A
-    # GPU wants one large convolution.
+    # A CPU takes as many channels at once as the output has, so that the means stay in its cache. A GPU is faster with
+    # one large convolution.
     cut = plain.groups == 1 and input.device.type == "cpu"
     together = weight.shape[0] if cut else input.shape[1]
     for channels, kernels in zip(input.split(together, 1), weight.split(together, 1), strict=True):
@@ -217,13 +213,13 @@ def _between_halves(
 
 @dataclass(frozen=True)
 class _Taps:
-    """Some taps of a kernel along one axis, all at whole pixels or all half-way between two.
+    """Taps of a kernel along one axis, all at whole pixels or all half-way between two.
 
     Attributes:
-        first, every: which taps of the kernel they are.
-        apart: how many pixels lie from one to the next.
-        start, end: the pixels of the input that they read, from `start` on and before `end`.
-        halfway: whether they read the means of neighbours.
+        first, every: taps first, first + every, ….
+        apart: pixels from one to the next.
+        start, end: they read the input's pixels from `start` on and before `end`.
+        halfway: whether they read the means of two neighbours.
     """
 
     first: int
@@ -234,7 +230,7 @@ class _Taps:
     halfway: bool
 
     def read(self, padded: Tensor, axis: int, before: int) -> Tensor:
-        """What they read of `padded`, which has `before` more pixels before the input's first."""
+        """The part of `padded` that they read; `padded` has `before` more pixels before the input's first."""
         length = self.end - self.start - self.halfway
         at = padded.narrow(axis, self.start + before, length)
         # One pass, and no sum that could overflow in float16.
@@ -246,11 +242,11 @@ class _Taps:
 def _tap_groups(
     size: int, kernel: int, stride: int, padding: int, dilation: int, redilated: float
 ) -> list[_Taps]:
-    """All taps of one axis of dilation n, as one group, or of dilation n + ½, in two."""
+    """The taps along one axis: one group for dilation n, two for n + ½."""
     every = 1 if redilated % 1 == 0 else 2
     apart = int(every * redilated)
     output = _output_size(size, kernel, stride, padding, dilation)
-    # Of the first output pixel's kernel, in pixels of the input.
+    # Where the kernel's centre is for the first output pixel, in input pixels.
     centre = dilation * (kernel - 1) / 2 - padding
     groups = []
     for first in range(min(every, kernel)):
@@ -263,12 +259,12 @@ def _tap_groups(
 
 
 def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """How many pixels the plain convolution gives along an axis."""
+    """The plain convolution's output size along an axis."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def _neighbours(redilated: float) -> list[tuple[int, float]]:
-    """The whole dilations on either side of `redilated`, with their shares; one of them if it is whole."""
+    """The whole dilations below and above `redilated` with their weights; itself if it is whole."""
     below = math.floor(redilated)
     share = redilated - below
     return [(below, 1.0)] if share == 0 else [(below, 1 - share), (below + 1, share)]
@@ -298,11 +294,11 @@ def _as_published(
 
 
 def nearest_half(dilation: float) -> float:
-    """`dilation` to the nearest half, at least 1: halves keep the dilations, and so the compiled graphs, few.
+    """`dilation` rounded to the nearest half, at least 1, so that there are few dilations and few compiled graphs.
 
-    What lies between two halves alike becomes a whole number, which takes one convolution and no mixture of several.
+    Ties go to the whole number, which is the cheaper convolution.
     """
-    # Rounded first, so that an interpolation's last bit does not decide.
+    # Rounded first, so that floating-point error does not decide.
     return max(1.0, round(2 * round(dilation, 9)) / 2)
 
 
@@ -322,10 +318,10 @@ _STATE = "_redilation"
 
 @dataclass(frozen=True)
 class Dispersion:
-    """How kernels are dispersed: by `scale` per axis where the dilation is a multiple of it, else not at all.
+    """How kernels are dispersed: by `scale` along each axis whose dilation is a multiple of it.
 
-    A kernel dispersed by s needs only dilation d / s for the reach of a re-dilated one with d. `input_size` and
-    `eta` as in `dispersion_matrix`. 9, not the published 3, because the latter brightens every layer by 8 %.
+    A kernel dispersed by s reaches as far with dilation d / s as a re-dilated one with d. `input_size` and `eta` as in
+    `dispersion_matrix`; `input_size` is 9 because the published 3 brightens every layer by 8 %.
     """
 
     scale: int = 2
@@ -337,14 +333,14 @@ class Dispersion:
             raise ValueError(f"dispersion needs scale ≥ 2, input_size ≥ 3 and eta > 0, not {self}")
 
     def scales(self, factor: Dilation) -> tuple[int, int]:
-        """The scale that applies on each axis under a dilation of `factor`: `scale`, or 1 where it does not divide."""
+        """(height, width): `scale` where it divides the dilation `factor`, else 1."""
         height, width = (self.scale if axis % self.scale == 0 else 1 for axis in factor)
         return height, width
 
 
 @dataclass(frozen=True)
 class _Enlarged:
-    """A dispersed kernel at one dilation: its scale and size on each axis, and the matrix that makes it."""
+    """A dispersed kernel: its scale and size along each axis, and the matrix that makes it."""
 
     scales: Pair
     size: Pair
@@ -353,39 +349,39 @@ class _Enlarged:
 
 @dataclass
 class Redilation:
-    """What one convolution does at the moment; the patch changes `dilation` as the noise level falls."""
+    """The current state of one convolution; the patch changes `dilation` as the noise level falls."""
 
     dilation: Dilation = (1.0, 1.0)
     dispersion: Dispersion | None = None
     fractional: Fractional = "taps"
-    low_pass: bool = False  # what the dilated kernel would fold back is taken off its input
-    # The dispersed kernel, which follows from the two above; worked out ahead, outside any compiled graph.
+    low_pass: bool = False  # remove from the input what the dilated kernel would alias
+    # The dispersed kernel for the two above, computed ahead, outside any compiled graph.
     enlarged: _Enlarged | None = None
 
 
 class RedilatedConv2d(nn.Conv2d):
-    """A convolution that reads its dilation from `_redilation`; neutral, it runs the original's own code."""
+    """A convolution that reads its dilation from `_redilation`; at dilation 1 it runs the original's code."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         state: Redilation | None = self.__dict__.get(_STATE)
-        # PEFT builds a LoRA's convolutions with the class of the one it wraps: those start with no state.
+        # PEFT gives a LoRA's convolutions the class of the one it wraps: those have no state.
         if state is None or is_neutral(state.dilation):
             return super()._conv_forward(input, weight, bias)
         factor = state.dilation
         padding = _numeric_padding(self)
         if state.enlarged is not None:
             scales, large, small = state.enlarged.scales, state.enlarged.size, weight.shape[2:]
-            # Anew in each call, some hundredths of the convolution's own work: a kept kernel would outlive changes
-            # that leave no mark (`weight.data += …`, as merging a LoRA does) and take memory between calls.
+            # Computed in each call, for some hundredths of the convolution's work: a stored kernel would miss silent
+            # changes (`weight.data += …`, as merging a LoRA does) and take memory between calls.
             weight = disperse(weight, state.enlarged.matrix, large)
-            # The grown kernel needs the padding that keeps its centre where the small one's was.
+            # The larger kernel needs more padding for the same centre.
             padding = (
                 padding[0] + (large[0] - small[0]) * self.dilation[0] // 2,
                 padding[1] + (large[1] - small[1]) * self.dilation[1] // 2,
             )
             factor = (factor[0] / scales[0], factor[1] / scales[1])
         if state.low_pass:
-            # A stride asks for the slow waves alone already, as far as it goes.
+            # The network was trained with what the stride itself aliases.
             stride = _pair(self.stride)
             input = band_limited(input, (max(1.0, factor[0] / stride[0]), max(1.0, factor[1] / stride[1])))
         return redilated_conv2d(
@@ -405,7 +401,7 @@ class RedilatedConv2d(nn.Conv2d):
 def exchange(
     conv: nn.Conv2d, dispersion: Dispersion | None, fractional: Fractional, low_pass: bool = False
 ) -> None:
-    """Make `conv` re-dilatable, in place, neutral at first; `restore` undoes it."""
+    """Make `conv` re-dilatable in place, at dilation 1; `restore` undoes it."""
     if type(conv) is nn.Conv2d:
         conv.__class__ = RedilatedConv2d
     elif not isinstance(conv, RedilatedConv2d):
@@ -416,12 +412,12 @@ def exchange(
 
 @cache
 def _subclass(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    # One for each class: a new one at every exchange would be a new graph for torch.compile.
+    # Cached, because torch.compile makes a new graph for a new class.
     return type(f"Redilated{kind.__name__}", (RedilatedConv2d, kind), {})
 
 
 def restore(conv: nn.Conv2d) -> None:
-    """Give `conv` its own class back and leave no trace; does nothing to one that was never exchanged."""
+    """Give `conv` its own class back; no-op for one that was never exchanged."""
     conv.__dict__.pop(_STATE, None)
     if isinstance(conv, RedilatedConv2d):
         original = type(conv).__bases__[-1]
@@ -441,12 +437,12 @@ def set_dilation(conv: nn.Conv2d, dilation: Dilation) -> None:
 def _enlarge(small: Pair, scales: Pair, dispersion: Dispersion) -> _Enlarged:
     large = (scales[0] * (small[0] - 1) + 1, scales[1] * (small[1] - 1) + 1)
     matrix = dispersion_matrix(small, large, scales, dispersion.input_size, dispersion.eta)
-    with torch.inference_mode(False):  # kept for later calls, which may want gradients, and for every device
+    with torch.inference_mode(False):  # cached for later calls, which may need gradients
         return _Enlarged(scales, large, torch.tensor(matrix, device="cpu"))
 
 
 def _numeric_padding(conv: nn.Conv2d) -> Pair:
-    """`padding` as numbers: torch allows the words "same" and "valid"."""
+    """`padding` as numbers: torch also allows "same" and "valid"."""
     if isinstance(conv.padding, str):
         if conv.padding == "valid":
             return (0, 0)
@@ -458,6 +454,6 @@ def _numeric_padding(conv: nn.Conv2d) -> Pair:
 
 
 def _pair(sizes: tuple[int, ...]) -> Pair:
-    """A Conv2d's attribute as the two numbers that it holds."""
+    """A Conv2d's attribute as (height, width)."""
     height, width = sizes
     return height, width

@@ -1,4 +1,4 @@
-"""What a device has of memory, and what it says when it has too little."""
+"""A device's memory, and its out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import gc
 
 import torch
 
-# Beside torch.OutOfMemoryError: a CPU's allocator, Metal's, cuBLAS' and cuDNN's workspaces.
+# Messages of the CPU's and Metal's allocators, and of cuBLAS' and cuDNN's workspaces.
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def device_bytes(device: torch.device) -> tuple[int, int]:
-    """(free, total) bytes of a device's memory; what torch has taken and does not use counts as free."""
+    """(free, total) bytes of a device's memory; what torch has reserved and does not use counts as free."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
@@ -25,20 +25,20 @@ def device_bytes(device: torch.device) -> tuple[int, int]:
 
 
 def has_own_memory(device: torch.device) -> bool:
-    """Whether a device's memory is another than the host's, so that the host's is more."""
+    """Whether a device has memory of its own beside the host's."""
     return device.type not in ("cpu", "mps", "meta")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that a device, or the host, had too little memory."""
+    """Whether an exception means that a device, or the host, ran out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def release(device: torch.device) -> None:
-    """Give back what torch holds of a device's memory and does not use, before something is tried again."""
-    gc.collect()  # a traceback's frames hold tensors in cycles
+    """Free the memory that torch has reserved on a device and does not use."""
+    gc.collect()  # a traceback's frames keep tensors alive in cycles
     module = getattr(torch, device.type, None)
     if has_own_memory(device) or device.type == "mps":
         empty = getattr(module, "empty_cache", None)

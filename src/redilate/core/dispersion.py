@@ -1,4 +1,4 @@
-"""Dispersed convolution: a larger kernel with fewer holes that does what the small one did.
+"""Dispersed convolution: a larger kernel with smaller gaps that does what the small one did.
 
 k' = R k, where R solves ScaleCrafter's (arXiv 2310.07702) equation 6,
 
@@ -29,11 +29,10 @@ def dispersion_matrix(
     Args:
         small, large: odd kernel sizes, one number or (height, width).
         scale: how many times features are enlarged at structure level, one number or (height, width).
-            On an axis where `scale` is 1 the kernel need not grow.
-        input_size: side n of the inputs over which the equation is solved, at least `small`.
-            3 is the published size; its border inflates a flat input's gain to 1.084, where 9 gives 1.010.
-        eta: weight of the pixel-level equations, above 0. It scales the equations, so the squared term above
-            carries η²: that is the reading under which the published matrix (ΣR = 9.7523) comes out.
+        input_size: side of the inputs over which the equation is solved, at least `small`. With the published 3 a flat
+            input's gain is 1.084, with 9 it is 1.010.
+        eta: weight of the pixel-level equations, above 0. The squared term above carries η²: only so does the
+            published matrix (ΣR = 9.7523) come out.
 
     Raises:
         ValueError: for even sizes, a large kernel smaller than the small one, or an input smaller than the kernel.
@@ -68,11 +67,11 @@ def dispersion_matrix(
 def disperse(weight: Tensor, matrix: NDArray[np.float64] | Tensor, large: tuple[int, int]) -> Tensor:
     """The larger kernels of a convolution: (C_out, C_in / groups, k_h, k_w) to (C_out, C_in / groups, *large)."""
     out, channels = weight.shape[:2]
-    # In float32 at least: R has entries of both signs that cancel, and half precision would lose the sum.
+    # In float32 at least: entries of R cancel, which half precision would lose.
     precise = torch.promote_types(weight.dtype, torch.float32)
     spread = torch.tensor(matrix, device="cpu") if isinstance(matrix, np.ndarray) else matrix
     spread = spread.to(device=weight.device, dtype=precise)
-    # Nor in what autocast would make of a product of matrices.
+    # autocast would compute the product in half precision.
     with torch.autocast(weight.device.type, enabled=False) if _casts(weight.device) else nullcontext():
         kernels = weight.reshape(out, channels, -1).to(precise) @ spread.T
     return kernels.reshape(out, channels, *large).to(weight.dtype)
@@ -83,7 +82,7 @@ def _casts(device: torch.device) -> bool:
 
 
 def _responses(inputs: NDArray, kernel: tuple[int, int]) -> NDArray:
-    """What each single tap of a kernel gives on each input, zero padded: (inputs, H, W, taps)."""
+    """The output of each single tap of a kernel on each zero-padded input: (inputs, H, W, taps)."""
     (high, wide), (top, left) = inputs.shape[-2:], (kernel[0] // 2, kernel[1] // 2)
     padded = np.pad(inputs, ((0, 0), (top, top), (left, left)))
     shifted = [padded[:, y : y + high, x : x + wide] for y in range(kernel[0]) for x in range(kernel[1])]

@@ -1,4 +1,4 @@
-"""Noise-damped classifier-free guidance (ND-CFG), in the form that needs no change to a pipeline's loop.
+"""Noise-damped classifier-free guidance (ND-CFG), in a form that leaves a pipeline's loop unchanged.
 
 ScaleCrafter's (arXiv 2310.07702) equation 7 takes denoising from a mildly re-dilated network ε and guidance from the
 strongly re-dilated one ε̃:
@@ -21,10 +21,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GuidanceLayout:
-    """How the conditions stand in a batch: `chunks` equal parts, of which `unconditional` is the ∅ one.
+    """The order of conditions in a batch: `chunks` equal parts, of which number `unconditional` is ∅.
 
-    `whole` says that the network itself tells the parts apart (perturbed-attention guidance does so inside its
-    attention layers), so that ∅ cannot be evaluated alone.
+    `whole`: the network treats the parts differently (perturbed-attention guidance does, in its attention layers), so
+    that ∅ cannot be evaluated alone.
     """
 
     chunks: int = 2
@@ -40,8 +40,7 @@ def damping_delta(
     Args:
         strong: ε̃'s output on the whole batch, (chunks · b, C, …).
         mild: ε's output on the ∅ part, (b, C, …).
-        channels: how many leading channels are the prediction; the rest (a learned variance) is left alone.
-            None: all of them.
+        channels: how many leading channels are the prediction; Δ is 0 for the rest (a learned variance). None: all.
     """
     part = mild.shape[0]
     first = layout.unconditional * part
@@ -56,20 +55,20 @@ def add_delta(strong: Tensor, delta: Tensor, layout: GuidanceLayout) -> Tensor:
     return strong + delta.repeat(layout.chunks, *[1] * (strong.dim() - 1))
 
 
-# Two views of one picture (a panorama's) are hardly alike; a step's samples are, with fresh noise at each, too.
+# The least correlation of two steps of one picture, with fresh noise too; a panorama's views correlate less.
 _ALIKE = 0.5
 
 
 @dataclass(frozen=True)
 class KeptDelta:
-    """A Δ that later, less noisy calls of the same generation may use: it changes slowly with the noise level.
+    """A Δ that later, less noisy calls of the same generation may use, since it changes slowly with the noise level.
 
     Attributes:
         delta: (b, C, …).
-        noise_level: that it was worked out at.
-        sample: (b, C', …), the ∅ part that it was worked out for.
-        condition: the text embeddings of the call. A pipeline makes them once and hands the same tensor to every
-            step, so another tensor is another generation.
+        noise_level: of the call that computed it.
+        sample: (b, C', …), that call's ∅ part.
+        condition: that call's text embeddings. A pipeline hands the same tensor to every step, so another tensor means
+            another generation.
     """
 
     delta: Tensor
@@ -78,21 +77,19 @@ class KeptDelta:
     condition: weakref.ref[Tensor]
 
     def is_usable(self, noise_level: float, within: float, sample: Tensor, condition: Any) -> bool:
-        """Whether Δ may be used at `noise_level` for the ∅ part `sample`, if it holds down to `within` below."""
+        """Whether Δ may be used for the ∅ part `sample` at `noise_level`, at most `within` below its own."""
         return (
-            # Rounded, so that the last bit of steps that are as wide as `within` does not decide.
+            # Rounded, so that floating-point error does not decide for steps as wide as `within`.
             0 < round(self.noise_level - noise_level, 9) <= within
             and self.sample.shape == sample.shape
             and condition is not None
             and self.condition() is condition
-            # Last, since a GPU is waited for.
+            # Last, since it waits for a GPU.
             and _correlation(self.sample, sample) > _ALIKE
         )
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
-    """The least cosine of the angle between two batches' samples, each channel's mean taken out: colour says little of
-    the view.
-    """
+    """The least correlation between two batches' samples; without each channel's mean, since colour tells little."""
     one, other = (each.float() - each.float().mean(dim=(-2, -1), keepdim=True) for each in (one, other))
     return float(torch.nn.functional.cosine_similarity(one.flatten(1), other.flatten(1), dim=1).min())

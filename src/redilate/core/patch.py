@@ -1,9 +1,7 @@
-"""Installing a plan on a network, and taking it off without a trace; a U-Net's call and what it returns, however a
-pipeline writes them.
+"""`Patch` puts a plan on a network and removes it without a trace.
 
-Two of torch's own hooks on the root do all the work: before each call they read the noise level and set every
-convolution's dilation and self-attention's windows; after it, where ND-CFG asks for it, they evaluate the mild network
-on the ∅ part and add Δ.
+It uses two torch hooks on the root. Before each call they read the noise level and set every convolution's dilation and
+self-attention's windows; after it, where the plan has ND-CFG, they evaluate the mild network on the ∅ part and add Δ.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Protocol
@@ -26,33 +24,33 @@ from .windows import Layout, lay_out, shift_at
 
 
 def argument_of(args: tuple, kwargs: dict, place: int, name: str) -> Any:
-    """One of a U-Net call's arguments, however it was passed: 0 `sample`, 1 `timestep`."""
+    """A U-Net call's argument, positional or by name: 0 `sample`, 1 `timestep`."""
     return args[place] if len(args) > place else kwargs[name]
 
 
 def condition_of(args: tuple, kwargs: dict) -> Tensor | None:
-    """The text embeddings of a U-Net call, None where they are no tensor."""
+    """The text embeddings of a U-Net call, or None if they are not a tensor."""
     found = args[2] if len(args) > 2 else kwargs.get("encoder_hidden_states")
     return found if isinstance(found, Tensor) else None
 
 
 def sample_of(output: Any) -> Tensor:
-    """The prediction in what a U-Net returned: a tuple or one of diffusers' output classes."""
+    """The prediction in a U-Net's output: a tuple or one of diffusers' output classes."""
     return output[0] if isinstance(output, tuple) else output.sample
 
 
 def with_sample(output: Any, sample: Tensor) -> Any:
-    """What a U-Net returned, with another prediction."""
+    """A U-Net's output with another prediction."""
     if isinstance(output, tuple):
         return (sample, *output[1:])
     return type(output)(sample=sample)
 
 
 def take_unconditional(tree: Any, batch: int, layout: GuidanceLayout) -> Any:
-    """The ∅ part of everything in a call's arguments that has the batch as its first axis.
+    """The ∅ part of every tensor in nested arguments whose first axis is the batch.
 
-    Descends into lists, tuples and dicts. A first axis that is a multiple of `batch` (AnimateDiff's text, repeated
-    for every frame) is cut in the same proportion; anything else is passed on as it is.
+    A first axis that is a multiple of `batch` (AnimateDiff's text, repeated for every frame) is cut in the same
+    proportion. Everything else stays as it is.
     """
 
     def cut(tensor: Tensor) -> Tensor:
@@ -86,13 +84,10 @@ _CHILDREN, _ATTRIBUTES = attrgetter("_modules"), attrgetter("__dict__")
 
 
 class Structure:
-    """What a network is built of, as it stands: its modules themselves, and what decides how they compute.
+    """A snapshot of a network's modules and of what decides how they compute.
 
-    Modules are told apart by identity, not counted: a LoRA that takes the place of another of the same layout is
-    another structure. They are held, so that no new one can have the address of one that is gone.
-
-    Args:
-        root: the network.
+    Modules are compared by identity: a LoRA that replaces another of the same layout is another structure. The snapshot
+    holds references, so that no new module can have the address of a deleted one.
     """
 
     def __init__(self, root: nn.Module):
@@ -102,8 +97,8 @@ class Structure:
         self._found = self._read()
 
     def holds(self) -> bool:
-        """Whether nothing has been put in, taken out, exchanged, quantised or merged since."""
-        # Lists compare by identity first, so this is fast; a module that is new stands under one that is known.
+        """Whether no module has been added, removed, exchanged, quantised or merged since."""
+        # Lists compare by identity first, so this is fast. A new module is a child of a known one.
         return self._read() == self._found
 
     def _read(self) -> tuple[list, ...]:
@@ -124,7 +119,7 @@ _MARK = "_redilate_patch"
 
 
 class Redilating(Protocol):
-    """What a patch asks of a plan."""
+    """What a patch needs of a plan."""
 
     @property
     def damping_reuse(self) -> float: ...
@@ -138,43 +133,34 @@ class Redilating(Protocol):
     def window_sizes(self, noise_level: float, /) -> Mapping[str, Pair]: ...
 
 
-def _no_guidance() -> None:
-    return None
-
-
-def _no_attentions(root: nn.Module) -> Mapping[str, tuple[nn.Module, int]]:
-    return {}
-
-
 @dataclass(frozen=True)
 class PatchContext:
-    """All that a patch has to be told, because torch alone cannot know it.
+    """What a patch needs to know of its pipeline.
 
     Attributes:
-        convolutions: root → every convolution that a plan may name, by the plan's names (one name may have several:
-            a LoRA's base layer and its down-projection). Asked again when modules come or go; raises for those
-            that cannot be re-dilated.
-        plan_for_size: latent (height, width) → plan; asked again whenever the size changes.
+        convolutions: root → every convolution that a plan may name (a name may have two: a LoRA's base layer and its
+            down-projection). Called again when modules change; raises for those that cannot be re-dilated.
+        plan_for_size: latent (height, width) → plan; called again when the size changes.
         noise_level: timestep argument → noise level in [0, 1].
-        guidance: → the guidance layout of the call under way, None where there is no ∅ part.
+        guidance: → the current call's guidance layout, None if the batch has no ∅ part.
         channels: how many leading channels of the output are the prediction; None: all of them.
         partial: whether the root has only some of the modules that a plan names (a ControlNet has the encoder's).
-        attentions: root → every self-attention that a plan may name, and its level: its map is a 2^level-th of the
-            latents on each side, rounded up.
+        attentions: root → every self-attention that a plan may name, and its level: each side of its map is that of the
+            latents divided by 2^level, rounded up.
     """
 
     convolutions: Callable[[nn.Module], Mapping[str, list[nn.Conv2d]]]
     plan_for_size: Callable[[tuple[int, int]], Redilating]
     noise_level: Callable[[Any], float]
-    guidance: Callable[[], GuidanceLayout | None] = field(default=_no_guidance)
+    guidance: Callable[[], GuidanceLayout | None] = lambda: None
     channels: int | None = None
     partial: bool = False
-    attentions: Callable[[nn.Module], Mapping[str, tuple[nn.Module, int]]] = field(default=_no_attentions)
+    attentions: Callable[[nn.Module], Mapping[str, tuple[nn.Module, int]]] = lambda root: {}
 
 
 @dataclass(frozen=True)
 class _Damping:
-    """The second evaluation that a call has still to make, or the Δ that spares it."""
+    """The second evaluation that a call has yet to make, or the kept Δ that replaces it."""
 
     dilations: Mapping[str, Dilation]
     layout: GuidanceLayout
@@ -190,8 +176,8 @@ class Patch:
 
     Attributes:
         plan: the plan in use, None until the first call has shown the size.
-        mild: set by a guider that calls the network once for each condition: the next calls evaluate the mild
-            network, wherever the plan has one at their noise level.
+        mild: a guider that calls the network once for each condition sets this: the next calls then evaluate the mild
+            network if the plan has one at their noise level.
 
     Args:
         root: the network whose convolutions are re-dilated.
@@ -216,25 +202,25 @@ class Patch:
         self._compiled: Callable[..., Any] | None = None
         self._hooks = []
         if called is None and root._compiled_call_impl is not None:
-            # Hooks on a module compiled in place would be traced into its graph; the decisions belong outside.
+            # torch.compile would trace hooks on a module compiled in place into its graph.
             self._compiled, root._compiled_call_impl = root._compiled_call_impl, self._call_compiled
         else:
             called = root if called is None else called
             self._hooks = [
                 called.register_forward_pre_hook(self._before, with_kwargs=True),
-                # Called after an exception too, so that no call's tensors are kept.
+                # Also called after an exception, so that no call's tensors are kept.
                 called.register_forward_hook(self._after, with_kwargs=True, always_call=True),
             ]
         root.__dict__[_MARK] = self
 
     def remove(self) -> None:
-        """Restore every class and drop the hooks; does nothing once it has been removed or replaced.
+        """Restore every class and remove the hooks; no-op if this patch has been removed or replaced.
 
         Raises:
             RedilateError: while another thread's call is under way.
         """
         if self._root.__dict__.get(_MARK) is not self:
-            return  # another patch may be on the root by now
+            return
         self._check_calls()
         for hook in self._hooks:
             hook.remove()
@@ -245,7 +231,7 @@ class Patch:
         del self._root.__dict__[_MARK]
 
     def check_thread(self) -> None:
-        """RedilateError if another thread put this patch on, and lives, or has a call under way."""
+        """RedilateError if another living thread has put this patch on, or has a call under way."""
         installer = self._installer()
         if installer is not None and installer.is_alive() and installer is not threading.current_thread():
             raise RedilateError(
@@ -263,18 +249,18 @@ class Patch:
             )
 
     def plan_at(self, size: tuple[int, int]) -> Redilating:
-        """The plan for latents of `size` (height, width), whatever is installed."""
+        """The plan for latents of `size` (height, width)."""
         return self._context.plan_for_size(size)
 
     def is_damped(self, timestep: Any) -> bool:
-        """Whether the plan in use has ND-CFG at `timestep`; before the first call there is no plan to have it."""
+        """Whether the plan in use has ND-CFG at `timestep`; False before the first call."""
         return (
             self.plan is not None
             and self.plan.mild_dilations(self._context.noise_level(timestep)) is not None
         )
 
     def _release(self) -> None:
-        # All that bear the class, not only those exchanged here: a LoRA loaded meanwhile has copied it.
+        # All modules of the class, not only those exchanged here: a LoRA loaded meanwhile has copied it.
         for module in self._root.modules():
             if isinstance(module, RedilatedConv2d):
                 restore(module)
@@ -284,9 +270,8 @@ class Patch:
         self._structure = None
 
     def use(self, size: tuple[int, int]) -> Redilating:
-        """Install the plan for latents of `size` (height, width) unless it is installed already."""
-        known = self._structure is not None and size == self._size and self._structure.holds()
-        if self.plan is None or not known:
+        """Install the plan for latents of `size` (height, width) if it is not installed yet."""
+        if self.plan is None or self._structure is None or size != self._size or not self._structure.holds():
             self._release()
             self.plan = self._context.plan_for_size(size)
             self._install(self.plan)
@@ -326,7 +311,7 @@ class Patch:
             attention.set_layout(module, layout)
 
     def _before(self, root: nn.Module, args: tuple, kwargs: dict) -> None:
-        # In one step, so that of two threads one alone comes first.
+        # setdefault is atomic: only one of two threads is first.
         self._calling.setdefault("thread", threading.get_ident())
         self._check_calls()
         if self._in_mild_call:
@@ -371,7 +356,7 @@ class Patch:
             self._calling.clear()
 
     def _delta(self, root: nn.Module, damping: _Damping, strong: Tensor) -> Tensor:
-        """Evaluate the mild network; keep Δ where the plan lets later calls use it."""
+        """Evaluate the mild network; keep Δ if the plan lets later calls use it."""
         layout, inputs = damping.layout, (damping.args, damping.kwargs)
         if not layout.whole:
             inputs = take_unconditional(inputs, damping.batch, layout)
@@ -392,7 +377,7 @@ class Patch:
         return delta
 
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
-        """What the hooks do, around a network that was compiled in place."""
+        """The hooks' work around a network that was compiled in place."""
         assert self._compiled is not None
         try:
             self._before(self._root, args, kwargs)
@@ -404,5 +389,5 @@ class Patch:
 
 
 def find_patch(root: nn.Module) -> Patch | None:
-    """The patch at work on `root`, if there is one; also on a deep copy of a patched module."""
+    """The patch on `root`, or on the module that `root` is a deep copy of; None if there is none."""
     return root.__dict__.get(_MARK)

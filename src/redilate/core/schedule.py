@@ -1,9 +1,9 @@
-"""What changes with the noise level: how strong re-dilation is, and what holds a large leg to the picture before it.
+"""Dilation as a function of the noise level, and what keeps a large leg close to the picture before it.
 
-A noise level is timestep / T: 1 is pure noise, 0 the finished picture. Schedules are functions of it and of nothing
-else, so that they hold for any scheduler, any number of steps, and for pipelines that start late (image to image),
-end early (a refiner's base) or evaluate the network several times a step (Heun). The tie of a large leg is shared low
-frequencies that fade over its steps, and a noise floor.
+A noise level is timestep / T: 1 is pure noise, 0 the finished picture. Schedules depend on it alone, so they hold for
+any scheduler, any number of steps, and for pipelines that start late (image to image), end early (a refiner's base)
+or evaluate the network several times a step (Heun). A large leg keeps the low frequencies of the picture before it,
+less and less over its steps (its tie), and a noise floor undoes its smallest changes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -24,8 +25,8 @@ Shape = Literal["hold", "progressive", "smooth"]
 # The published settings count steps of fifty.
 _PUBLISHED_STEPS = 50
 _TIMESTEPS = 1000
-# Half dilations multiply no more than whole ones, other fractions up to four times as much, and every distinct one
-# is a graph of its own under torch.compile: so the smooth decay moves in halves.
+# Half dilations cost no more multiplications than whole ones, other fractions up to four times as many, and
+# torch.compile makes a graph for each distinct one.
 _SMOOTH_STEP = 0.5
 
 
@@ -37,25 +38,21 @@ def level_after(steps: float) -> float:
 def level_of_sigma(sigma: float) -> float:
     """The noise level of a latent that holds σ times as much noise as picture, on Stable Diffusion's own schedule.
 
-    For networks that are told σ (EDM's schedulers, ComfyUI's models) and not a timestep.
+    For networks whose argument is σ (EDM's schedulers, ComfyUI's models) and not a timestep.
     """
     return bisect.bisect_left(_sigmas(), sigma) / _TIMESTEPS
 
 
 def sigma_of_level(level: float) -> float:
-    """The reverse of `level_of_sigma` for a noise level in [0, 1]; 0 is the least noise that the schedule knows."""
+    """The inverse of `level_of_sigma` for a noise level in [0, 1]; 0 gives the schedule's least noise."""
     return _sigmas()[min(_TIMESTEPS - 1, max(0, round(level * _TIMESTEPS)))]
 
 
 @lru_cache(maxsize=1)
 def _sigmas() -> list[float]:
     """σ at each training timestep: √((1 − ᾱ) / ᾱ), with β from 0.00085 to 0.012 linear in its root."""
-    low, high = 0.00085**0.5, 0.012**0.5
-    kept, sigmas = 1.0, []
-    for step in range(_TIMESTEPS):
-        kept *= 1 - (low + (high - low) * step / (_TIMESTEPS - 1)) ** 2
-        sigmas.append(math.sqrt((1 - kept) / kept))
-    return sigmas
+    alphas = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, _TIMESTEPS) ** 2)
+    return np.sqrt((1 - alphas) / alphas).tolist()
 
 
 def dilation_at(full: Dilation, noise_level: float, until: float, shape: Shape) -> Dilation:
@@ -92,12 +89,12 @@ def _axis(full: float, noise_level: float, until: float, shape: Shape) -> float:
 
 @dataclass(frozen=True)
 class Tie:
-    """How a large leg is held to the picture before it.
+    """How a large leg keeps the low frequencies of the picture before it.
 
     Attributes:
-        weight: in [0, 1], of the low frequencies at the leg's start.
-        until: the share of the leg's steps over which it fades to nothing (a half cosine); above 1: it never fades.
-        period: what counts as low, in latents of the leg's size: all that changes more slowly.
+        weight: in [0, 1], at the leg's start.
+        until: the share of the leg's steps over which it fades to 0 (a half cosine); above 1: it does not fade.
+        period: the shortest period, in latents of the leg's size, of what counts as low.
     """
 
     weight: float
@@ -108,7 +105,7 @@ class Tie:
 def tie_weight(tie: Tie, done: float, steps: float) -> float:
     """The tie's weight after `done` of a leg's `steps`: a half cosine from `weight` to 0 at `until` of the way.
 
-    Every published tie fades: DemoFusion's and FreeScale's as a power of a cosine, DiffuseHigh's after a third.
+    Published ties fade too: DemoFusion's and FreeScale's as a power of a cosine, DiffuseHigh's after a third.
     """
     if tie.until > 1:
         return tie.weight
@@ -124,7 +121,7 @@ def shrink_noise(values: Tensor, floor: float) -> Tensor:
 
     Each value is multiplied by max(0, 1 − floor² / P), P the mean square of all channels over 5×5 pixels around it
     (fewer at an edge): Lee, "Digital Image Enhancement and Noise Filtering by Use of Local Statistics", IEEE PAMI
-    2(2), 1980, with the local mean taken as 0. What stands well above the floor is kept, what does not goes to 0.
+    2(2), 1980, with the local mean taken as 0. Values well above the floor stay, others go to 0.
 
     Args:
         values: floating point, of shape (batch, channels, height, width).
@@ -135,27 +132,26 @@ def shrink_noise(values: Tensor, floor: float) -> Tensor:
     # float32: bfloat16 has no digits for a difference of powers.
     squares = values.float().square().mean(dim=1, keepdim=True)
     power = avg_pool2d(squares, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
-    # No smaller than the floor's own power: the share kept is then 0, and nothing is divided by 0.
+    # Clamped to the floor's own power, where the share is 0: no division by 0.
     kept = 1 - floor**2 / power.clamp(min=floor**2)
     return (values * kept).to(values.dtype)
 
 
 def low_pass(values: Tensor, period: float) -> Tensor:
-    """What of `values` changes more slowly than `period` pixels: means over cells of that side, joined smoothly.
+    """The part of `values` that changes more slowly than `period` pixels: means over cells, interpolated smoothly.
 
     Args:
         values: floating point, of shape (batch, channels, height, width).
-        period: side of a cell in pixels, at least 1; 1 returns `values` as they are. A picture smaller than one cell
-            has one cell: its mean.
+        period: side of a cell in pixels, at least 1; 1 returns `values` as they are. A smaller picture has one cell.
 
     Returns:
-        A tensor of the shape of `values`; constant values come back unchanged.
+        A tensor of the shape of `values`; constant values stay unchanged.
     """
     if period <= 1:
         return values
     height, width = values.shape[-2:]
     cells = (max(1, round(height / period)), max(1, round(width / period)))
-    # float32: bfloat16 has no bicubic on every device, and a mean over many pixels would lose it digits.
+    # float32: not every device has bicubic in bfloat16, and means over many pixels lose digits in it.
     means = interpolate(values.float(), size=cells, mode="area")
     return interpolate(means, size=(height, width), mode="bicubic").to(values.dtype)
 
@@ -167,5 +163,5 @@ def with_low_frequencies_of(values: Tensor, other: Tensor, period: float, weight
     """
     if weight == 0:
         return values
-    # Linear, so one low pass of the difference does for both.
+    # Linear, so one low pass of the difference is enough.
     return values + weight * low_pass(other - values, period)

@@ -1,7 +1,7 @@
-"""Calling a network on a guided batch one sample at a time: half the activations of [∅, c], in the same time.
+"""Evaluating a guided batch one sample at a time: half the activations of [∅, c], in the same time.
 
-torch's hooks on the root do it, as they do re-dilation: before a call the batch is cut to its first sample, after it
-the network is run on each of the others and the outputs are put together. A patch sees the batch whole on both sides.
+Two torch hooks on the root do it: before a call they cut the batch to its first sample, after it they run the network
+on the other samples and concatenate the outputs. A patch sees the whole batch on both sides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .patch import argument_of, copy_containers, sample_of, take_unconditional, 
 
 @dataclass(frozen=True)
 class _Rest:
-    """The call whose other samples are still to be run."""
+    """A call whose other samples are yet to be run."""
 
     batch: int
     args: tuple
@@ -26,12 +26,11 @@ class _Rest:
 
 
 class Sequential:
-    """For the time of a `with`: `root` evaluates a batch sample by sample, equal to the whole within rounding.
+    """A context manager in which `root` evaluates a batch sample by sample, equal to the whole within rounding.
 
     Args:
-        root: the network that a pipeline calls, or a wrapper around it. A network that was compiled in place runs its
-            own graph around hooks, and one that tells the parts of its batch apart (perturbed-attention guidance)
-            cannot be cut: neither may be handed in.
+        root: the network that a pipeline calls, or a wrapper around it; not one compiled in place, which bypasses
+            hooks, nor one that needs its batch whole (perturbed-attention guidance).
     """
 
     def __init__(self, root: nn.Module):

@@ -1,8 +1,8 @@
-"""Windows of a feature map, shifted: cutting its tokens up and putting them together again.
+"""Shifted windows of a feature map: splitting its tokens and joining them again.
 
-As in Swin (Liu et al., ICCV 2021, arXiv 2103.14030) and HiDiffusion (Zhang et al., ECCV 2024, arXiv 2311.17528). What
-a shift pushes over one edge comes around from the other, without Swin's mask: a U-Net's attention knows no positions,
-and seen whole, opposite edges attend to each other as well.
+As in Swin (Liu et al., ICCV 2021, arXiv 2103.14030) and HiDiffusion (Zhang et al., ECCV 2024, arXiv 2311.17528). A
+shift wraps around the edges, without Swin's mask: a U-Net's attention has no positions, and over the whole map
+opposite edges attend to each other too.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _SHIFTS = 4  # per axis, as many as HiDiffusion has
 
 @dataclass(frozen=True)
 class Axis:
-    """How one side of a map is cut.
+    """The windows along one side of a map.
 
     Attributes:
         count, length: how many windows of how many tokens.
-        into: (count · length,) the token that stands at each place of each window.
-        back: (side,) the place that each token is taken from.
+        into: (count · length,) the token at each place of each window.
+        back: (side,) the place that each token is read back from.
     """
 
     count: int
@@ -36,7 +36,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a map of (H, W) tokens is cut into windows: its rows and its columns."""
+    """The windows of a map of (H, W) tokens."""
 
     rows: Axis
     columns: Axis
@@ -48,14 +48,14 @@ class Layout:
 
 
 def cut_axis(side: int, window: int, shift: float, device: torch.device | str | None = None) -> Axis:
-    """Cut a side into the fewest windows of at most `window` tokens, all of one length.
+    """Split a side into the fewest windows of at most `window` tokens, all of one length.
 
-    A side of H tokens has n = ⌈H / window⌉ windows of ⌈H / n⌉ tokens, the k-th from ⌊k H / n⌋. Where n does not
-    divide H, neighbours have a token in common, which is taken from the later one: nothing is padded or masked.
+    A side of H tokens has n = ⌈H / window⌉ windows of ⌈H / n⌉ tokens, the k-th from ⌊k H / n⌋. If n does not divide H,
+    neighbours share a token, which is read back from the later one: nothing is padded or masked.
 
     Args:
         side, window: in tokens, at least 1.
-        shift: in windows, 0 to 1: how far the first one begins after the first token; a single window is not shifted.
+        shift: of the first window, in windows, 0 to 1; a single window is not shifted.
         device: of the indices.
     """
     count = -(-side // window)
@@ -72,7 +72,7 @@ def cut_axis(side: int, window: int, shift: float, device: torch.device | str | 
 def lay_out(
     size: Pair, window: Pair, shift: tuple[float, float], device: torch.device | str | None = None
 ) -> Layout | None:
-    """How a map of `size` (H, W) tokens is cut into windows of at most `window` (h, w); None where one holds it all.
+    """The windows, of at most `window` (h, w) tokens, of a map of `size` (H, W); None if one window holds it all.
 
     Args:
         shift: per axis, see `cut_axis`.
@@ -84,10 +84,8 @@ def lay_out(
 
 
 def into_windows(tokens: Tensor, layout: Layout) -> Tensor:
-    """Cut a feature map's tokens (B, H · W, C), row by row, into windows.
-
-    Returns:
-        (B · windows, h · w, C), the windows of one picture after another, row by row.
+    """Split a feature map's tokens (B, H · W, C) into windows (B · windows, h · w, C), row by row, picture by
+    picture.
     """
     rows, columns = layout.rows, layout.columns
     grid = tokens.unflatten(1, (len(rows.back), len(columns.back)))
@@ -97,7 +95,7 @@ def into_windows(tokens: Tensor, layout: Layout) -> Tensor:
 
 
 def from_windows(windows: Tensor, layout: Layout) -> Tensor:
-    """The tokens (B, H · W, C) that `into_windows` cut up."""
+    """The inverse of `into_windows`: tokens (B, H · W, C)."""
     rows, columns = layout.rows, layout.columns
     shape = (-1, rows.count, columns.count, rows.length, columns.length)
     grid = windows.unflatten(1, (rows.length, columns.length)).unflatten(0, shape[:3]).transpose(2, 3)
@@ -106,10 +104,9 @@ def from_windows(windows: Tensor, layout: Layout) -> Tensor:
 
 
 def shift_at(noise_level: float) -> tuple[float, float]:
-    """How far windows are shifted at a noise level, (down, right), each 0, ¼, ½ or ¾ of a window.
+    """The windows' shift (down, right) at a noise level, each 0, ¼, ½ or ¾ of a window.
 
-    Drawn at random with the noise level for a seed: from step to step the seams stand elsewhere, whatever the schedule,
-    and the same step of the same picture always has the same.
+    Random with the noise level as the seed: the seams move from step to step, and a repeated drawing has the same ones.
     """
     dice = random.Random(round(noise_level * 1_000_000))
     return dice.randrange(_SHIFTS) / _SHIFTS, dice.randrange(_SHIFTS) / _SHIFTS
