@@ -1,7 +1,7 @@
-"""What is done where nobody says otherwise, by model family: one table, with where each value comes from; through which
-sizes, from which noise levels and with which plans the legs go. All sizes are (height, width) in pixels.
+"""The defaults by model family, with their sources, and each leg's size, starting noise level and plan.
 
-For real checkpoints published evidence decides; the bundled model, a small one, decides its own values alone.
+Sizes are (height, width) in pixels. Published evidence decides for real checkpoints; measurements on the small bundled
+model decide for it alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class FamilyDefaults:
     """One row of the table.
 
     Attributes:
-        strength: the noise level in (0, 1] that the first large leg starts at.
+        strength: the noise level in (0, 1] at which the first large leg starts.
         guidance: classifier-free guidance weight of every leg; 1: none.
         until: the noise level below which a large leg's network runs as trained.
-        least_share: of the denoising steps asked for, how many a large leg takes at least.
+        least_share: a large leg's least number of steps, as a share of the steps asked for.
         source: where the values come from.
-        step_share: of the steps that a large leg's noise level leaves it, how many it takes.
-        guided: whether the large legs are guided as the first one is.
-        tie_until: the share of a large leg's steps over which its tie fades to nothing; above 1: it never fades.
+        step_share: a large leg's steps, as a share of those from its noise level down.
+        guided: whether large legs have guidance.
+        tie_until: the share of a large leg's steps over which its tie fades to 0; above 1: it does not fade.
         noise_floor: of a large leg; see `core.schedule`.
     """
 
@@ -65,39 +65,38 @@ DEFAULTS: dict[Family, FamilyDefaults] = {
     # Between DiffuseHigh (0.28), FreCaS (0.34), RectifiedHR (0.38), ScaleDiff (0.40) and FreeScale (0.68);
     # user interfaces have 0.3 to 0.5. Dilation until 0.3: FreeScale, the first 35 of 50 steps.
     "sdxl": FamilyDefaults(0.45, 5.0, 0.3, 6 / 25, "FreeScale, FreCaS, RectifiedHR, ScaleDiff"),
-    # One step from 0.25 at every doubling, unguided: PixelRush. It starts below `until`: as trained.
+    # One unguided step from 0.25 at every doubling: PixelRush. It starts below `until`, so the network runs as trained.
     "distilled": FamilyDefaults(0.25, 1.0, 0.3, 0.0, "PixelRush"),
     "unknown": FamilyDefaults(0.45, 5.0, 0.3, 6 / 25, "as SDXL"),
 }
 
-# A further doubling starts this much lower than the one before (FreCaS: 0.61, then 0.39), but above `until`.
+# Each further doubling starts at this share of the noise level before (FreCaS: 0.61, then 0.39), but above `until`.
 FURTHER = 0.7
 _ABOVE_UNTIL = 0.01
 
-# Above this many times the native area a picture is drawn natively first; below nothing is gained by it.
+# From this many times the native area on, a picture is drawn natively first.
 LEGS_FROM = 1.5
-# How many times larger a leg is than the one before at most: enlarged by a filter, by a network.
+# How many times larger than the one before a leg may be: enlarged by a filter, by a network.
 LARGEST_SCALE, LARGEST_SCALE_OF_NETWORK = 2.0, 4.0
 TIE = Tie(weight=1.0, until=FamilyDefaults.tie_until, period=2.0)
 
-# Of a wrong ratio and a wrong area, the ratio is the worse: it shows as a stretched picture.
+# A wrong ratio is worse than a wrong area: it shows as a stretched picture.
 _RATIO_WEIGHT = 4.0
-_FURTHEST = 0.5  # of the native area, by which the native picture may be smaller or larger
+_FURTHEST = 0.5  # |log| of the native picture's area over the native area, at most
 
-# An odd number, so that every leg of every seed draws noise of its own.
+# An odd number, so that all legs of all seeds have different noise.
 _SEED_STEP = 0x9E3779B97F4A7C15
 
 _UNKNOWN_UNTIL = 0.4
 
 
 def row_of(family: Family, preset: Preset, freely: bool = False) -> FamilyDefaults:
-    """The table's row for a family, changed as a preset has it.
+    """A family's row of the table with a preset's changes.
 
-    "faithful" keeps to the native picture: short large legs, unguided, tied to their end.
+    "faithful" keeps close to the native picture: short large legs without guidance, tied to the end.
 
     Args:
-        freely: nothing of the family's holds the large legs back, where a picture is edited or a strength above the
-            default asks for more change than that makes.
+        freely: drop the family's limits on change, for edits and for a strength above the default.
     """
     row = DEFAULTS[family]
     if preset == "faithful":
@@ -109,13 +108,13 @@ def row_of(family: Family, preset: Preset, freely: bool = False) -> FamilyDefaul
 
 
 def strengths(first: float, count: int, family: Family) -> list[float]:
-    """The noise level that each of `count` large legs starts at, the first at `first`."""
+    """The starting noise levels of `count` large legs, the first at `first`."""
     lowest = min(first, DEFAULTS[family].until + _ABOVE_UNTIL)
     return [max(first * FURTHER**index, lowest) for index in range(count)]
 
 
 def leg_steps(asked: int, start: float, row: FamilyDefaults) -> int:
-    """Denoising steps of a large leg that starts at the noise level `start`, of those `asked` for."""
+    """Denoising steps of a large leg that starts at the noise level `start`; `asked` is a whole denoising's."""
     return max(1, math.ceil(row.least_share * asked), round(asked * start * row.step_share))
 
 
@@ -125,25 +124,16 @@ def leg_seed(seed: int, number: int) -> int:
 
 
 def native_start(target: Pair, native: Pair, unit: int) -> Pair | None:
-    """The size of the native picture that a drawing of `target` starts with; None where one leg draws it at once.
-
-    Args:
-        target, native, unit: as for `native_shape`.
-    """
+    """`native_shape`; None if one leg draws `target` directly."""
     start = native_shape(target, native, unit)
     near = target[0] * target[1] < LEGS_FROM * native[0] * native[1]
     return None if near or (target[0] <= start[0] and target[1] <= start[1]) else start
 
 
 def native_shape(target: Pair, native: Pair, unit: int) -> Pair:
-    """The size of the native picture for a `target`: about the target's ratio at about the native area.
+    """The size of the native picture for `target`: about its ratio at about the native area.
 
-    Args:
-        target, native: the sizes asked for and trained at.
-        unit: both sides are multiples of it.
-
-    Returns:
-        Among the multiples, the one with the least weighted error of ratio and area.
+    Both sides are multiples of `unit`; of all such sizes the one with the least weighted error of ratio and area.
     """
     ratio, area = target[0] / target[1], native[0] * native[1]
 
@@ -156,7 +146,7 @@ def native_shape(target: Pair, native: Pair, unit: int) -> Pair:
         for width in {math.floor(height / ratio / unit) * unit, math.ceil(height / ratio / unit) * unit}:
             if width and abs(math.log(height * width / area)) <= _FURTHEST:
                 candidates.append((height, width))
-    # An extreme ratio may have no multiple near the area: then the narrow side is one unit or more, and as it comes.
+    # For an extreme ratio there may be no multiple near the native area.
     return min(candidates, key=error) if candidates else _nearest(math.sqrt(area * ratio), ratio, unit)
 
 
@@ -165,11 +155,10 @@ def _nearest(height: float, ratio: float, unit: int) -> Pair:
 
 
 def leg_sizes(start: Pair, target: Pair, native: Pair, largest_scale: float, unit: int) -> list[Pair]:
-    """The sizes of the large legs that lead from `start` to `target`, each at most `largest_scale` per side.
+    """The sizes of the large legs from `start` to `target`, in equal ratios of at most `largest_scale` per side.
 
-    In equal ratios; all but the last, which is the target, have sides that are multiples of `unit`. A start below the
-    `native` area is taken beyond it at once: no network is at its best below. Empty where the target is no larger than
-    the start.
+    Sides in between are multiples of `unit`. Sizes below the `native` area are left out, since no network is at its
+    best there. Empty if the target is no larger than the start.
     """
     scale = max(target[0] / start[0], target[1] / start[1])
     if scale <= 1:
@@ -186,11 +175,11 @@ def leg_sizes(start: Pair, target: Pair, native: Pair, largest_scale: float, uni
 
 
 def leg_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Plan:
-    """The plan of a large leg: the deepest maps of the encoder and the mid block, each axis by its own ratio.
+    """The plan of a large leg: the deepest encoder levels and the mid block, each axis by its own ratio.
 
-    FreeScale (arXiv 2412.09626) dilates SDXL's down_blocks.1's downsampler, down_blocks.2 and mid_block and spares
-    the decoder: with it dilated, FID at 2048² went from 44.7 to 75.4. In a U-Net of four levels the same depth is
-    the two inner ones.
+    FreeScale (arXiv 2412.09626) dilates SDXL's down_blocks.1's downsampler, down_blocks.2 and mid_block, and not the
+    decoder: dilating it too raised FID at 2048² from 44.7 to 75.4. In a U-Net of four levels the two inner ones are at
+    the same depth.
 
     Args:
         names: the U-Net's spatial convolutions, in order.
@@ -209,13 +198,10 @@ def leg_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Pl
 
 
 def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> Plan:
-    """The plan of a picture drawn at full size from the first step: ScaleCrafter's own way.
+    """The plan for drawing at full size from the first step, as ScaleCrafter does. Arguments as `leg_plan`.
 
-    The published setting for the families that have one; for the bundled model what looked best; for any other the
-    deepest level, as SDXL's.
-
-    Args:
-        names, ratio: as for `leg_plan`.
+    The published setting if the family has one; for the bundled model what measured best; else the deepest level, as
+    for SDXL.
     """
     full = _full(ratio)
     if full == (1.0, 1.0):
@@ -224,7 +210,7 @@ def whole_plan(names: list[str], family: Family, ratio: tuple[float, float]) -> 
         return inner_levels(names, ratio)
     if family in ("sd15", "sd21", "sdxl"):
         plan = published_plan(names, family, ratio)
-        # The published form of a fractional dilation blurs; see `core.conv`.
+        # The published form of a fractional dilation blurs.
         damping = plan.noise_damping
         if damping is not None:
             damping = NoiseDamping(dilation=damping.dilation, until=damping.until)
@@ -249,13 +235,13 @@ def preset_plan(
 
     Args:
         names, ratio: as for `leg_plan`.
-        family: whose row of the table holds.
-        published: whose published settings hold, for "published".
-        preset: "published" is ScaleCrafter's in every leg.
+        family: whose defaults hold.
+        published: whose published settings hold with the preset "published".
+        preset: "published" takes ScaleCrafter's in every leg.
         whole: whether the leg starts from pure noise at full size.
 
     Raises:
-        RedilateError: "published" for a family that nothing was published for.
+        RedilateError: "published" for a family without published settings.
     """
     if preset == "published":
         return published_plan(names, published, ratio)
@@ -263,11 +249,10 @@ def preset_plan(
 
 
 def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
-    """Every convolution but the outermost level's, each axis by its own ratio, until the noise level 0.3.
+    """Every convolution below the outermost level, each axis by its own ratio, until the noise level 0.3.
 
-    What measured best on the bundled model (docs/studies/2026-11-defaults.md): it leans on all of its inner levels, a
-    dilated outermost level leaves a grid of noise, and at low noise, where it has seen close-ups, it draws detail
-    best as trained.
+    This measured best on the bundled model (docs/studies/2026-11-defaults.md): dilating the outermost level leaves a
+    grid of noise, and at low noise, where it was trained on close-ups, it draws detail best as trained.
     """
     levels, full = count_resolution_levels(names), _full(ratio)
     inner = [name for name in names if resolution_level(name, levels) > 0]
@@ -275,7 +260,6 @@ def inner_levels(names: list[str], ratio: tuple[float, float]) -> Plan:
     return Plan(
         dilation=dict.fromkeys(inner, full),
         until=DEFAULTS["bundled"].until,
-        # A share of the channels at each of the two whole dilations takes the plain convolution's time.
         by_channels=frozenset(inner) if fractional else frozenset(),
         note=f"inner levels at {ratio[1]:.4g} × {ratio[0]:.4g} times the native width and height",
     )

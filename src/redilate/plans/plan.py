@@ -1,6 +1,6 @@
-"""A plan: what is done to a U-Net, as data that can be read, printed, kept as JSON and edited, option by option too.
+"""`Plan`: what re-dilation does to a U-Net, as data that can be printed, edited and stored as JSON.
 
-A U-Net's convolutions are found by where they stand and not from lists, so that pruned and unknown ones work too.
+Convolutions are found by their place in the U-Net and not from lists of names, so pruned and unknown U-Nets work too.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _ADAPTER = re.compile(r"\.(base_layer|lora_A\.[^.]+)$")
 
 
 def block_of(name: str) -> str:
-    """The block that a module stands in: `down_blocks.1`, `mid_block`, `up_blocks.0`; empty for the root's own."""
+    """The block of a module: `down_blocks.1`, `mid_block`, `up_blocks.0`; empty for a module outside the blocks."""
     found = _BLOCK.match(name)
     return found[1] if found else ""
 
 
 def convolutions(unet: nn.Module) -> dict[str, list[nn.Conv2d]]:
-    """Every spatial convolution inside a block, by name, in the order in which a picture passes: down, mid, up.
+    """Every spatial convolution inside a block, by name, in the order down, mid, up.
 
-    1×1 convolutions see one pixel at any dilation and are left out; so are `conv_in` and `conv_out`. A LoRA's base
-    layer and down-projection stand under the name of the convolution that they replace.
+    1×1 convolutions, `conv_in` and `conv_out` are left out. A LoRA's base layer and down-projection have the name of
+    the convolution that they replace.
     """
     found: dict[str, list[nn.Conv2d]] = {}
     for name, module in unet.named_modules():
@@ -55,18 +55,18 @@ def convolutions(unet: nn.Module) -> dict[str, list[nn.Conv2d]]:
 
 
 def in_order(named: dict[str, Found]) -> dict[str, Found]:
-    """What stands in blocks, by name, in the order in which a picture passes: down, mid, up."""
-    # "down_blocks" < "mid_block" < "up_blocks": the sides sort as they follow one another.
+    """Modules by name in the order of their blocks: down, mid, up."""
+    # Alphabetical order is right: "down_blocks" < "mid_block" < "up_blocks".
     return dict(sorted(named.items(), key=lambda item: block_of(item[0]).split(".")[0]))
 
 
 def count_resolution_levels(names: list[str] | dict[str, list[nn.Conv2d]]) -> int:
-    """How many resolutions the U-Net works at: one per down block."""
+    """How many resolutions the U-Net has: one for each down block."""
     return 1 + max((int(block.split(".")[1]) for block in map(block_of, names) if "." in block), default=-1)
 
 
 def resolution_level(name: str, levels: int) -> int:
-    """The level of a module, 0 for the outermost (full latent size), levels − 1 for the mid block."""
+    """The level of a module's resolution: 0 is the full latent size, levels − 1 the mid block's."""
     block = block_of(name)
     if block == "mid_block":
         return levels - 1
@@ -75,11 +75,7 @@ def resolution_level(name: str, levels: int) -> int:
 
 
 class Stored(BaseModel):
-    """Frozen settings that refuse unknown fields, and their JSON files.
-
-    Attributes:
-        kind: what messages call them: "plan".
-    """
+    """Frozen settings that refuse unknown fields, with their JSON files; messages call them by `kind`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +83,7 @@ class Stored(BaseModel):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read them from a JSON file; RedilateError says what is wrong with one that holds something else."""
+        """Read a JSON file; RedilateError says what is wrong with it."""
         try:
             return cls.model_validate_json(Path(path).read_text())
         except OSError as error:
@@ -100,7 +96,7 @@ class Stored(BaseModel):
             raise RedilateError(f"{path} is not a {cls.kind}: {place}: {first['msg']}") from error
 
     def write(self, path: str | Path) -> None:
-        """Write them as JSON, whole or not at all."""
+        """Write a JSON file atomically."""
         write_text(Path(path), self.model_dump_json(indent=2) + "\n")
 
 
@@ -115,14 +111,14 @@ Level = Annotated[float, Field(ge=0, le=1)]
 
 
 class NoiseDamping(BaseModel):
-    """ND-CFG: the mildly re-dilated network whose denoising is used, and the noise level down to which it is.
+    """ND-CFG: guidance from the plan's network, denoising from a mildly re-dilated one.
 
     Attributes:
         dilation: the mild network's, as `Plan.dilation`.
-        until: the noise level in [0, 1] down to which ND-CFG is at work.
-        reuse: how far the noise level may fall while Δ, the difference that the mild network makes, is kept. 0: it is
-            worked out at every evaluation, as the equation has it. By default the mild network is
-            evaluated at about every third step of 25, and at every second of 10; docs/performance.md has the cost.
+        until: the noise level in [0, 1] down to which ND-CFG is used.
+        reuse: how far the noise level may fall before Δ, the difference that the mild network makes, is computed anew.
+            0: at every evaluation, as in the equation. The default computes it at about every third step of 25 and
+            every second of 10; docs/performance.md has the cost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,13 +129,13 @@ class NoiseDamping(BaseModel):
 
 
 class Windows(BaseModel):
-    """Windowed self-attention: which look through windows, how large these are, and at which noise levels.
+    """Windowed self-attention.
 
     Attributes:
-        size: module name → (h, w), the largest window in tokens. A map of H × W tokens is cut into ⌈H / h⌉ × ⌈W / w⌉
-            windows, which shift from step to step (`redilate.core.windows`); one that fits into a window is seen
-            whole, as trained. A self-attention that is not named always is.
-        below: the noise level in [0, 1] below which they do.
+        size: self-attention's name → (h, w), the largest window in tokens. A map of H × W tokens is split into
+            ⌈H / h⌉ × ⌈W / w⌉ windows, which shift from step to step (`redilate.core.windows`). Others see the whole
+            map.
+        below: the noise level in [0, 1] below which there are windows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -152,21 +148,20 @@ class Plan(Stored):
     """What re-dilation does to each convolution of a U-Net at each noise level.
 
     Attributes:
-        dilation: module name → (d_h, d_w), each at least 1, at the highest noise level. A module that is not
-            named runs as trained.
+        dilation: module name → (d_h, d_w), each at least 1, at the highest noise level. Other modules run as trained.
         until: the noise level τ in [0, 1] (timestep / T) below which the whole network runs as trained.
         schedule: how the dilation falls from 1 to τ, see `redilate.core.schedule.dilation_at`.
         noise_damping: ND-CFG, or None for ordinary guidance.
-        dispersed: names out of `dilation` whose kernels are dispersed.
-        dispersion: how they are.
-        fractional: how dilations that are not whole are met: `taps` reads means of neighbouring pixels, `channels`
-            has a share of the input channels at the whole dilation above and the rest at the one below, in the time
-            of the plain convolution; `published` resizes the features.
-        by_channels: names out of `dilation` that meet them as `channels`, whatever `fractional` says of the rest.
-        low_passed: names out of `dilation` whose features lose, before the dilated convolution, the waves that it
-            would fold back (FouriScale's filter, `redilate.core.band_limit`).
+        dispersed: names in `dilation` whose kernels are dispersed.
+        dispersion: how they are dispersed.
+        fractional: how fractional dilations are computed: `taps` interpolates between neighbouring pixels; `channels`
+            splits the input channels between the whole dilations above and below, at the plain convolution's cost;
+            `published` resizes the features.
+        by_channels: names in `dilation` that use `channels`, whatever `fractional` says.
+        low_passed: names in `dilation` whose features are low-passed first, so that the dilated convolution does not
+            alias (FouriScale's filter, `redilate.core.band_limit`).
         windows: windowed self-attention, or None for whole maps.
-        note: where the plan comes from, for a reader.
+        note: where the plan comes from.
     """
 
     kind = "plan"
@@ -210,22 +205,22 @@ class Plan(Stored):
         return self.noise_damping.reuse if self.noise_damping is not None else 0.0
 
     def fractional_of(self, name: str) -> Fractional:
-        """How the module `name` meets a dilation that is not whole."""
+        """How the module `name` computes a fractional dilation."""
         return "channels" if name in self.by_channels else self.fractional
 
     def dilations(self, noise_level: float) -> dict[str, Dilation]:
-        """Module name → (d_h, d_w) at `noise_level` in [0, 1], for every module that the plan names."""
+        """Module name → (d_h, d_w) at `noise_level` in [0, 1]."""
         return _at(self.dilation, noise_level, self.until, self.schedule)
 
     def mild_dilations(self, noise_level: float) -> dict[str, Dilation] | None:
-        """The same for ND-CFG's mild network; None where ND-CFG is off."""
+        """The same for ND-CFG's mild network; None if ND-CFG is off."""
         damping = self.noise_damping
         if damping is None or noise_level < max(damping.until, self.until):
             return None
         return _at(damping.dilation, noise_level, damping.until, self.schedule)
 
     def window_sizes(self, noise_level: float) -> dict[str, Pair]:
-        """Self-attention's name → (h, w), for those that look through windows at `noise_level` in [0, 1]."""
+        """Self-attention's name → (h, w), for those with windows at `noise_level` in [0, 1]."""
         windows = self.windows
         return {} if windows is None or noise_level >= windows.below else windows.size
 
@@ -247,7 +242,7 @@ class Plan(Stored):
 
 
 def _at(full: dict[str, Dilation], noise_level: float, until: float, schedule: Shape) -> dict[str, Dilation]:
-    # Few distinct dilations, many modules: each is worked out once.
+    # Many modules share few dilations: compute each once.
     now = {one: dilation_at(one, noise_level, until, schedule) for one in set(full.values())}
     return {name: now[one] for name, one in full.items()}
 
@@ -258,7 +253,7 @@ def _table(
     by_channels: frozenset[str] = frozenset(),
     low_passed: frozenset[str] = frozenset(),
 ) -> list[str]:
-    """One line for all modules of one block that are treated alike."""
+    """One line for all modules of a block with the same treatment."""
 
     def treatment(name: str) -> str:
         height, width = dilations[name]
@@ -272,7 +267,7 @@ def _table(
 
 
 def _window_table(sizes: dict[str, Pair]) -> list[str]:
-    """One line for each run of self-attentions of one block that share a window."""
+    """One line for neighbouring self-attentions of a block with the same window."""
     rows = []
     for (block, (height, width)), names in groupby(sizes, key=lambda name: (block_of(name), sizes[name])):
         rows.append(f"  {block:<16} {len(list(names)):>3} attentions   at most {height} × {width} tokens")
@@ -285,14 +280,14 @@ _MILD_BLOCKS, _MILD = ("mid_block", "up_blocks.0"), (2.0, 2.0)
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different from a plan; None: as the plan says.
+    """Changes to a plan; None: no change.
 
     Attributes:
         until, schedule: as for `Plan`.
-        noise_damping: ND-CFG as given; True: the plan's own, or with the published mild network; False: none.
+        noise_damping: ND-CFG as given; True: the plan's own, or else with the published mild network; False: none.
         dispersed: whether every dilated kernel is dispersed.
-        low_pass: whether features are low-passed before every dilated convolution but those right behind an
-            enlargement, whose input has no fast waves.
+        low_pass: whether features are low-passed before every dilated convolution but those right after an
+            enlargement, whose input has no high frequencies.
     """
 
     until: float | None = None
@@ -302,11 +297,7 @@ class Changes:
     low_pass: bool | None = None
 
     def of(self, plan: Plan) -> Plan:
-        """`plan` with the changes; itself where there are none.
-
-        Raises:
-            RedilateError: for a value that no plan has.
-        """
+        """`plan` with the changes; RedilateError for an invalid value."""
         update: dict[str, object] = {}
         if self.until is not None:
             update["until"] = self.until
@@ -334,5 +325,5 @@ class Changes:
 
 
 def low_passed(names: Iterable[str]) -> list[str]:
-    """Those of the convolutions `names` that FouriScale filters before."""
+    """Those of the convolutions `names` whose input FouriScale filters."""
     return sorted(name for name in names if ".upsamplers." not in name)

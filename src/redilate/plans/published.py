@@ -1,7 +1,7 @@
-"""The settings that ScaleCrafter published (arXiv 2310.07702, appendix), by model and size.
+"""ScaleCrafter's published settings (arXiv 2310.07702, appendix), by model and size.
 
-Of fifty steps; `level_after` turns them into noise levels. SDXL's lists also name encoder blocks that SDXL does
-not have; what exists is what is meant.
+Steps are counted of fifty; `level_after` turns them into noise levels. The paper's lists for SDXL also name encoder
+blocks that SDXL does not have; they are left out.
 """
 
 from __future__ import annotations
@@ -63,13 +63,14 @@ SETTINGS: dict[tuple[Family, float], Setting] = {
 
 
 def published_plan(names: list[str], family: Family | None, ratio: tuple[float, float]) -> Plan:
-    """The published plan for a model family, on the modules of `names` that exist.
+    """The published plan for a model family.
 
-    At the published sizes it is the published setting. Elsewhere each axis takes its own ratio's dilation, by linear
-    interpolation between the published ones (and the native size, where it is 1) to the nearest half, and beyond the
-    largest in proportion; what holds for both axes is taken at the larger ratio: the noise levels by interpolation,
-    the schedule and ND-CFG from the published setting nearest to it. So a block's dilation never falls as the picture
-    grows, but where the published ones do (Stable Diffusion's outermost dilated level, from 2.5 to 4).
+    At other sizes than the published, each axis has the dilation for its own ratio: interpolated linearly between the
+    published ones (1 at the native size) to the nearest half, beyond the largest in proportion. The larger ratio
+    decides
+    the rest: noise levels by interpolation, schedule and ND-CFG from the nearest published setting. So a block's
+    dilation grows with the picture, unless the published one falls (Stable Diffusion's outermost dilated level, from
+    2.5 to 4).
 
     Args:
         names: the U-Net's spatial convolutions.
@@ -77,7 +78,7 @@ def published_plan(names: list[str], family: Family | None, ratio: tuple[float, 
         ratio: target side over native side, (height, width).
 
     Raises:
-        RedilateError: for a family that nothing was published for.
+        RedilateError: for a family without published settings.
     """
     settings = {side: setting for (of, side), setting in SETTINGS.items() if of == family}
     if family is None or not settings:
@@ -113,7 +114,7 @@ def _per_axis(
     settings: dict[float, Setting], ratio: tuple[float, float], field: Literal["blocks", "damping_blocks"]
 ) -> dict[str, Dilation]:
     """Block → (d_h, d_w): each axis by its own ratio."""
-    # ND-CFG was published for some sizes only: those are the points, and the native size is one for all.
+    # Only sizes with published blocks count (ND-CFG has few), and the native size.
     rows: dict[float, Blocks] = {side: getattr(row, field) for side, row in settings.items()}
     rows = {1.0: {}} | {side: blocks for side, blocks in rows.items() if blocks}
     blocks = sorted({block for row in rows.values() for block in row})
@@ -125,7 +126,7 @@ def _per_axis(
 
 
 def _dilation(points: dict[float, float], ratio: float) -> float:
-    """A block's dilation at `ratio`: as published there, else interpolated to the nearest half."""
+    """A block's dilation at `ratio`: as published, else interpolated to the nearest half."""
     if ratio in points:
         return points[ratio]
     last = max(points)

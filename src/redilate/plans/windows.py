@@ -1,4 +1,4 @@
-"""Windows of self-attention that hold as many tokens as a whole map did in training."""
+"""Default windows of self-attention."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .plan import Windows
 def default_windows(
     levels: Mapping[str, int], latents: Pair, ratio: tuple[float, float], below: float
 ) -> Windows | None:
-    """Windows that hold as many tokens as the whole map did in training, at the two outermost levels with attention.
+    """Windows as large as the whole map was in training, at the two outermost levels with attention.
 
     Args:
         levels: the U-Net's self-attentions, in order, and the level of each.
         latents: (height, width) of the target.
         ratio: target side over native side, (height, width).
-        below: the noise level below which they are in force.
+        below: the noise level below which there are windows.
 
     Returns:
-        None where no map is larger than in training.
+        None if no map is larger than in training.
     """
     outer = sorted(set(levels.values()))[:2]
     size = {}
