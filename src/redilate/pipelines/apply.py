@@ -1,9 +1,8 @@
-"""`apply` puts re-dilation on a pipeline, `remove` takes it off without a trace; the plans for a U-Net by size; and
-which pipeline is calling the network just now, whether it guides, where ∅ stands in its batch, and the noise level.
+"""`apply` re-dilates a pipeline, `remove` undoes it without a trace; `Plans` has a U-Net's plan for each size.
 
-A U-Net is often shared: `StableDiffusionImg2ImgPipeline.from_pipe(pipe)` makes a second pipeline around the same one,
-with guidance and a scheduler of its own. The network is told neither, so the pipeline that `apply` was called on
-would answer for another's call. Who is calling stands on the call stack.
+Pipelines often share a U-Net: `StableDiffusionImg2ImgPipeline.from_pipe(pipe)` makes a second pipeline around it, with
+its own guidance and scheduler. The network's arguments name neither, so each call looks for its pipeline on the call
+stack, and asks that one for its guidance layout and noise level.
 """
 
 from __future__ import annotations
@@ -39,17 +38,16 @@ from .families import (
 )
 from .support import redilatable, windowable
 
-# These put edits of their own into the batch, or call the network with parts of it: no fixed place for ∅.
+# These add edits to the batch, or call the network with parts of it: ∅ has no fixed place.
 _NO_FIXED_LAYOUT = ("LEdits", "Semantic", "SAG", "AttendAndExcite", "Pix2PixZero")
 
 
 def guidance_of(layout: GuidanceLayout | None = None) -> Callable[[], GuidanceLayout | None]:
-    """→ the layout of the call under way; None without guidance. Batch size alone could not tell.
+    """→ the guidance layout of the current call; None without guidance.
 
     Args:
-        layout: what to say where no pipeline of diffusers' is calling, or one that does not say whether it guides: a
-            loop of the user's own, also one in a class that has a `unet` and a `scheduler` or is derived from
-            `DiffusionPipeline`.
+        layout: the answer for calls by a loop of the user's own, also one in a class that has a `unet` and a
+            `scheduler` or derives from `DiffusionPipeline`.
     """
 
     def current() -> GuidanceLayout | None:
@@ -62,7 +60,7 @@ def guidance_of(layout: GuidanceLayout | None = None) -> Callable[[], GuidanceLa
 
 
 def layout_of(pipeline: Any) -> GuidanceLayout | None:
-    """How a pipeline that is guiding lays out its batch; None where ∅ has no fixed place."""
+    """The batch layout of a pipeline with guidance; None if ∅ has no fixed place."""
     name = type(pipeline).__name__
     if any(part in name for part in _NO_FIXED_LAYOUT):
         return None
@@ -77,12 +75,12 @@ _FLAG = "do_classifier_free_guidance"
 
 
 class Call(NamedTuple):
-    """A pipeline's call under way.
+    """A pipeline's current call.
 
     Attributes:
-        pipeline: one of diffusers', or an object of another class that has a `unet` and a `scheduler` as they do.
-        guided: whether the batch holds an unconditional part; None where the pipeline does not say.
-        stock: whether the pipeline is one of diffusers', or of a class derived from them.
+        pipeline: one of diffusers', or another object with a `unet` and a `scheduler`.
+        guided: whether the batch has an unconditional part; None if the pipeline does not say.
+        stock: whether the pipeline's class is diffusers' or derives from one.
     """
 
     pipeline: Any
@@ -91,15 +89,15 @@ class Call(NamedTuple):
 
 
 def call_under_way() -> Call | None:
-    """The innermost pipeline on the call stack; None where a loop of the user's own calls the network."""
+    """The innermost pipeline on the call stack; None if there is none."""
     frame, pipeline = sys._getframe(1), None
     while frame is not None:
-        # Only methods can be a pipeline's; looking at locals is what costs.
+        # Only methods can be a pipeline's, and reading locals is slow.
         if frame.f_code.co_varnames[:1] == ("self",):
             found = frame.f_locals.get("self")
             if _is_pipeline(found) if pipeline is None else found is pipeline:
                 pipeline = found
-                # Older pipelines keep the flag in a variable of `__call__` rather than in a property.
+                # In older pipelines the flag is a variable of `__call__` and not a property.
                 flag = getattr(found, _FLAG, None)
                 guided = frame.f_locals.get(_FLAG) if flag is None else flag
                 if guided is not None:
@@ -109,7 +107,7 @@ def call_under_way() -> Call | None:
 
 
 def _is_pipeline(candidate: Any) -> bool:
-    # Both are class attributes or instance attributes of a pipeline; a torch module has at most one of them.
+    # A torch module has at most one of them.
     return getattr(candidate, "unet", None) is not None and hasattr(candidate, "scheduler")
 
 
@@ -119,17 +117,16 @@ def _is_stock(pipeline: Any) -> bool:
     return isinstance(pipeline, DiffusionPipeline | ModularPipeline)
 
 
-# 0.25 · log σ above which σ would be no number of a computer's; the noise is all there is far below it.
+# Bound for log σ, against overflow.
 _HIGHEST = 100.0
 
 
 def noise_level_of(pipe: Any) -> Callable[[Any], float]:
-    """timestep → timestep / T, for the scheduler of the pipeline that is calling, else the one that `pipe` has.
+    """timestep → timestep / T, by the scheduler of the calling pipeline, or else of `pipe`.
 
-    EDM-style schedulers pass 0.25 · log σ instead; σ in units of the data's own deviation, σ / σ_data, is then looked
-    up on Stable Diffusion's noise schedule.
+    EDM-style schedulers pass 0.25 · log σ instead: σ / σ_data is then looked up on Stable Diffusion's noise schedule.
     """
-    # The patch lives on the U-Net; a strong reference back would keep a discarded pipeline alive.
+    # A strong reference from the U-Net's patch would keep a discarded pipeline alive.
     owner = weakref.ref(pipe)
     known = _Timesteps()
 
@@ -146,7 +143,7 @@ def noise_level_of(pipe: Any) -> Callable[[Any], float]:
 
 
 def _passes_log_sigma(config: Any) -> bool:
-    """EDM schedulers by their σ_data, and Euler where it is continuous and predicts v (Stable Video Diffusion)."""
+    """EDM schedulers, which have a σ_data, and continuous Euler with v-prediction (Stable Video Diffusion)."""
     continuous = (
         config.get("timestep_type") == "continuous" and config.get("prediction_type") == "v_prediction"
     )
@@ -154,15 +151,15 @@ def _passes_log_sigma(config: Any) -> bool:
 
 
 class _Timesteps:
-    """A schedule's timesteps as numbers, fetched from the device once and not, waiting for it, in each step."""
+    """A schedule's timesteps as numbers, read from the device once and not, with a wait, in each step."""
 
     def __init__(self) -> None:
-        self._schedule: Tensor | None = None  # held, so that no other tensor has its memory
+        self._schedule: Tensor | None = None  # kept alive, so that no other tensor has its address
         self._version = 0
         self._numbers: list[float] = []
 
     def value(self, timestep: Any, schedule: Any) -> float:
-        """The first number of `timestep`, read off `schedule` where it is a part of it, as in diffusers' loops."""
+        """The first number of `timestep`, from `schedule` if it is a view of that, as in diffusers' loops."""
         if not isinstance(timestep, Tensor):
             return float(timestep)
         if _on_host(timestep) or not _is_part(timestep, schedule):
@@ -178,7 +175,7 @@ def _on_host(tensor: Tensor) -> bool:
 
 
 def _is_part(timestep: Tensor, schedule: Any) -> bool:
-    """Whether the first number of `timestep` is one of `schedule`'s, by where it is stored."""
+    """Whether the first number of `timestep` is stored in `schedule`."""
     if not isinstance(schedule, Tensor) or timestep.dtype != schedule.dtype or schedule.is_inference():
         return False
     if schedule.dim() != 1 or not schedule.is_contiguous():
@@ -189,10 +186,10 @@ def _is_part(timestep: Tensor, schedule: Any) -> bool:
 
 
 class Plans:
-    """What re-dilates a U-Net at a size; knows nothing of the pipeline, which may be gone while its U-Net lives on.
+    """The plans for a U-Net by size. Holds no reference to the pipeline, which its U-Net may outlive.
 
     Args:
-        pipe: a pipeline, or its U-Net (8 pixels per latent are then taken).
+        pipe: a pipeline, or its U-Net (with 8 pixels per latent).
         native: as for `redilate.apply`.
         preset: which defaults.
         family: whose defaults; None: the pipeline's.
@@ -220,19 +217,15 @@ class Plans:
         self._class = type(unet).__name__
 
     def for_latents(self, size: Size) -> Plan:
-        """The plan for latents of `size` (height, width) that are drawn from pure noise."""
+        """The plan for latents of `size` (height, width), from pure noise."""
         return self.for_pixels((size[0] * self._scale, size[1] * self._scale), whole=True)
 
     def for_pixels(self, size: Size, *, whole: bool) -> Plan:
-        """The plan for a picture of `size` (height, width); `whole`: drawn at that size from pure noise."""
+        """The plan for a picture of `size` (height, width); `whole`: from pure noise at that size."""
         return preset_plan(self._names, self._family, self._published, self._ratio(size), self._preset, whole)
 
     def with_windows(self, plan: Plan, size: Size, below: float) -> Plan:
-        """`plan` with windows below a noise level, for a picture of `size` (height, width); see `plans.windows`.
-
-        Raises:
-            RedilateError: for no noise level, or a network without self-attention to look through windows.
-        """
+        """`plan` with windows below a noise level, for a picture of `size` (height, width); see `plans.windows`."""
         if not self._attention:
             raise RedilateError(
                 f"{self._class} has no self-attention to look through windows; leave windows out"
@@ -248,18 +241,18 @@ class Plans:
 
 
 class Handle:
-    """Re-dilation at work on a pipeline: a context manager that removes it at the end, also after an exception."""
+    """A pipeline's re-dilation: a context manager that removes it at the end, also after an exception."""
 
     def __init__(self, patches: list[Patch]):
         self._patches = patches
 
     @property
     def plan(self) -> Plan | None:
-        """The plan in use; None until the first call has shown the size, where no plan was given."""
+        """The plan in use; None before the first call if no plan was given."""
         return self._patches[0].plan  # type: ignore[return-value]
 
     def remove(self) -> None:
-        """Take re-dilation off; safe to call twice."""
+        """Remove re-dilation; safe to call twice."""
         for patch in self._patches:
             patch.remove()
 
@@ -287,31 +280,30 @@ def apply(
     """Re-dilate a pipeline's U-Net, and its ControlNets with it, until `remove`.
 
     Args:
-        pipe: any diffusers pipeline with a `unet`. Its loop, scheduler and other parts are left alone. Pipelines that
+        pipe: any diffusers pipeline with a `unet`. Its loop, scheduler and other parts stay as they are. Pipelines that
             share the U-Net (`from_pipe`) are re-dilated with it.
-        plan: what to do; None: the default at each call for the size of the latents that arrive, from pure noise.
-        native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), where its
+        plan: None: at each call the default for the size of the latents, from pure noise.
+        native_size: the size in pixels that the checkpoint was trained at, one side or (height, width), if its
             configuration does not say it (Illustrious 1.0 is 1536, SDXL Turbo 512).
-        preset: which defaults hold where `plan` is None.
+        preset: which defaults hold if `plan` is None.
         until, schedule, noise_damping, dispersed, low_pass: in place of the plan's own, see `Plan`.
-            `noise_damping=True` takes the mid block and the first up block at 2 as the mild network, as published for
-            SDXL; `dispersed=True` disperses every dilated kernel; `low_pass=True` has FouriScale's filter before every
-            dilated convolution but those behind an upsampler.
-        windows: the noise level in [0, 1] below which self-attention looks through windows, see `plans.windows`.
-        layout: how the conditions stand in a batch, for a loop of your own that needs ND-CFG; a diffusers pipeline is
-            asked at each call.
+            `noise_damping=True` dilates the mid block and the first up block by 2 in the mild network, as published for
+            SDXL; `dispersed=True` disperses every dilated kernel; `low_pass=True` puts FouriScale's filter before every
+            dilated convolution but those after an upsampler.
+        windows: the noise level in [0, 1] below which self-attention is windowed, see `plans.windows`.
+        layout: the order of conditions in the batch, for a loop of your own that needs ND-CFG. Diffusers' pipelines
+            are asked at each call.
 
     Returns:
-        A handle with the plan in use, which is also a context manager. Applying again replaces what was there.
+        A handle with the plan in use, which is also a context manager. Applying again replaces the plan.
 
     The plan is on the network: threads whose pipelines share one take turns, from `apply` to `remove`, or each has a
-    network of its own (`copy.deepcopy(pipe.unet)`). Since threads would spoil each other's pictures, two things are
-    refused: applying to a network that another living thread has re-dilated, and calling one that another thread is
-    calling.
+    network of its own (`copy.deepcopy(pipe.unet)`).
 
     Raises:
         RedilateError: if the pipeline has no U-Net, or one that cannot be re-dilated (see `support.redilatable`), or
-            the plan names modules that it does not have, or another thread has re-dilated it.
+            the plan names modules that it does not have, or another living thread has re-dilated it. A call raises it
+            while another thread's call is under way.
     """
     unet = unet_of(pipe)
     redilatable(unet)
@@ -337,7 +329,7 @@ def apply(
     )
     called = pipe if isinstance(pipe, nn.Module) else pipe.unet
     patches = [Patch(unet, context, None if called is unet else called)]
-    # A ControlNet is a copy of the encoder, with its names: it follows the U-Net's plan.
+    # A ControlNet is a copy of the encoder, with the same names.
     encoder_context = PatchContext(redilatable, for_latents, noise_level_of(pipe), partial=True)
     patches += [Patch(unwrap(net), encoder_context, None if unwrap(net) is net else net) for net in controls]
     for patch in patches:
@@ -353,7 +345,7 @@ def _plans_by_size(
     changes: Changes,
     windows: float | None,
 ) -> Callable[[Size], Plan]:
-    """Latent (height, width) → the plan in use, without a reference to the pipeline, which may be gone by then."""
+    """Latent (height, width) → plan, without a reference to the pipeline."""
     if plan is not None and windows is None:
         changed = changes.of(plan)
         return lambda _: changed
@@ -369,7 +361,7 @@ def _plans_by_size(
 
 
 def remove(pipe: Any) -> None:
-    """Take re-dilation off a pipeline or a U-Net: outputs and types are then bit for bit what they were.
+    """Remove re-dilation from a pipeline or a U-Net: outputs are then bit for bit what they were.
 
     Raises:
         RedilateError: while another thread's call of it is under way.
@@ -396,7 +388,7 @@ def check_size(width: int, height: int, scale: int) -> None:
 
 
 def check_names(unet: nn.Module, plan: Plan) -> None:
-    """RedilateError unless every module that `plan` names is one of `unet`'s that can do what the plan says."""
+    """RedilateError unless `unet` has every module that `plan` names."""
     known = redilatable(unet)
     named = set(plan.dilation) | set(plan.noise_damping.dilation if plan.noise_damping else ())
     if unknown := sorted(named - known.keys()):

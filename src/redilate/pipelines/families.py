@@ -1,6 +1,4 @@
-"""What kind of model a pipeline's networks are: its row of defaults, the size that it was trained at, how many
-times larger a target is, and what tells its weights from others.
-"""
+"""What kind of model a pipeline has: its family of defaults, its native size, and a fingerprint of its weights."""
 
 from __future__ import annotations
 
@@ -22,10 +20,10 @@ SUPPORTED = "Stable Diffusion 1.5, 2.1, SDXL, Kolors, Kandinsky 2.2 and their fi
 
 
 def unet_of(pipe_or_unet: Any) -> nn.Module:
-    """The U-Net of a pipeline, or the U-Net itself; out of `torch.compile`'s wrapper, if it stands in one.
+    """The U-Net of a pipeline, or the U-Net itself, without `torch.compile`'s wrapper.
 
     Raises:
-        RedilateError: for a pipeline without one; transformers have no convolutions to re-dilate.
+        RedilateError: for a pipeline without one.
     """
     unet = pipe_or_unet if isinstance(pipe_or_unet, nn.Module) else getattr(pipe_or_unet, "unet", None)
     if not isinstance(unet, nn.Module):
@@ -44,7 +42,7 @@ def _no_unet(name: str) -> str:
 
 
 def controlnets_of(pipe: Any) -> list[nn.Module]:
-    """The ControlNets of a pipeline, out of the container of several; none for a bare U-Net."""
+    """The ControlNets of a pipeline; none for a bare U-Net."""
     control = getattr(pipe, "controlnet", None)
     if isinstance(pipe, nn.Module) or not isinstance(control, nn.Module):
         return []
@@ -53,7 +51,7 @@ def controlnets_of(pipe: Any) -> list[nn.Module]:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside `torch.compile(module)`'s wrapper; any other as it is."""
+    """The module inside `torch.compile(module)`'s wrapper; any other unchanged."""
     return getattr(module, "_orig_mod", module)
 
 
@@ -77,12 +75,12 @@ def latent_scale(pipe: Any) -> int:
 
 
 def unit_of(pipe: Any) -> int:
-    """What sides should be multiples of, in pixels, so that every level of the U-Net has whole maps."""
+    """The pixels of which sides should be multiples, so that no level of the U-Net rounds its map."""
     return latent_scale(pipe) * 2 ** (count_resolution_levels(convolutions(unet_of(pipe))) - 1)
 
 
 def prediction_channels(pipe: Any, unet: nn.Module) -> int | None:
-    """How many leading channels of a U-Net's output are the prediction, where a learned variance follows them."""
+    """How many leading channels of a U-Net's output are the prediction, if a learned variance follows them."""
     config: Any = unet.config
     decoder = getattr(pipe, "vae", None) or getattr(pipe, "movq", None)
     if decoder is None:
@@ -91,14 +89,14 @@ def prediction_channels(pipe: Any, unet: nn.Module) -> int | None:
     return latents if latents is not None and config.out_channels == 2 * latents else None
 
 
-# The names that few-step checkpoints are published under.
+# Names of few-step checkpoints.
 _DISTILLED_NAME = re.compile(r"(?i)(?<![a-z])(turbo|lightning|lcm|hyper-?sd\w*|hyper|dmd2?|tcd)(?![a-z])")
 _DISTILLED_SCHEDULERS = {"LCMScheduler", "TCDScheduler"}
 _BUNDLED_TEXT_WIDTH = 192
 
 
 def defaults_family(pipe: Any) -> defaults.Family:
-    """The row for a pipeline or a U-Net, by structure; a distilled model also by its scheduler, name or adapters."""
+    """The family of a pipeline or a U-Net, by structure; distilled models also by scheduler, name or adapters."""
     unet = unet_of(pipe)
     config: Any = unet.config
     if _is_distilled(pipe, unet):
@@ -109,23 +107,20 @@ def defaults_family(pipe: Any) -> defaults.Family:
 
 
 def _is_distilled(pipe: Any, unet: Any) -> bool:
-    # An LCM network is told its guidance weight by an embedding of its own.
+    # An LCM network has an embedding of the guidance weight.
     if getattr(unet.config, "time_cond_proj_dim", None) is not None:
         return True
     if type(getattr(pipe, "scheduler", None)).__name__ in _DISTILLED_SCHEDULERS:
         return True
-    names = [str(getattr(getattr(one, "config", None), "_name_or_path", None) or "") for one in (pipe, unet)]
-    names += list(getattr(unet, "peft_config", {}))
+    names = [*_names(pipe, unet), *getattr(unet, "peft_config", {})]
     return any(_DISTILLED_NAME.search(name) for name in names)
 
 
-# Where the configuration says something else than what the checkpoint was trained at.
-_BY_CLASS: dict[str, Size] = {
-    "UNetSpatioTemporalConditionModel": (576, 1024)
-}  # Stable Video Diffusion says 768²
+# Native sizes of models whose configuration names another one.
+_BY_CLASS: dict[str, Size] = {"UNetSpatioTemporalConditionModel": (576, 1024)}  # Stable Video Diffusion: 768²
 _BY_NAME: tuple[tuple[str, Size], ...] = (
-    (r"\billustrious[-_]?xl[-_]?v[12]", (1536, 1536)),  # says 1024², as its base; v0.1 is
-    (r"\b(sd|sdxl|sd_xl)[-_]turbo", (512, 512)),  # a single file is taken for its base
+    (r"\billustrious[-_]?xl[-_]?v[12]", (1536, 1536)),  # 1024², as its base; v0.1 is
+    (r"\b(sd|sdxl|sd_xl)[-_]turbo", (512, 512)),  # a single file has the configuration of its base
 )
 # SDXL was trained on buckets of about 1024² pixels with sides from 512 to 2048.
 _WIDEST_BUCKET = 4.0
@@ -136,8 +131,8 @@ def native_size(pipe_or_unet: Any, override: int | Size | None = None) -> Size:
     """The size in pixels, (height, width), that a checkpoint was trained at.
 
     Args:
-        pipe_or_unet: a pipeline, or its U-Net (8 pixels per latent are then taken).
-        override: what the user says: one side or (height, width).
+        pipe_or_unet: a pipeline, or its U-Net (with 8 pixels per latent).
+        override: the user's answer: one side or (height, width).
 
     Raises:
         RedilateError: if neither the user nor the configuration says it.
@@ -159,11 +154,7 @@ def native_size(pipe_or_unet: Any, override: int | Size | None = None) -> Size:
 
 
 def native_latents(unet: nn.Module) -> Size:
-    """The latent size (height, width) that a U-Net's configuration names.
-
-    Raises:
-        RedilateError: if it does not say.
-    """
+    """The latent size (height, width) in a U-Net's configuration; RedilateError if there is none."""
     size = getattr(unet.config, "sample_size", None)
     if size is None:
         raise RedilateError("the U-Net's configuration names no sample_size; pass native_size= in pixels")
@@ -171,15 +162,14 @@ def native_latents(unet: nn.Module) -> Size:
 
 
 def ratio_to_native(target: Size, native: Size, buckets: bool) -> tuple[float, float]:
-    """How many times the size that the network knows best `target` is, (height, width).
+    """Target side over native side, (height, width).
 
-    Most models know one size, and each axis is measured against its own side. SDXL and its kin were trained on
-    buckets of one area and many shapes: 768×1344 is as native as 1024×1024. There the measure is the bucket of the
-    target's own shape, down to 1:4; a longer picture is measured against the longest bucket.
+    SDXL and models like it were trained on buckets of one area and many shapes: 768×1344 is as native as 1024×1024. For
+    those the native size is the bucket with the target's shape, or the longest one (1:4) for a longer picture.
 
     Args:
         target, native: (height, width) in pixels.
-        buckets: whether the model knows them, `knows_buckets`; a native size that is no square is taken as it is.
+        buckets: `knows_buckets`; ignored if the native size is not a square.
     """
     if not buckets or native[0] != native[1]:
         return target[0] / native[0], target[1] / native[1]
@@ -188,10 +178,7 @@ def ratio_to_native(target: Size, native: Size, buckets: bool) -> tuple[float, f
 
 
 def knows_buckets(unet: nn.Module) -> bool:
-    """Whether a model was trained on many shapes: SDXL, its pruned kin and Kolors, known by conditioning and text.
-
-    The text is two encoders' side by side, and for SDXL's refiner that of the larger one alone.
-    """
+    """Whether a model was trained on many shapes, by its conditioning: SDXL, its refiner, pruned versions, Kolors."""
     config: Any = unet.config
     return (
         getattr(config, "addition_embed_type", None) == "text_time"
@@ -205,27 +192,29 @@ def _names(pipe_or_unet: Any, unet: nn.Module) -> list[str]:
     return [str(getattr(getattr(owner, "config", None), "_name_or_path", None) or "") for owner in owners]
 
 
-# Values looked at in each tensor: a fingerprint of gigabytes must cost nothing.
+# Few values of each tensor, so that gigabytes of weights take no time.
 _SAMPLES = 16
 
 
 def weights_fingerprint(pipe: Any) -> str:
-    """Twelve hex digits that differ where weights differ: a hash of every tensor's name, shape and some values.
+    """Twelve hex digits: a hash of every tensor's name, shape and some values.
 
-    It tells trainings apart, and float32 from bfloat16; it is no proof against somebody who wants two to be alike.
+    They differ between trainings and between float32 and bfloat16. This is not cryptographic.
     """
-    told: list[tuple[str, int]] = []  # what a tensor is called, and how many of the values are its
+    told: list[tuple[str, int]] = []  # each tensor's name, and how many of the values are its
     values: dict[torch.device, list[torch.Tensor]] = {}
     order: list[tuple[torch.device, int]] = []
     for part, module in sorted(pipe.components.items()):
         if not isinstance(module, torch.nn.Module):
             continue
         for name, tensor in sorted(module.state_dict().items()):
-            few = [] if tensor.is_meta else [_few(tensor)]  # sequential offload keeps the values elsewhere
+            few = (
+                [] if tensor.is_meta else [_few(tensor)]
+            )  # the values are elsewhere under sequential offload
             values.setdefault(tensor.device, []).extend(few)
             told.append((f"{part}.{name}{tuple(tensor.shape)}", sum(one.numel() for one in few)))
             order.append((tensor.device, len(few)))
-    # One copy from each device, and not one, with a wait, for each of some thousand tensors.
+    # One copy from each device, since each of thousands would wait for it.
     read = {device: torch.cat(found).cpu().numpy() for device, found in values.items() if found}
     digest, at = blake2b(digest_size=6), dict.fromkeys(read, 0)
     for (name, count), (device, has) in zip(told, order, strict=True):
@@ -238,5 +227,5 @@ def weights_fingerprint(pipe: Any) -> str:
 
 def _few(tensor: torch.Tensor) -> torch.Tensor:
     flat = tensor.detach().flatten()
-    # In half precision a float32 file is the same model, loaded as float32 or as float16.
+    # In float16, so that a float32 file loaded as float16 has the same fingerprint.
     return flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES].to(torch.float16)

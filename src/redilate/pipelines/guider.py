@@ -1,10 +1,10 @@
-"""ND-CFG for diffusers' modular pipelines, which call the U-Net once for each condition and guide with a guider.
+"""ND-CFG for diffusers' modular pipelines, which call the U-Net once for each condition and have a guider.
 
     pipe.update_components(guider=NoiseDampedGuidance(guidance_scale=5))
     with redilate.apply(pipe):
         ...
 
-Without it a modular pipeline is re-dilated all the same, with the guidance that it has.
+Without it a modular pipeline can be re-dilated too, with its own guidance.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .families import unwrap
 
 
 class NoiseDampedGuidance(ClassifierFreeGuidance):
-    """Classifier-free guidance that takes its denoising from the mildly re-dilated network (ScaleCrafter, equation 7).
+    """Classifier-free guidance with the mildly re-dilated network's denoising (ScaleCrafter, equation 7).
 
-    ε(x, ∅) + w (ε̃(x, c) − ε̃(x, ∅)), in three calls of the U-Net. On a pipeline that is not re-dilated, at the native
-    size and below the plan's noise level it is ordinary guidance, in two.
+    ε(x, ∅) + w (ε̃(x, c) − ε̃(x, ∅)), in three calls of the U-Net. If the plan has no ND-CFG at the noise level, it is
+    ordinary guidance in two calls.
 
     Args:
         guidance_scale: w; 1 means no guidance.
-        start, stop: the share of the steps, in [0, 1], from which and up to which there is guidance.
-        enabled: False for none at all.
+        start, stop: the shares of the steps, in [0, 1], between which there is guidance.
+        enabled: False for no guidance.
     """
 
     _input_predictions = ["pred_cond", "pred_uncond", "pred_uncond_mild"]  # noqa: RUF012 (diffusers wants a list)
@@ -48,14 +48,14 @@ class NoiseDampedGuidance(ClassifierFreeGuidance):
         return [self._prepare_batch(data, source, name) for source, name in sources]
 
     def prepare_models(self, denoiser: nn.Module) -> None:
-        """Before each call of the U-Net: the third is the mild network's."""
+        """Called before each call of the U-Net; the third is the mild network's."""
         super().prepare_models(denoiser)
         patch = find_patch(unwrap(denoiser))
         if patch is not None:
             patch.mild = self._count_prepared == len(self._input_predictions)
 
     def cleanup_models(self, denoiser: nn.Module) -> None:
-        """After each call of the U-Net."""
+        """Called after each call of the U-Net."""
         super().cleanup_models(denoiser)
         patch = find_patch(unwrap(denoiser))
         if patch is not None:
@@ -83,10 +83,10 @@ class NoiseDampedGuidance(ClassifierFreeGuidance):
 
     def _is_damped(self) -> bool:
         patch = _patch_of_caller()
-        # No timestep: before the loop, where a pipeline asks whether to encode ∅.
+        # Without a timestep, before the loop, a pipeline asks whether to encode ∅.
         if patch is None or self._timestep is None:
             return False
-        # The first call of a generation shows the size, and with it the plan; without one, ε is evaluated for nothing.
+        # The plan for the size is known only after the first call, which therefore always evaluates ε.
         return self._step == 0 or patch.is_damped(self._timestep)
 
 

@@ -1,5 +1,5 @@
-"""Loading a pipeline by folder, single file or hub name, and what goes into it beside its own weights: another
-autoencoder, LoRAs, a ControlNet. Without a name it is the bundled model.
+"""Loading a pipeline by folder, single file or hub name (else the bundled model), with another autoencoder, LoRAs or a
+ControlNet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .families import SUPPORTED, unet_of
 
 Loaded = TypeVar("Loaded")
 
-# owner/name, as the hub spells it; a bare word is taken for a folder that is missing.
+# owner/name; a bare word is taken for a missing folder.
 HUB_NAME = re.compile(r"^[\w-][\w.-]*/[\w.-]+$")
 _CHECKPOINTS = {".safetensors", ".ckpt", ".pt", ".pth", ".bin"}
 
@@ -30,11 +30,7 @@ BUNDLED = Path(__file__).parent.parent / "bundled" / "model"
 
 
 def check_model(name_or_path: str | Path | None) -> None:
-    """Refuse, before anything is loaded, a path that is not there and a folder whose pipeline has no U-Net.
-
-    Raises:
-        RedilateError: naming what is wrong. A hub name can only be tried.
-    """
+    """RedilateError, before anything is loaded, for a missing path and for a folder without a U-Net."""
     if name_or_path is None:
         if not (BUNDLED / "model_index.json").exists():
             raise RedilateError(
@@ -67,11 +63,7 @@ def check_model(name_or_path: str | Path | None) -> None:
 
 
 def check_config(source: Path, config: Path) -> None:
-    """Refuse a `config` that `source` has no use for, or that is no model.
-
-    Raises:
-        RedilateError: naming what is wrong.
-    """
+    """RedilateError for a `config` that `source` does not need, or that is not a model."""
     if not source.is_file():
         raise RedilateError(
             "config= belongs to a checkpoint of a single file; a folder or a hub name has its own"
@@ -83,7 +75,7 @@ def check_config(source: Path, config: Path) -> None:
 
 
 def refusing(what: str, take: Callable[[], Loaded]) -> Loaded:
-    """`take()`, with what a loader says of missing or broken files in one line."""
+    """`take()`; RedilateError, in one line, if a loader raises."""
     from safetensors import SafetensorError
 
     try:
@@ -95,30 +87,27 @@ def refusing(what: str, take: Callable[[], Loaded]) -> Loaded:
 
 
 def refused(what: str, error: BaseException) -> RedilateError:
-    """What a loader says, in one line."""
+    """A loader's error in one line."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return RedilateError(f"cannot load {what}: {first}")
 
 
 def dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """The argument of diffusers' loaders that names the weights' type: 0.40 renamed it, and warns of the old one."""
+    """The weights' type as an argument of diffusers' loaders: 0.40 renamed it, and warns about the old name."""
     import diffusers
 
     major, minor = map(int, diffusers.__version__.split(".")[:2])
     return {"dtype" if (major, minor) >= (0, 40) else "torch_dtype": dtype}
 
 
-# Safe in float16 where SDXL's own overflows, with pictures that differ by less than an eye sees.
+# Does not overflow in float16, unlike SDXL's own; the pictures look the same.
 FP16_FIX = "madebyollin/sdxl-vae-fp16-fix"
 
 
 def load_vae(name_or_path: str | Path, dtype: torch.dtype) -> Any:
     """An autoencoder from a folder, a `.safetensors` file or a hub name; "fp16-fix" for `FP16_FIX`.
 
-    A folder or hub name may hold an AutoencoderTiny, too; a file is an AutoencoderKL.
-
-    Raises:
-        RedilateError: if there is none.
+    An AutoencoderKL; from a folder or hub name also an AutoencoderTiny. RedilateError for any other.
     """
     from diffusers import AutoencoderKL, AutoencoderTiny
 
@@ -142,10 +131,10 @@ def load_vae(name_or_path: str | Path, dtype: torch.dtype) -> Any:
 
 
 def add_loras(pipe: Any, loras: Sequence[str | Path]) -> None:
-    """Load LoRAs into a pipeline, each `FILE_OR_ID[:WEIGHT]`, and have all of them in force.
+    """Load LoRAs, each `FILE_OR_ID[:WEIGHT]`, into a pipeline and set all of them active.
 
     Raises:
-        RedilateError: if one cannot be loaded, a weight is no number, or peft is not installed.
+        RedilateError: if one cannot be loaded, a weight is not a number, or peft is not installed.
     """
     asked = [split_weight(str(one)) for one in loras]
     check_addons(None, loras)
@@ -171,7 +160,7 @@ def add_loras(pipe: Any, loras: Sequence[str | Path]) -> None:
 
 
 def split_weight(asked: str) -> tuple[str, float]:
-    """`"style.safetensors:0.8"` → its name and weight, 1 where none is said."""
+    """`"style.safetensors:0.8"` → name and weight; the weight is 1 if there is none."""
     name, colon, said = asked.rpartition(":")
     if not colon or "/" in said or "\\" in said:  # C:\… has a colon, too
         return asked, 1.0
@@ -185,10 +174,8 @@ def split_weight(asked: str) -> tuple[str, float]:
 
 
 def check_addons(vae: str | Path | None, loras: Sequence[str | Path]) -> None:
-    """Refuse, before anything is loaded, what is neither a folder, a `.safetensors` file nor a hub's name.
-
-    Raises:
-        RedilateError: naming it; or peft, which LoRAs need, is not installed.
+    """RedilateError, before anything is loaded, for what is neither a folder, a `.safetensors` file nor a hub name; and
+    for LoRAs without peft.
     """
     if vae not in (None, "fp16-fix"):
         _check("autoencoder", str(vae))
@@ -213,15 +200,15 @@ def _check(what: str, name: str) -> None:
 
 
 def with_controlnet(pipe: Any, name_or_path: str, *, image_to_image: bool = False) -> Any:
-    """diffusers' own ControlNet pipeline around the networks of `pipe`.
+    """diffusers' ControlNet pipeline around the networks of `pipe`.
 
     Args:
-        pipe: a text-to-image pipeline, left as it is.
+        pipe: a text-to-image pipeline, which stays as it is.
         name_or_path: the ControlNet: a folder in diffusers' layout or a hub name; safetensors only.
-        image_to_image: the pipeline for a large leg, whose ControlNet is fed the enlarged picture.
+        image_to_image: the pipeline for a large leg.
 
     Raises:
-        RedilateError: if there is no such ControlNet, or none fits the pipeline.
+        RedilateError: if the ControlNet cannot be loaded or does not fit the pipeline.
     """
     from diffusers import AutoPipelineForImage2Image, AutoPipelineForText2Image, ControlNetModel
 
@@ -241,7 +228,7 @@ def with_controlnet(pipe: Any, name_or_path: str, *, image_to_image: bool = Fals
 
 Offload = Literal["none", "model", "sequential"]
 
-_HALF = "fp16"  # what hubs call the variant of half precision
+_HALF = "fp16"  # the usual name of the half-precision variant
 
 
 def load(
@@ -262,20 +249,20 @@ def load(
         name_or_path: a folder in diffusers' layout, a single `.safetensors` checkpoint, a hub name, or None for the
             small model that comes with Redilate (256×256, shaded emoji).
         dtype: of the weights; None: float16 on an accelerator, float32 on a CPU.
-        device: where to; None: "cuda" or "mps" where there is one, else "cpu".
-        config: for a single file, the folder of a model of its kind in diffusers' layout, whose configurations and
-            tokenizers it takes, as the file has none; None: those of its base model, from the hub.
-        variant: of a folder's or a hub's weight files, such as "fp16"; None: "fp16" first where `dtype` is half, which
-            is half of the download, else the plain ones first; the other where there are no such files.
-        vae: another autoencoder: a folder, a `.safetensors` file or a hub name; "fp16-fix" for SDXL's that is safe in
-            float16, so that it need not be decoded in float32.
-        lora: a LoRA's `.safetensors` file or hub name, or several; with ":0.8" behind it, that weight.
+        device: None: "cuda" or "mps" if there is one, else "cpu".
+        config: for a single file, a folder of a model of its kind in diffusers' layout, from which configurations and
+            tokenizers are taken; None: those of its base model, from the hub.
+        variant: of a folder's or a hub's weight files, such as "fp16". None: "fp16" for half precision if there are
+            such files, since the download is half as large, else the plain ones if there are such.
+        vae: another autoencoder: a folder, a `.safetensors` file or a hub name; "fp16-fix" for a version of SDXL's that
+            does not overflow in float16.
+        lora: a LoRA's `.safetensors` file or hub name, or several, each with an optional weight as ":0.8" at its end.
         offload: "model": each network waits in the host's memory until it is needed; "sequential": each layer, far
-            slower; "none": all are on the device; None: all are on the device, or as "model" where they do not fit.
-        on_note: called with a line where they do not fit.
+            slower; "none": all are on the device; None: all are on the device, or as "model" if they do not fit.
+        on_note: called with a line if they do not fit.
 
     Raises:
-        RedilateError: if nothing can be loaded under a name, or the model has no U-Net, or offload has no device.
+        RedilateError: if the model cannot be loaded or has no U-Net, or the device has no memory to offload.
     """
     check_model(name_or_path)
     device = device or default_device()
@@ -306,7 +293,7 @@ def load(
 
 
 def _pretrained(asked: str, name: str, dtype: torch.dtype, variant: str | None, parts: dict[str, Any]) -> Any:
-    """A folder's or a hub's pipeline, in the first variant that it has."""
+    """A folder's or a hub's pipeline, in the first variant that exists."""
     from diffusers import DiffusionPipeline
 
     def take(one: str | None) -> Any:
@@ -326,12 +313,12 @@ def _pretrained(asked: str, name: str, dtype: torch.dtype, variant: str | None, 
     except RedilateError:
         if first is not None:
             raise
-        # What the plain files lack is what somebody should know, and not that there is no variant either.
+        # The error of the plain files tells more than that there is no variant either.
         raise refused(asked, plain) from plain
 
 
 def _placed(pipe: Any, device: str, offload: Offload | None, on_note: Callable[[str], None]) -> Any:
-    """The pipeline on the device, or its networks on their way there when they are needed."""
+    """The pipeline on the device, or under offload."""
     if offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=device)
         return pipe
@@ -352,9 +339,8 @@ def _placed(pipe: Any, device: str, offload: Offload | None, on_note: Callable[[
 
 
 def _channels_last(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Keep the kernels as the device's convolutions want them, which spares their copies of all features.
-
-    A CPU's in every type; a GPU's tensor cores in half precision.
+    """Store kernels in channels-last order where convolutions are faster with it: on a CPU, and in half precision on a
+    GPU.
     """
     if device.type != "cpu" and not (device.type == "cuda" and dtype.itemsize == 2):
         return
@@ -364,7 +350,7 @@ def _channels_last(network: nn.Module, device: torch.device, dtype: torch.dtype)
 
 
 def default_device() -> str:
-    """The best device here."""
+    """The best device of this machine."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -379,20 +365,19 @@ _LORA = (".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", "lora_unet_")
 def single_file_pipeline(
     path: Path, dtype: torch.dtype, config: str | Path | None, parts: dict[str, Any] | None = None
 ) -> Any:
-    """The text-to-image pipeline in a `.safetensors` file; SDXL's is told from SD's by its second text encoder.
+    """The text-to-image pipeline in a `.safetensors` file; SDXL has a second text encoder.
 
-    A file that says of itself that it predicts v (keys without weight, as NoobAI-XL has them) gets a scheduler that
-    knows it. The file's name stands for the model's, because native sizes are known by it: the file itself looks
-    like its base.
+    A file that declares v-prediction (by keys such as NoobAI-XL's) gets such a scheduler. The file's name becomes the
+    model's, because native sizes are looked up by it.
 
     Args:
         path: the file.
         dtype: of the weights.
-        config: a folder in diffusers' layout to take configurations and tokenizers from; None: the hub's.
+        config: as for `load`.
         parts: networks in place of the file's own, by the pipeline's names.
 
     Raises:
-        RedilateError: if it is none: a transformer's checkpoint, a LoRA, an autoencoder alone, the SDXL refiner.
+        RedilateError: for a transformer's checkpoint, a LoRA, an autoencoder alone or the SDXL refiner.
     """
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
     from safetensors import safe_open

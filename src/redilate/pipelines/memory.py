@@ -1,8 +1,8 @@
-"""An estimate of what a size needs in memory, by formula, for whoever asks; nothing is decided by it.
+"""An estimate of the memory that a size needs, for users; no code decides by it.
 
-The largest moments are known by kind: in the U-Net a transformer's feed-forward or a residual block, while the skip
-connections wait; in the autoencoder's decode its largest convolution. Against the growth of a process at its peak, on
-a CPU, the figures were off by what `ERROR` says (docs/performance.md); on a GPU they are not measured.
+The U-Net's peak is a transformer's feed-forward or a residual block, with the skip connections waiting; the decode's is
+its largest convolution. `ERROR` is how far off the estimate was on a CPU (docs/performance.md); on a GPU it was not
+measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .families import latent_scale, unet_of, unwrap
 from .out_of_memory import execution_device
 
 ERROR = "measured on a CPU: 0.85 to 1.55 times as much"
-# What C's heap keeps of freed blocks and oneDNN copies.
+# For freed blocks that malloc keeps, and oneDNN's copies.
 _ON_CPU = 1.3
 
 
@@ -29,11 +29,11 @@ class Memory:
     """About how many bytes one picture needs.
 
     Attributes:
-        device: torch's type of the device that they are estimated for.
-        weights: of all of the pipeline's networks.
-        unet: activations of one U-Net call on the guided batch; None for a network whose layout is not known.
-        unet_sequential: the same with guidance one sample at a time.
-        decode: activations of the autoencoder's own decode; None where there is no AutoencoderKL.
+        device: the device type of the estimate.
+        weights: of all networks of the pipeline.
+        unet: activations of one U-Net call on the guided batch; None for an unknown layout.
+        unet_sequential: the same with sequential guidance.
+        decode: activations of the autoencoder's own decode; None if it is not an AutoencoderKL.
         decode_strips: the same in strips.
     """
 
@@ -55,20 +55,20 @@ class Memory:
 
 
 def gigabytes(size: int) -> str:
-    """Bytes as a person reads them."""
+    """Bytes in MiB or GiB."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**20 * 100 else f"{size / 2**20:.1f} MiB"
 
 
 def memory_for(
     pipe: Any, width: int, height: int, *, guided: bool = True, device: torch.device | str | None = None
 ) -> Memory:
-    """About what a picture of width × height pixels needs of `pipe` as it is: its types, its structure.
+    """An estimate for a picture of width × height pixels.
 
     Args:
         pipe: a diffusers pipeline.
         width, height: in pixels.
         guided: whether guidance doubles the batch.
-        device: that it is meant for; None: where the pipeline computes.
+        device: None: the pipeline's.
     """
     home = execution_device(pipe) if device is None else torch.device(device)
     scale = latent_scale(pipe)
@@ -86,12 +86,9 @@ def memory_for(
 
 
 def unet_bytes(unet: Any, rows: int, columns: int, device: torch.device) -> int | None:
-    """About how many bytes of activations one sample of latents of rows × columns takes.
+    """About how many bytes of activations one sample of rows × columns latents takes; None for an unknown layout.
 
-    The fractional dilations of a plan add some hundredths to it, ND-CFG nothing.
-
-    Returns:
-        None for a network whose layout is not known.
+    A plan's fractional dilations add some hundredths to it, ND-CFG nothing.
     """
     if type(unet).__name__ != "UNet2DConditionModel":
         return None
@@ -109,21 +106,20 @@ def unet_bytes(unet: Any, rows: int, columns: int, device: torch.device) -> int 
         for up in _parts(block, "upsamplers"):
             cells *= 4
             widest = max(widest, 2 * cells * _out_channels(up))  # doubled pixels, and what is made of them
-    kind = unet.dtype  # of the computation: diffusers asks its casting hooks
+    kind = unet.dtype  # of the computation: diffusers heeds its casting hooks
     size = kind.itemsize if kind.is_floating_point and kind.itemsize > 1 else 2
     return round(size * (waiting + widest) * (_ON_CPU if device.type == "cpu" else 1))
 
 
 def _widths(block: Any) -> Iterator[int]:
-    """Channels that are alive at once in each layer of a block, for each cell of its map."""
+    """Channels in memory at once in each layer of a block."""
     for resnet in _parts(block, "resnets"):
-        yield (
-            2 * resnet.conv1.in_channels + resnet.conv1.out_channels
-        )  # its input, that normalised, the first output
+        # The input, the normalised input, the first convolution's output.
+        yield 2 * resnet.conv1.in_channels + resnet.conv1.out_channels
     for transformer in _parts(block, "attentions"):
         for layer in getattr(transformer, "transformer_blocks", ()):
             channels, inner = layer.ff.net[2].out_features, layer.ff.net[2].in_features
-            # A gated layer makes both halves, the gate's activation and the product, beside three of its input's size.
+            # A gated layer has both halves, the gate's activation and the product, beside three of its input's size.
             yield 4 * inner + 3 * channels
 
 

@@ -1,8 +1,8 @@
-"""What is done where memory runs out: nothing is foretold, and what failed is called again in the next thriftier way.
+"""Fallbacks for when memory runs out: what failed is repeated in a way that needs less.
 
-- A leg's denoising: fewer pictures at a time, then guidance one sample at a time, then networks wait on the host.
-- The autoencoder: whole, in strips, or in strips kept on the host, by what is free at each call. What a call is given
-  stays where it is, so that no step of the denoising before it is lost.
+- A leg's denoising: fewer pictures at a time, then guidance one sample at a time, then model offload.
+- The autoencoder: whole, in strips, or in strips stored on the host, depending on the free memory. Its input is kept,
+  so no denoising step is repeated.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ..decoding.steps import computing_device, decoder_steps, encoder_steps
 from ..errors import RedilateError
 from .families import unet_of
 
-# In strips from the start where the whole is likely to take more than this share of what is free.
+# In strips at once if the whole is likely to need more than this share of the free memory.
 _SHARE = 0.7
-# On a CPU strips take no longer from about here on: they stay in its cache, and C's heap takes blocks of more than
-# 32 MiB from the kernel each time anew, page by page (docs/performance.md). With fewer keys they are, from half of it.
+# On a CPU strips are as fast from about here on: they stay in its cache, and malloc maps blocks of more than 32 MiB
+# anew each time, page by page (docs/performance.md). With fewer keys, from half of it on.
 _WHOLE_ON_CPU = 256 * 2**20
 
 Note = Callable[[str], None]
-# What is said, and the work; `None` is said of the first way, which is the usual one.
+# Its description for a note, and the work.
 _Way = tuple[str, Callable[[], Any]]
 
 
@@ -51,18 +51,18 @@ def autoencoder_with_fallbacks(
     enlarged: int = 1,
     on_progress: OnProgress | None = None,
 ) -> Iterator[None]:
-    """For the time of the `with`, `pipe.vae.decode` and `pipe.vae.encode` take as little memory as they must.
+    """A context manager in which `pipe.vae.decode` and `pipe.vae.encode` fall back to ways that need less memory.
 
     Args:
-        pipe: a pipeline; one without a `vae` is left alone. Tiling that is enabled on it is its whole way.
-        note: called with a line when a way ran out of memory and the next is tried.
-        make_room: the last resort: moves the pipeline's other networks off the device; returns whether it did.
-        enlarged: how many times a picture to encode has been enlarged per side. Above 1 the mid block's attention, in
-            strips, takes as many keys as there were before; 1 is exact.
-        on_progress: as for `redilate.decode`, of each decode and encode in strips.
+        pipe: a pipeline, with or without a `vae`. If tiling is enabled, it stands for "whole".
+        note: called with a line at each fallback.
+        make_room: the last resort: moves the pipeline's other networks off the device and returns whether it could.
+        enlarged: how many times per side a picture to encode has been enlarged. Above 1 the mid block's attention, in
+            strips, has as many keys as before the enlargement; 1 is exact.
+        on_progress: as for `redilate.decode`, for each decode and encode in strips.
 
     Raises:
-        RedilateError: in a call, where not even the last way's memory is to be had, or latents are not all finite.
+        RedilateError: in a call, if the last way runs out of memory too, or latents are not all finite.
     """
     vae = getattr(pipe, "vae", None)
     if vae is None or not hasattr(vae, "decode"):
@@ -70,7 +70,7 @@ def autoencoder_with_fallbacks(
         return
     ours = _Calls(vae, note, make_room, enlarged, on_progress)
     names = ("decode", "encode")
-    # A user's own stand there too: `vae.decode = torch.compile(vae.decode)` is how diffusers says to do it.
+    # A user may have replaced them: diffusers documents `vae.decode = torch.compile(vae.decode)`.
     kept = {name: vae.__dict__[name] for name in names if name in vae.__dict__}
     kind = getattr(vae, "dtype", None)
     vae.__dict__.update({name: getattr(ours, name) for name in names if hasattr(vae, name)})
@@ -80,12 +80,12 @@ def autoencoder_with_fallbacks(
         for name in names:
             vae.__dict__.pop(name, None)
         vae.__dict__.update(kept)
-        if kind is not None and vae.dtype != kind:  # a pipeline that an exception left has upcast it
+        if kind is not None and vae.dtype != kind:  # upcast by a pipeline that raised
             vae.to(kind)
 
 
 class _Calls:
-    """The two functions that stand in for an autoencoder's own."""
+    """Replacements for an autoencoder's `decode` and `encode`."""
 
     def __init__(
         self,
@@ -111,7 +111,9 @@ class _Calls:
         check_finite(z, "what the U-Net has made")
         size = (z.shape[-2], z.shape[-1])
         known = _supported(decoder_steps, self._vae) and z.dim() == 4
-        if known and z.shape[0] > 1:  # in the memory of one, since a picture is enough work for any device
+        if (
+            known and z.shape[0] > 1
+        ):  # one by one, in the memory of one: a picture is enough work for any device
             alone = [self.decode(one, *args, **kwargs)[0] for one in z.split(1)]
             return DecoderOutput(torch.cat(alone)) if _as_object(args, kwargs) else (torch.cat(alone),)
         needed = whole_decode_bytes(self._vae, *size) if known else None
@@ -149,9 +151,9 @@ class _Calls:
         given: Tensor,
         fewer_keys: bool = False,
     ) -> Any:
-        """The result of the first way whose memory is to be had; `needed` is None where there are no strips.
+        """The result of the first way that does not run out of memory; `needed` is None if strips are impossible.
 
-        `fewer_keys`: whether the mid block's attention takes fewer keys in strips, which makes them faster.
+        `fewer_keys`: whether the mid block's attention has fewer keys in strips, which makes them faster.
         """
         device = computing_device(self._vae, given)
         ways: list[_Way] = []
@@ -190,7 +192,7 @@ class _Calls:
         )
 
     def _is_large(self, needed: int, device: torch.device, fewer_keys: bool) -> bool:
-        """Whether the autoencoder should go in strips from the start, by what is free once others have made way."""
+        """Whether to start in strips, by the free memory."""
         if self._vae.use_tiling:
             return False
         offload_the_others(self._vae)
@@ -207,7 +209,7 @@ def _as_object(args: tuple, kwargs: dict[str, Any]) -> bool:
 def _supported(steps: Callable[[Any], object], vae: Any) -> bool:
     try:
         steps(vae)
-    except RedilateError:  # an autoencoder with other layers: its own way is what there is
+    except RedilateError:  # an autoencoder with other layers
         return False
     return True
 
@@ -215,19 +217,19 @@ def _supported(steps: Callable[[Any], object], vae: Any) -> bool:
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-# From how many pixels × samples on a network's batch was too large: the next picture need not find out anew.
+# Pixels × samples from which on a network ran out of memory, so that the next picture starts below.
 _too_large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
 class MemoryFallbacks:
-    """The memory that the legs of one drawing take: no less than they can have, no more than there is.
+    """The fallbacks of one drawing's denoising.
 
     Attributes:
-        sequential: whether guidance was evaluated one sample at a time, as asked or where only that fitted.
+        sequential: whether guidance was evaluated one sample at a time, as asked for or as a fallback.
 
     Args:
         sequential: whether it is asked for.
-        note: called with a line at each fall-back.
+        note: called with a line at each fallback.
     """
 
     def __init__(self, sequential: bool, note: Callable[[str], None]):
@@ -243,18 +245,18 @@ class MemoryFallbacks:
         pictures: Sequence[Given],
         call: Callable[[Sequence[Given]], list[Made]],
     ) -> list[Made]:
-        """What `call`, a call of `pipe`, makes of all pictures, as often as it takes: each time in a thriftier way.
+        """The results of `call`, a call of `pipe`, for all pictures, with fallbacks.
 
         Args:
-            pipe: under offload at the end, if only that fitted; its networks wait in the host's memory from then on.
+            pipe: stays under model offload if only that fitted.
             size: (height, width) in pixels.
-            guided: whether a picture has two samples in the batch, and not one.
-            pictures: at least one; handed to `call` together, or where memory runs out by halves, down to one.
-            call: starts anew each time, from the leg's own start; one result for each picture. Where it gives fewer,
-                no further one is called for.
+            guided: whether a picture has two samples in the batch.
+            pictures: at least one; `call` gets all together, or after a fallback half as many, down to one.
+            call: → one result for each picture; if it returns fewer, it is not called again.
 
         Raises:
-            RedilateError: for sequential guidance on a network that does not allow it; or there is no thriftier way.
+            RedilateError: if the last fallback runs out of memory too, or the network does not allow the sequential
+                guidance asked for.
         """
         unet, device, pixels = unet_of(pipe), execution_device(pipe), size[0] * size[1]
         reason = needs_its_batch_whole(pipe)
@@ -265,7 +267,7 @@ class MemoryFallbacks:
         known = _too_large.get(unet, math.inf)
         sequential = self._asked or (may and one >= known)
         where = f"{device} ran out of memory at {size[1]}x{size[0]}"
-        at_once = 1 if sequential else len(pictures)  # one sample at a time: no faster for several pictures
+        at_once = 1 if sequential else len(pictures)  # sequential guidance is no faster for several pictures
         while at_once > 1 and at_once * one >= known:
             at_once //= 2
         made: list[Made] = []
@@ -302,15 +304,15 @@ class MemoryFallbacks:
 
 
 def execution_device(pipe: Any) -> torch.device:
-    """Where a pipeline computes, which under offload is not where its weights are."""
+    """The device that a pipeline computes on; under offload its weights may be elsewhere."""
     return torch.device(getattr(pipe, "_execution_device", None) or next(unet_of(pipe).parameters()).device)
 
 
 def offload(pipe: Any) -> bool:
-    """Have each network wait in the host's memory until it is needed, and compute where the pipeline computes now.
+    """Enable model offload: each network waits in the host's memory until it is needed.
 
     Returns:
-        Whether that changed anything: not on a device that shares the host's memory, nor where networks wait already.
+        Whether that changed anything: False on a device that shares the host's memory, and if offload is on already.
     """
     device = execution_device(pipe)
     parts = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
@@ -325,7 +327,7 @@ def offload(pipe: Any) -> bool:
 
 
 def needs_its_batch_whole(pipe: Any) -> str | None:
-    """Why a pipeline's network cannot run sequential guidance, and what helps; None where it can."""
+    """Why a pipeline's network cannot run sequential guidance, and what helps; None if it can."""
     if getattr(pipe, "pag_applied_layers", None) is not None:
         return "perturbed-attention guidance needs its batch whole; leave sequential guidance out"
     if unet_of(pipe)._compiled_call_impl is not None:

@@ -1,4 +1,4 @@
-"""An early look at a picture that is still being denoised."""
+"""A preview of a picture that is still being denoised."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .families import native_latents
 
 @torch.no_grad()
 def preview(pipe: Any, latents: Tensor) -> Image.Image:
-    """What latents hold so far, decoded at no more than the native size, whatever the picture's.
+    """Latents between two steps decoded at no more than the native size.
 
-    Averaging larger latents down keeps the look cheap and takes noise out of it; early ones are still noisy.
+    Larger latents are averaged down, which is fast and removes some noise.
 
     Args:
         pipe: a pipeline with a `vae`.
-        latents: (1, channels, height, width), between two steps.
+        latents: (1, channels, height, width).
     """
     vae = pipe.vae
     most = max(native_latents(pipe.unet))

@@ -1,8 +1,7 @@
-"""Prompts longer than the text encoder's window: encoded in pieces, or said what of them is cut.
+"""Prompts longer than the text encoder's window: encoded in pieces, or a note says what is cut.
 
-Why not compel or sd_embed: both read weights out of the prompt, so `+`, `(` and `:` in it would mean something else
-than they do to the pipeline; here a piece is encoded by the pipeline's own `encode_prompt`, with its LoRA scale, its
-skipped layers and its textual inversions.
+Each piece is encoded by the pipeline's own `encode_prompt`, with its LoRA scale, clip skip and textual inversions.
+compel and sd_embed would read `+`, `(` and `:` in a prompt as weights, which the pipeline does not.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from ..errors import RedilateError
 
 Text = str | list[str]
 
-# What `encode_prompt` returns: Stable Diffusion two of them, SDXL four, in this order.
+# What `encode_prompt` returns, in this order: Stable Diffusion the first two, SDXL all four.
 _EMBEDDINGS = (
     "prompt_embeds",
     "negative_prompt_embeds",
     "pooled_prompt_embeds",
     "negative_pooled_prompt_embeds",
 )
-# The window of pipelines that give their tokenizer a length of their own (DeepFloyd IF).
+# The window of pipelines that call their tokenizer with another length (DeepFloyd IF).
 _USUAL_WINDOW = 77
 
 
@@ -40,17 +39,17 @@ def encode_prompts(
     on_note: Callable[[str], None] = warnings.warn,
     **encoding: Any,
 ) -> dict[str, Any]:
-    """What to call `pipe` with for these prompts, in place of `prompt` and `negative_prompt`.
+    """Arguments of `pipe` for these prompts, in place of `prompt` and `negative_prompt`.
 
-    Prompts that the text encoder reads whole are handed on as they are. Of a longer one, pieces of whole words are each
-    encoded in a window of their own, and the embeddings put one after another, as A1111 and ComfyUI do; the shorter one
-    of prompt and negative prompt goes on with empty pieces. The pooled embedding is the first piece's.
+    Prompts that fit the text encoder's window stay texts. A longer one is split into pieces of whole words, each
+    encoded in a window of its own, and their embeddings are concatenated, as A1111 and ComfyUI do; the shorter one of
+    prompt and negative prompt is padded with empty pieces. The pooled embedding is the first piece's.
 
     Args:
         pipe: a diffusers pipeline.
-        prompt, negative: one prompt, or a list; a negative prompt that is one holds for all.
-        always: embed what the text encoder reads whole, too, where the pipeline takes embeddings: for several calls.
-        on_note: called with a line about the words that are cut, where the pipeline cannot take embeddings in pieces.
+        prompt, negative: one prompt, or a list; a single negative prompt holds for all.
+        always: encode prompts that fit too, if the pipeline takes embeddings: for several calls.
+        on_note: called with a line about the words that are cut, if the pipeline takes no embeddings.
         encoding: further arguments of `encode_prompt`, such as `clip_skip` and `lora_scale`.
 
     Returns:
@@ -95,7 +94,7 @@ def encode_prompts(
 
 
 def check_clip_skip(pipe: Any, skip: Any) -> None:
-    """RedilateError for a `clip_skip` that the encoders of `pipe` cannot use."""
+    """RedilateError for a `clip_skip` that the text encoders of `pipe` cannot use."""
     encoders = [getattr(pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
     layers = [one.config.num_hidden_layers for one in encoders if one is not None]
     if skip is None or not layers:
@@ -117,7 +116,7 @@ def check_clip_skip(pipe: Any, skip: Any) -> None:
 
 
 def note_cut(pipe: Any, texts: Sequence[str], on_note: Callable[[str], None]) -> None:
-    """A line for each text of which the pipeline, given it as it is, reads only the start."""
+    """Call `on_note` for each text that the pipeline would cut."""
     for text in texts:
         if not _fits(pipe, text):
             on_note(_cut(pipe, text))
@@ -128,7 +127,7 @@ def _nth(pieces: Sequence[list[str]], index: int) -> list[str]:
 
 
 def _tokenizers(pipe: Any) -> list[Any]:
-    """Those of the prompt, whichever a pipeline has."""
+    """The tokenizers of the prompt."""
     return [
         part
         for name, part in pipe.components.items()
@@ -137,7 +136,7 @@ def _tokenizers(pipe: Any) -> list[Any]:
 
 
 def _window_tokens(pipe: Any, tokenizer: Any) -> int:
-    """How many tokens of a prompt a window holds, beside those that mark its start and its end."""
+    """How many tokens of a prompt a window holds, without its start and end tokens."""
     window = tokenizer.model_max_length
     encode = getattr(pipe, "encode_prompt", None)
     if not _is_clip(tokenizer):
@@ -148,7 +147,7 @@ def _window_tokens(pipe: Any, tokenizer: Any) -> int:
 
 
 def _tokens(pipe: Any, tokenizer: Any, text: str) -> list[str]:
-    # A textual inversion's one word stands for several vectors.
+    # A textual inversion's word stands for several tokens.
     convert = getattr(pipe, "maybe_convert_prompt", None)
     return tokenizer.tokenize(text if convert is None else convert(text, tokenizer))
 
@@ -162,7 +161,7 @@ def _is_clip(tokenizer: Any) -> bool:
 
 
 def _takes_pieces(pipe: Any) -> bool:
-    """Whether `encode_prompt` is Stable Diffusion's or SDXL's, and the call takes what it gives."""
+    """Whether `encode_prompt` is like Stable Diffusion's or SDXL's, and the pipeline takes its results."""
     encode = getattr(pipe, "encode_prompt", None)
     if encode is None or not all(map(_is_clip, _tokenizers(pipe))):
         return False
@@ -173,12 +172,12 @@ def _takes_pieces(pipe: Any) -> bool:
 
 
 def _read(pipe: Any, text: str) -> list[str]:
-    """What is encoded of `text`, window by window: one that fits as it is, spaces and all."""
+    """The pieces of `text`; one that fits stays unchanged, with all its spaces."""
     return [text] if _fits(pipe, text) else _pieces(pipe, text)
 
 
 def _pieces(pipe: Any, text: str) -> list[str]:
-    """`text` in pieces of whole words that each fit a window; a word that alone does not is cut between letters."""
+    """`text` in pieces of whole words that fit a window; a word longer than a window is split between letters."""
     pieces, piece = [], ""
     for word in text.split():
         longer = f"{piece} {word}" if piece else word
@@ -196,12 +195,12 @@ def _pieces(pipe: Any, text: str) -> list[str]:
 
 
 def _longest_start(pipe: Any, text: str) -> int:
-    """How many letters of a text too long for it fit a window, by bisection; at least one."""
+    """How many letters of a too long text fit a window, at least one."""
     lengths = range(2, len(text) + 1)
     return 1 + bisect.bisect_left(lengths, True, key=lambda length: not _fits(pipe, text[:length]))
 
 
 def _cut(pipe: Any, text: str) -> str:
-    """A line about what of `text` the pipeline does not read."""
+    """A note about the part of `text` that the pipeline does not read."""
     rest = text[_longest_start(pipe, text) :].strip()
     return f"{type(pipe).__name__} reads only the start of a prompt as long as {text[:40]!r}…; it does not read: {rest}"

@@ -1,8 +1,7 @@
-"""Schedulers: by name, and the timesteps of a large leg, spread evenly in noise level from the level that it starts at.
+"""Schedulers by name, and a large leg's timesteps, evenly spaced from its starting noise level down.
 
-diffusers' image-to-image pipelines take a `strength`, which means another noise level for each scheduler, spacing and
-number of steps. Where a scheduler takes explicit timesteps it is given them; else its own schedule is searched for the
-call that comes nearest.
+The `strength` of diffusers' image-to-image pipelines means another noise level for each scheduler, spacing and number
+of steps. A scheduler that takes explicit timesteps gets those; for others the call that starts nearest is searched.
 """
 
 from __future__ import annotations
@@ -36,25 +35,22 @@ _SHORT = {
     "lcm": "LCMScheduler",
     "tcd": "TCDScheduler",
 }
-# A U-Net's usual noise schedule (Stable Diffusion's), to try a class with before any model is loaded.
+# Stable Diffusion's noise schedule, to try a scheduler class before any model is loaded.
 _USUAL = {
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "num_train_timesteps": 1000,
 }
-# Steps that every scheduler for a U-Net takes.
-_SOME_STEPS = 20
-# Of a latent picture to try a scheduler with.
-_SHAPE = (1, 4, 8, 8)
+_TRIAL_STEPS = 20
+_TRIAL_SHAPE = (1, 4, 8, 8)
 
 
 def check_scheduler_name(name: str) -> str:
-    """The diffusers class that `name` (a short name or the class's own) stands for.
+    """The diffusers class of a scheduler, by short name or class name.
 
     Raises:
-        RedilateError: for an unknown one, one that needs a package which is missing, and one that is not for U-Nets;
-            the message lists the short names.
+        RedilateError: for an unknown one, one that needs a missing package, and one that is not for U-Nets.
     """
     import diffusers
 
@@ -63,7 +59,7 @@ def check_scheduler_name(name: str) -> str:
     kind = getattr(diffusers, found, None) if found.endswith("Scheduler") else None
     if kind is None:
         raise RedilateError(f"unknown scheduler {name!r}; known: {known}")
-    # A class whose own requirement is missing is replaced by a dummy that names it in `_backends`.
+    # diffusers replaces a class whose requirement is missing by a dummy that names it in `_backends`.
     missing = [package for package in getattr(kind, "_backends", []) if find_spec(package) is None]
     if missing:
         raise RedilateError(
@@ -71,15 +67,15 @@ def check_scheduler_name(name: str) -> str:
         )
     try:
         made = kind.from_config(_USUAL)
-    except Exception as error:  # each class has words of its own for a noise schedule that it does not take
+    except Exception as error:  # each class refuses a wrong noise schedule in its own way
         raise RedilateError(f"{found} is no scheduler for a U-Net; {', '.join(_SHORT)} are") from error
-    if _refusal(made, _SOME_STEPS) is not None:
+    if _refusal(made, _TRIAL_STEPS) is not None:
         raise RedilateError(f"{found} is no scheduler for a U-Net; {', '.join(_SHORT)} are")
     return found
 
 
 def use_scheduler(pipe: Any, name: str) -> None:
-    """Give `pipe` the scheduler called `name`, with the noise schedule of the one it has."""
+    """Give `pipe` the scheduler `name`, with its present noise schedule."""
     import diffusers
 
     found = check_scheduler_name(name)
@@ -87,32 +83,28 @@ def use_scheduler(pipe: Any, name: str) -> None:
 
 
 def check_scheduler(scheduler: Any, steps: int) -> None:
-    """Make sure, before any work, that `scheduler` can take so many steps; a copy is asked, it is left as it was.
-
-    Raises:
-        RedilateError: it cannot, and how many it can; or it is no scheduler for a U-Net at all.
-    """
+    """RedilateError, with how many steps work, unless `scheduler` can take `steps`; it is not changed."""
     reason = _refusal(scheduler, steps)
     if reason is None:
         return
     name = type(scheduler).__name__
-    # A scheduler's own words are about its arrays and arguments, not about what was asked; they stay the cause.
+    # A scheduler's own message is about its arrays, not about what the user asked for: it stays the cause.
     why = f" ({reason})" if isinstance(reason, RedilateError) else ""
     works = next((few for few in _nearest(steps) if _refusal(scheduler, few) is None), None)
     if works is None:
         raise RedilateError(f"{name} is no scheduler for a U-Net{why}; {', '.join(_SHORT)} are") from reason
-    # Beyond one border nothing works, within it everything does.
+    # All numbers up to a limit work, or all from one on.
     if works < steps:
-        works = _border(scheduler, works, steps)
+        counts = range(works + 1, steps)
+        works += bisect.bisect_left(counts, True, key=lambda few: _refusal(scheduler, few) is not None)
         raise RedilateError(f"steps: {name} cannot take {steps}; {works} is the most{why}") from reason
     raise RedilateError(f"steps: {name} cannot take {steps}; {works} or more work{why}") from reason
 
 
 def _refusal(scheduler: Any, steps: int) -> Exception | None:
-    """Why `scheduler` cannot take so many steps; None: it can.
+    """Why `scheduler` cannot take so many steps; None if it can.
 
-    Its first two steps are tried on a small picture: what a scheduler cannot do shows in its list of timesteps or when
-    it is first used, and all steps of a slow one (LMS) would take seconds.
+    Tries the first two steps on a small picture, since all steps of a slow scheduler (LMS) would take seconds.
     """
     most = scheduler.config.get("num_train_timesteps")
     if most is not None and steps > most:
@@ -120,36 +112,30 @@ def _refusal(scheduler: Any, steps: int) -> Exception | None:
     one = copy.deepcopy(scheduler)
     generator = torch.Generator().manual_seed(0)
     try:
-        # Some draw noise from torch's own generator, which is the user's.
+        # Some draw noise from torch's global generator, which is the user's.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             one.set_timesteps(steps)
             timesteps = one.timesteps
             if len(timesteps) < 1 or float(timesteps[0]) < float(timesteps[-1]):
                 return RedilateError("it goes from pictures to noise")
-            latents = torch.randn(_SHAPE, generator=generator) * one.init_noise_sigma
+            latents = torch.randn(_TRIAL_SHAPE, generator=generator) * one.init_noise_sigma
             for timestep in timesteps[:2]:
                 noise = torch.zeros_like(one.scale_model_input(latents, timestep))
                 latents = one.step(noise, timestep, latents, return_dict=False)[0]
-    except Exception as error:  # whatever a scheduler stumbles over, it would stumble over while drawing
+    except Exception as error:  # drawing would raise it too
         return error
     return None if bool(latents.isfinite().all()) else RedilateError("it gives no numbers")
 
 
 def _nearest(steps: int) -> Iterable[int]:
-    """Counts to look for one that works: a few above a small one, then ever fewer."""
+    """Numbers of steps to try: a few above `steps` if that is small, then ever fewer."""
     yield from range(steps + 1, min(steps + 20, 40))
     while steps > 1:
         steps = steps * 2 // 3
         yield steps
 
 
-def _border(scheduler: Any, works: int, fails: int) -> int:
-    """The largest number of steps that works, by bisection."""
-    counts = range(works + 1, fails)
-    return works + bisect.bisect_left(counts, True, key=lambda steps: _refusal(scheduler, steps) is not None)
-
-
-# Spacings that crowd the steps at low noise: a leg of Karras spacing from 0.25 would take the timesteps 249, 30, 0.
+# Spacings with most steps at low noise: a leg of Karras spacing from 0.25 would have the timesteps 249, 30, 0.
 _CROWDED = (
     "use_karras_sigmas",
     "use_exponential_sigmas",
@@ -161,12 +147,12 @@ _CROWDED = (
 
 @dataclass(frozen=True)
 class LegSchedule:
-    """How an image-to-image pipeline is called so that it takes a number of steps from a noise level down.
+    """An image-to-image pipeline's call that takes a number of steps from a noise level down.
 
     Attributes:
         level: the noise level in [0, 1] of the first step.
-        timesteps: those that the network is called at, from the highest; of a second-order scheduler more than steps.
-        arguments: the pipeline's own `timesteps`, or its `num_inference_steps`, and its `strength`.
+        timesteps: of the network's calls, from the highest; a second-order scheduler has more than steps.
+        arguments: the pipeline's `timesteps` or `num_inference_steps`, and its `strength`.
     """
 
     level: float
@@ -175,10 +161,10 @@ class LegSchedule:
 
 
 def leg_scheduler(scheduler: Any) -> Any:
-    """A scheduler of the same class and noise schedule for a large leg, its steps spread evenly in noise level.
+    """A scheduler of the same class and noise schedule with evenly spaced timesteps, for a large leg.
 
-    Where it knows spacings it is set to "trailing": "leading" wastes the last of few steps on a level of nearly 0
-    (Lin et al. 2023, arXiv 2305.08891, section 3.3).
+    Its spacing, if it has one, is "trailing": "leading" wastes the last of few steps on a level near 0 (Lin et al.
+    2023, arXiv 2305.08891, section 3.3).
     """
     takes = inspect.signature(type(scheduler).__init__).parameters
     even: dict[str, Any] = {name: False for name in _CROWDED if name in takes and scheduler.config.get(name)}
@@ -192,10 +178,10 @@ def leg_scheduler(scheduler: Any) -> Any:
 
 @cache
 def _whole_steps(ddim: Any) -> Any:
-    """DDIM whose timesteps lie as far apart as its `step` goes down: T // steps.
+    """DDIM with timesteps T // steps apart, as far as its `step` goes down.
 
-    diffusers' own lie T / steps apart. Where that is not whole, each step leaves a little more noise than the network
-    is told of at the next: a grain that a leg of 11 of 24 steps shows.
+    diffusers' are T / steps apart. If that is not whole, each step leaves more noise than the next timestep says: a
+    grain that is visible in a leg of 11 of 24 steps.
     """
 
     class WholeSteps(ddim):
@@ -220,13 +206,12 @@ def leg_schedule(
     """The call of `pipe`, an image-to-image pipeline, that takes `steps` steps from noise level `level`.
 
     Args:
-        pipe: asked which arguments its call takes.
-        scheduler: the leg's, see `leg_scheduler`; left as it is.
+        scheduler: the leg's, see `leg_scheduler`; it is not changed.
         steps: at least 1.
         level: in (0, 1].
         noise_level: timestep → noise level, `pipelines.apply.noise_level_of`.
-        explicit: whether explicit timesteps may be given; an inpainting pipeline takes a strength of 1, which they
-            need, for "keep nothing".
+        explicit: whether explicit timesteps may be used. They need strength 1, which for an inpainting pipeline means
+            "keep nothing".
 
     Raises:
         RedilateError: if the scheduler cannot take so many steps.
@@ -255,7 +240,7 @@ def _explicit(
     trial = copy.deepcopy(scheduler)
     try:
         trial.set_timesteps(timesteps=wanted)
-    except (ValueError, NotImplementedError):  # continuous timesteps, a spacing of its own
+    except (ValueError, NotImplementedError):  # continuous timesteps, or another spacing
         return None
     taken = tuple(trial.timesteps.tolist())
     return LegSchedule(noise_level(trial.timesteps[0]), taken, {"timesteps": wanted, "strength": 1.0})
@@ -274,38 +259,37 @@ def _trial(scheduler: Any, steps: int) -> Any:
 
 
 _TIMESTEPS = 1000
-# Schedules of few steps more than are wanted have none left for some schedulers (PNDM), where longer ones have.
+# With some schedulers (PNDM) only schedules of a few more steps than wanted have enough of them left.
 _FEW = 3
 
 
 def find_start(
     scheduler: Any, steps: int, level: float, noise_level: Callable[[Any], float], device: Any = "cpu"
 ) -> LegSchedule:
-    """The call whose last `steps` steps start nearest to noise level `level`; some of the schedule is always left out.
+    """The call whose last `steps` steps start nearest to noise level `level`.
 
     Args:
-        scheduler: is left as it is.
-        steps: at least 1.
+        scheduler: it is not changed.
+        steps, noise_level: as for `leg_schedule`.
         level: in (0, 1).
-        noise_level: timestep → noise level, `pipelines.apply.noise_level_of`.
-        device: that the pipeline will run on.
+        device: of the pipeline.
 
     Raises:
-        RedilateError: if the scheduler cannot take so many steps, or cannot be asked.
+        RedilateError: if the scheduler cannot take so many steps.
     """
     trial = copy.deepcopy(scheduler)
 
     @cache
     def start_of(scheduled: int) -> LegSchedule | None:
-        """Of a call of so many steps; None where the scheduler cannot take them, or none would be left."""
+        """Of a call of so many steps; None if the scheduler cannot take them, or none are left."""
         try:
             trial.set_timesteps(scheduled, device=device)
         except ValueError:
-            return None  # LCM and its kin know a largest number of steps
+            return None  # LCM and TCD have a largest number of steps
         left = trial.timesteps[(scheduled - steps) * getattr(trial, "order", 1) :]
         if len(left) == 0:
             return None
-        # diffusers takes int(scheduled × strength): half a step above the whole number is safe from rounding.
+        # diffusers takes int(scheduled × strength): half a step more guards against rounding.
         asked = {"num_inference_steps": scheduled, "strength": (steps + 0.5) / scheduled}
         return LegSchedule(noise_level(left[0]), tuple(left.tolist()), asked)
 
@@ -334,9 +318,9 @@ def find_start(
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int, guess: int) -> int:
-    """The first number of range(low, high) for which `holds`, which stays so above it; `high` if there is none.
+    """The first number of range(low, high) from which on `holds` is true; `high` if there is none.
 
-    Looks near `guess` first, since a scheduler takes the longer to answer the more steps there are.
+    Starts near `guess`, since schedulers are slow with many steps.
     """
     below, above, stride = low - 1, high, 1
     at = min(max(guess, low), high - 1)

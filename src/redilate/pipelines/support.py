@@ -1,5 +1,5 @@
-"""What a pipeline can do: which of its layers can be re-dilated, whether it draws from text or from a picture, and the
-image-to-image pipeline of the same networks.
+"""What a pipeline supports: layers that can be re-dilated, drawing from text or from a picture, and its image-to-image
+counterpart.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
 
-# diffusers' own caches are hooks from files called like this.
+# The modules of diffusers' cache hooks.
 _CACHE_FILES = re.compile(r"\.(\w+_cache|taylorseer_cache|pyramid_attention_broadcast)$")
 
 
 def redilatable(root: nn.Module) -> dict[str, list[nn.Conv2d]]:
-    """Every convolution of `root` that a plan may name, as `plans.plan.convolutions`, having checked the root.
+    """Every convolution of `root` that a plan may name, as `plans.plan.convolutions`.
 
     Raises:
-        RedilateError: for a network without any, or with one of: convolutions that do not compute through
-            `_conv_forward` (quantised ones), DoRA and other adapters on convolutions that compute for themselves,
-            caches that skip parts of the network.
+        RedilateError: for a network without any, and for one with convolutions that do not compute through
+            `_conv_forward` (quantised ones), adapters that compute them otherwise (DoRA), or caches that skip parts.
     """
     found = convolutions(root)
     if not found:
@@ -45,7 +44,7 @@ def redilatable(root: nn.Module) -> dict[str, list[nn.Conv2d]]:
 
 
 def _cached(module: nn.Module) -> str | None:
-    """Why a cache stands in the way, if one does: what it has kept comes from another dilation or evaluation."""
+    """Why a cache prevents re-dilation, if one does: it may return features of another dilation."""
     registry = module.__dict__.get("_diffusers_hook")
     for label, hook in getattr(registry, "hooks", {}).items():
         if _CACHE_FILES.search(type(hook).__module__):
@@ -57,7 +56,7 @@ def _cached(module: nn.Module) -> str | None:
 
 
 def _computes_the_same(module: nn.Module, forward: Any) -> bool:
-    """Whether a forward of the instance's own only wraps its class's: accelerate's hooks and torch.compile do."""
+    """Whether an instance's forward only wraps its class's, as accelerate's hooks and torch.compile do."""
     if getattr(forward, "__func__", None) is type(module).forward or hasattr(
         forward, "_torchdynamo_orig_callable"
     ):
@@ -69,7 +68,7 @@ def _computes_the_same(module: nn.Module, forward: Any) -> bool:
 
 
 def _out_of_reach(module: nn.Module) -> str | None:
-    """Why a module's convolution would go on as trained, if it would."""
+    """Why a module's convolution cannot be re-dilated, if it cannot."""
     if isinstance(module, nn.Conv2d):
         return _quantised(module) if max(module.kernel_size) > 1 else None
     inner = getattr(module, "base_layer", None)
@@ -83,7 +82,7 @@ def _out_of_reach(module: nn.Module) -> str | None:
 
 def _quantised(conv: nn.Conv2d) -> str | None:
     forward = type(conv).forward
-    # A library's own subclass is reached only if its forward still ends in `_conv_forward`.
+    # A library's subclass must still call `_conv_forward`.
     if not {"_conv_forward", "forward"} & set(forward.__code__.co_names) and forward is not nn.Conv2d.forward:
         return f"it is a {_full_name(conv)}, which computes for itself"
     weight = type(conv.weight.data)
@@ -107,13 +106,13 @@ def _full_name(module: nn.Module) -> str:
 
 
 def self_attentions(root: nn.Module) -> dict[str, Attention]:
-    """Every self-attention among the pixels of a feature map, by name: its keys are as many as its queries."""
+    """Every self-attention among the pixels of a feature map, by name."""
     from diffusers.models.attention_processor import Attention
 
     return {
         name: module
         for name, module in root.named_modules()
-        # Kandinsky's attention has the text among its keys.
+        # Kandinsky's has the text among its keys.
         if isinstance(module, Attention)
         and not module.is_cross_attention
         and module.added_kv_proj_dim is None
@@ -121,9 +120,9 @@ def self_attentions(root: nn.Module) -> dict[str, Attention]:
 
 
 def windowable(unet: nn.Module) -> dict[str, tuple[nn.Module, int]]:
-    """Name → (self-attention, its level), in order, for those whose tokens are the pixels of one map, not frames.
+    """Name → (self-attention, its level), in order, for those whose tokens are the pixels of one map (not frames).
 
-    The map of level l is a 2^l-th of the latents on each side, rounded up.
+    Each side of a map at level l is that of the latents divided by 2^l, rounded up.
     """
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
@@ -154,7 +153,7 @@ def check_pictures(pipe: Any) -> None:
 
 
 def check_text_to_image(pipe: Any) -> None:
-    """RedilateError, with what would work, unless `pipe` draws pictures from a prompt."""
+    """RedilateError unless `pipe` draws pictures from a prompt."""
     check_pictures(pipe)
     unet: Any = unet_of(pipe)
     name = type(pipe).__name__
@@ -175,7 +174,7 @@ def check_text_to_image(pipe: Any) -> None:
 
 
 def check_from_picture(pipe: Any) -> None:
-    """RedilateError unless the U-Net of `pipe` takes the latents of a picture alone, with no mask beside them."""
+    """RedilateError unless the U-Net of `pipe` takes the latents of a picture and nothing else."""
     config: Any = unet_of(pipe).config
     latents = getattr(getattr(getattr(pipe, "vae", None), "config", None), "latent_channels", None)
     if latents is None or config.in_channels == latents:
@@ -192,11 +191,7 @@ def check_from_picture(pipe: Any) -> None:
 
 
 def check_controlnets(pipe: Any, follows: bool) -> None:
-    """RedilateError unless each ControlNet of `pipe` fits its U-Net and has a picture to follow.
-
-    Args:
-        follows: whether there is such a picture.
-    """
+    """RedilateError unless each ControlNet of `pipe` fits its U-Net and has a picture to follow (`follows`)."""
     wanted = getattr(unet_of(pipe).config, "cross_attention_dim", None)
     for net in controlnets_of(pipe):
         has = getattr(net.config, "cross_attention_dim", wanted)
@@ -217,10 +212,10 @@ _FIELDS = ("nsfw_content_detected", "nsfw_detected")
 
 
 def blacked_out(result: Any) -> list[int]:
-    """Which pictures of a pipeline's result its safety checker has replaced by black ones, counted from 0.
+    """The indices of a pipeline's pictures that its safety checker has replaced by black ones.
 
     Args:
-        result: what the pipeline's `__call__` returned; one without a safety checker says None, or has no such field.
+        result: the return value of the pipeline's `__call__`.
     """
     for name in _FIELDS:
         found = getattr(result, name, None)
@@ -230,9 +225,8 @@ def blacked_out(result: Any) -> list[int]:
 
 
 def image_to_image(pipe: Any) -> Any:
-    """diffusers' own image-to-image pipeline that shares every network of `pipe`, with a scheduler of its own.
-
-    LoRA, IP-Adapter and ControlNet are parts of the networks and come along.
+    """diffusers' image-to-image pipeline with the networks of `pipe` (LoRA, IP-Adapter, ControlNet too) and a scheduler
+    of its own.
 
     Raises:
         RedilateError: if diffusers has no such pipeline for `pipe`, or it makes video or has no `vae`.
@@ -243,7 +237,7 @@ def image_to_image(pipe: Any) -> Any:
 
 
 def inpainting(pipe: Any) -> Any:
-    """The same for diffusers' inpainting pipeline."""
+    """diffusers' inpainting pipeline; as `image_to_image`."""
     from diffusers import AutoPipelineForInpainting
 
     return _sharing(pipe, AutoPipelineForInpainting, "inpainting")
@@ -261,7 +255,7 @@ def _sharing(pipe: Any, auto: Any, task: str) -> Any:
             "pipelines have one"
         ) from error
     except TypeError as error:
-        # Some of diffusers' constructors read a U-Net's configuration without asking whether it is complete.
+        # Some of diffusers' constructors fail on an incomplete U-Net configuration.
         raise RedilateError(f"diffusers makes no {task} pipeline of this {name}: {error}") from error
     if getattr(other, "vae", None) is None:
         raise RedilateError(f"{name} has no vae to encode a picture with; Stable Diffusion and SDXL have one")
@@ -271,9 +265,9 @@ def _sharing(pipe: Any, auto: Any, task: str) -> Any:
 
 @torch.no_grad()
 def encode(pipe: Any, image: Image.Image) -> Tensor:
-    """The latents of a picture as the pipeline's U-Net knows them: (1, channels, height / 8, width / 8).
+    """The latents of a picture, scaled for the U-Net: (1, channels, height / 8, width / 8).
 
-    The mode of the encoder's distribution, so that nothing depends on a seed.
+    The mode of the encoder's distribution, so it depends on no seed.
     """
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import retrieve_latents
 
