@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`: the file written there replaces `path` at the end, or is deleted at an error.
+    """A temporary path beside `path`: its file replaces `path` at the end, or is deleted at an error.
 
-    After a power cut `path` is the old file or the new one. The temporary name is always the same: the next write
-    overwrites what a killed process left. Two processes must not write the same `path` at once.
+    After a power cut `path` is the old file or the new one. The temporary name is fixed, so the next write replaces
+    what a killed process left; two processes must not write the same `path` at once.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:

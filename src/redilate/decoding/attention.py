@@ -1,4 +1,4 @@
-"""The mid block's attention over all pixels of the latents, with queries strip by strip."""
+"""The mid block's attention over all latent pixels, with queries strip by strip."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from torch.nn import functional
 from .layers import Normalised, parameters_of
 from .strips import StoredStrips, recut
 
-# Where no fused kernel fits, torch writes the scores out: queries × keys, at most so many at a time.
+# Without a fused kernel torch stores the scores, queries × keys: at most so many at a time.
 _SCORES = 2**29
-# A fused one never does; a GPU is busy with so many queries.
+# With one it does not; so many queries keep a GPU busy.
 _FUSED_QUERIES = 2**16
 
 
 def attend(kept: StoredStrips, attention: Any, width: int, pixels: int, pool: int = 1) -> Iterator[Tensor]:
-    """A diffusers `Attention` as autoencoders have it: one normalisation, self-attention over pixels, a residual.
+    """An autoencoder's `Attention`: normalisation, self-attention over pixels, residual.
 
     Args:
-        kept: its input, which is read and then drained.
-        attention: the module.
+        kept: its input, which is read and then emptied.
+        attention: the diffusers module.
         width: of the activations.
         pixels: height × width.
-        pool: keys and values are those of the means over cells of pool × pool pixels, which is the same where the
-            pixels of a cell are alike, at a pool²-th of the work; 1 is exact, and what sides that no whole cells fill
-            are given.
+        pool: keys and values are of the means over pool × pool pixels, at a pool²-th of the work. 1 is exact, and used
+            if a side is not a multiple of `pool`.
     """
     if width % pool or pixels // width % pool:
         pool = 1
@@ -61,11 +60,11 @@ def attend(kept: StoredStrips, attention: Any, width: int, pixels: int, pool: in
 
 
 def _queries_at_once(keys: Tensor, values: Tensor, scores: int) -> int:
-    """How many queries to take together, of which each has `scores` over all heads."""
+    """How many queries to take together, with `scores` for each over all heads."""
     if keys.device.type == "cuda":
         from torch.backends import cuda
 
-        # As many queries as keys: what a kernel can do depends on types and widths.
+        # As many queries as keys: the choice of kernel depends only on types and widths.
         given = cuda.SDPAParams(keys, keys, values, None, 0.0, False, False)
         if cuda.can_use_flash_attention(given) or cuda.can_use_efficient_attention(given):
             return _FUSED_QUERIES

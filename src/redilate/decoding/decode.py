@@ -1,4 +1,4 @@
-"""An exact decode and encode of pictures of any size, in bounded memory."""
+"""Exact decode and encode of pictures of any size in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .steps import (
 OnProgress = Callable[[int, int], None]
 
 _MIB = 2**20
-# A strip that stays in a processor's cache on its way through several layers; a GPU wants more work at a time.
+# A strip that stays in a CPU's cache through several layers; a GPU needs more work at a time.
 _STRIP_ON_CPU, _STRIP_ELSEWHERE = 16 * _MIB, 64 * _MIB
 
 
@@ -43,29 +43,29 @@ def decode(
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
-    """Decode latents exactly, in strips: what the pipeline's own decode gives, within rounding, in little memory.
+    """Decode latents in strips: the pipeline's own decode, within rounding, in little memory.
 
-    Nothing is approximated, so there are no seams and no change of tone: GroupNorm takes its statistics from the
-    whole picture, each strip has its true neighbours, and the mid block attends to all pixels. The autoencoder is not
-    changed, and its own tiling and slicing settings are ignored.
+    Nothing is approximated, so there are no seams and no changes of tone: GroupNorm has the statistics of the whole
+    picture, each strip its true neighbours, and the mid block attends to all pixels. The autoencoder is not changed;
+    its tiling and slicing settings are ignored.
 
     Args:
-        pipe_or_vae: a pipeline with a `vae`, or the autoencoder: a diffusers `AutoencoderKL`; or an `AutoencoderTiny`,
-            which gives a preview in its own plain way.
-        latents: (B, C, h, w), as a pipeline returns them with `output_type="latent"`. They are moved to where the
-            autoencoder computes.
-        scaled: False for latents as a pipeline hands them to `vae.decode`: divided by `scaling_factor` and with
-            `shift_factor` added, or out of `latents_mean` and `latents_std`.
-        dtype: to compute in; None: the autoencoder's, but float32 for a float16 one that overflows (`force_upcast`).
-        storage: where activations wait for the next pass; None: on the device, or the host where a GPU has too little
-            memory free.
-        on_progress: called with (multiply-accumulates done, in all) as the work goes on.
+        pipe_or_vae: a pipeline with a `vae`, or the autoencoder: a diffusers `AutoencoderKL`, or an `AutoencoderTiny`,
+            which decodes without strips.
+        latents: (B, C, h, w), as a pipeline returns them with `output_type="latent"`; on any device.
+        scaled: False for latents as `vae.decode` takes them: without `scaling_factor`, `shift_factor`, `latents_mean`
+            and `latents_std`.
+        dtype: of the computation; None: the autoencoder's, but float32 for a float16 one that overflows
+            (`force_upcast`).
+        storage: the device that stores activations between passes; None: the computing device, or the host if a GPU has
+            too little free memory.
+        on_progress: called with (multiply-accumulates done, in all).
 
     Returns:
-        (B, 3, H, W) in [−1, 1], of type `dtype`, on the device that computed.
+        (B, 3, H, W) in [−1, 1], of type `dtype`, on the computing device.
 
     Raises:
-        RedilateError: for an autoencoder that cannot be run in strips or has no weights, or latents that are not its,
+        RedilateError: for an autoencoder that cannot be run in strips or has no weights, or latents that do not fit it,
             have no values (the device "meta") or are not all finite.
     """
     vae = autoencoder_of(pipe_or_vae)
@@ -94,17 +94,15 @@ def encode(
     storage: torch.device | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
-    """Encode a picture exactly, in strips: the mode of `vae.encode(image).latent_dist`, within rounding.
+    """Encode a picture in strips: the mode of `vae.encode(image).latent_dist`, within rounding.
 
     Args:
-        pipe_or_vae: as for `decode`.
-        image: (B, 3, H, W) in [−1, 1]. It is moved to where the autoencoder computes.
-        scaled: False for latents as `vae.encode` gives them, not as a U-Net takes them and `decode` (times
-            `scaling_factor` and so on).
-        dtype, storage, on_progress: as for `decode`.
+        pipe_or_vae, dtype, storage, on_progress: as for `decode`.
+        image: (B, 3, H, W) in [−1, 1], on any device.
+        scaled: False for latents as `vae.encode` gives them, not scaled for the U-Net.
 
     Returns:
-        (B, C, h, w), the mean of the posterior, on the device that computed.
+        (B, C, h, w), the mean of the posterior, on the computing device.
 
     Raises:
         RedilateError: as `decode`.
@@ -129,10 +127,10 @@ def posterior_of(
     on_progress: OnProgress | None = None,
     pool: int = 1,
 ) -> Tensor:
-    """(B, 2C, h, w): mean and log variance, what `DiagonalGaussianDistribution` is made of. Arguments as `encode`.
+    """(B, 2C, h, w): mean and log variance for `DiagonalGaussianDistribution`. Arguments as for `encode`.
 
-    `pool`: over how many latents per side the mid block's keys and values are averaged, for a picture that has been
-    enlarged so many times and has no more to say; 1 is exact.
+    `pool`: over how many latents per side the mid block's keys and values are averaged, for a picture that was enlarged
+    so many times; 1 is exact.
     """
     steps = encoder_steps(vae, pool)
     _check_given(vae, image, vae.config.in_channels, "a picture")
@@ -148,43 +146,35 @@ def posterior_of(
 
 
 def offload_the_others(vae: Any) -> None:
-    """Under model offload, let the network before leave the device, as the autoencoder's own `decode` does."""
+    """Under model offload, move the previous network off the device, as the autoencoder's own `decode` does."""
     hook = getattr(vae, "_hf_hook", None)
     if hook is not None and hasattr(hook, "pre_forward"):
         hook.pre_forward(vae)
 
 
 def whole_decode_bytes(vae: Any, height: int, width: int) -> int:
-    """About how many bytes the autoencoder's own decode of latents of height × width holds, without the weights.
-
-    Raises:
-        RedilateError: as `decode`.
-    """
+    """About how many bytes the autoencoder's own decode of height × width latents needs, without the weights."""
     shape = (1, vae.config.latent_channels, height, width)
     return whole_bytes(decoder_steps(vae), torch.empty(shape, dtype=working_type(vae), device="meta"))
 
 
 def whole_encode_bytes(vae: Any, height: int, width: int) -> int:
-    """The same for its own encode of a picture of height × width pixels."""
+    """The same for its encode of a picture of height × width pixels."""
     shape = (1, vae.config.in_channels, height, width)
     return whole_bytes(encoder_steps(vae), torch.empty(shape, dtype=working_type(vae), device="meta"))
 
 
 def bytes_needed(vae: Any, height: int, width: int, device: torch.device) -> int:
-    """About how many bytes `decode` holds at its peak for latents of height × width, without the weights.
-
-    Raises:
-        RedilateError: as `decode`.
-    """
+    """About how many bytes `decode` needs at its peak for height × width latents, without the weights."""
     start = torch.empty(
         (1, vae.config.latent_channels, height, width), dtype=working_type(vae), device="meta"
     )
-    # Counted on tensors without data, a pass with its shortcuts and halos holds up to sixteen strips.
+    # A pass with its shortcuts and neighbours has up to sixteen strips (counted on tensors without data).
     return largest_output_bytes(decoder_steps(vae), start) + 16 * strip_bytes(device)
 
 
 def check_finite(batch: Tensor, what: str) -> None:
-    """RedilateError for a batch that is not all finite numbers: it would come out black without a word."""
+    """RedilateError for a batch that is not all finite: the picture would be black."""
     if not batch.isfinite().all():
         raise RedilateError(
             f"{what} of type {batch.dtype} is not all finite numbers, as where a network overflows in float16; "
@@ -211,14 +201,14 @@ def _check_given(vae: Any, batch: Tensor, channels: int, what: str) -> None:
 
 
 def _where_tiny_is(vae: Any, batch: Tensor) -> Tensor:
-    """A batch of the type of a tiny autoencoder and where it is, since that runs whole, with its weights in place."""
+    """The batch with the type and device of a tiny autoencoder, which runs without strips."""
     return batch.to(computing_device(vae), vae.dtype)
 
 
 def _storage(
     vae: Any, size: tuple[int, int], device: torch.device, asked: torch.device | str | None
 ) -> torch.device | None:
-    """Where activations wait: as asked, or the host where a GPU cannot hold them for latents of `size`."""
+    """The device that stores activations: as asked, or the host if a GPU has too little memory for `size`."""
     if asked is not None:
         return torch.device(asked)
     if device.type != "cuda" or bytes_needed(vae, *size, device) <= device_bytes(device)[0]:
@@ -227,7 +217,7 @@ def _storage(
 
 
 def strip_bytes(device: torch.device) -> int:
-    """How many bytes a strip has."""
+    """The size of a strip in bytes."""
     return _STRIP_ON_CPU if device.type == "cpu" else _STRIP_ELSEWHERE
 
 
@@ -250,12 +240,13 @@ def in_strips(
     limits: Limits,
     on_progress: OnProgress | None = None,
 ) -> Tensor:
-    """Run half an autoencoder on a batch, in strips: its `steps`, the `last` normalisation and convolution.
+    """Run half an autoencoder in strips: its `steps`, then the `last` normalisation and convolution.
 
     Args:
-        steps: as `steps.decoder_steps` has them.
-        batch: (B, C, H, W), of the type and on the device to compute with.
-        limits, on_progress: how much memory is taken; and `decode`'s.
+        steps: `steps.decoder_steps` or `encoder_steps`.
+        batch: (B, C, H, W), with the computation's type and device.
+        limits: of memory.
+        on_progress: as for `decode`.
 
     Returns:
         (B, channels of the last convolution, H', W').
@@ -263,7 +254,7 @@ def in_strips(
     tick = _progress(steps, last, batch, limits, on_progress)
     out: Tensor | None = None
     for index in range(batch.shape[0]):
-        # oneDNN and tensor cores take channels last as it is, and reorder anything else at every strip.
+        # oneDNN and tensor cores would reorder any other memory format at every strip.
         one = batch[index : index + 1].contiguous(memory_format=torch.channels_last)
         row = 0
         for strip in run(steps, last, one, limits, tick):
@@ -281,7 +272,7 @@ def in_strips(
 def _progress(
     steps: list[Step], last: tuple[Any, Any], batch: Tensor, limits: Limits, on_progress: OnProgress | None
 ) -> Tick:
-    """What counts the work done and reports it; the work in all is counted in a run on tensors without data."""
+    """A function that adds up the work done and reports it; a run on tensors without data counts the total."""
     if on_progress is None:
         return lambda work: None
     total = done = 0

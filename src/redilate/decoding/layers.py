@@ -1,7 +1,7 @@
 """The layers of an autoencoder as generators from strips to strips.
 
-Weights are read from the modules when a pass starts, cast to the activations' type and device, and let go at its end:
-a float16 autoencoder is decoded in float32 without a change to it, and an offloaded one layer by layer.
+A pass casts its weights to the activations' type and device and frees them at its end, so a float16 autoencoder can be
+decoded in float32 without a change to it, and an offloaded one layer by layer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from .strips import ChannelStatistics, at_least_float32, with_neighbours
 
 def parameters_of(module: nn.Module, like: Tensor) -> tuple[Tensor, Tensor | None]:
     """(weight, bias) of a convolution, normalisation or linear layer, with the type and device of `like`."""
-    hook = getattr(
-        module, "_hf_hook", None
-    )  # accelerate's sequential offload: weights are there in a call only
+    hook = getattr(module, "_hf_hook", None)  # accelerate's sequential offload loads weights for a call only
     if hook is not None:
         hook.pre_forward(module)
     weight: Tensor = module.weight  # type: ignore[assignment]
@@ -31,7 +29,7 @@ def parameters_of(module: nn.Module, like: Tensor) -> tuple[Tensor, Tensor | Non
 
 
 def convolve(strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
-    """A 3×3 convolution with padding 1; a 1×1 one sees no neighbours. Strips come out as they came in."""
+    """A 3×3 convolution with padding 1, or a 1×1 one; the output has the input's strips."""
     if conv.kernel_size == (1, 1):
         yield from pointwise(strips, conv)
         return
@@ -50,10 +48,10 @@ def pointwise(strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
 
 
 def upsample(strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
-    """Nearest-neighbour upsampling by 2, then a 3×3 convolution: strips of r × W come out 2r × 2W.
+    """Nearest-neighbour upsampling by 2, then a 3×3 convolution: strips of r × W pixels become 2r × 2W.
 
-    Of the nine taps on doubled pixels several meet the same pixel. Added up beforehand they are four 2×2 kernels, one
-    for each place in a doubled pixel: 16 multiplications in place of 36.
+    Several of the nine taps read the same original pixel. Their sums are four 2×2 kernels, one for each of the four
+    output pixels: 16 multiplications and not 36.
     """
     loaded = None
     for rows in with_neighbours(strips):
@@ -86,19 +84,19 @@ def _phases(conv: nn.Conv2d, like: Tensor) -> tuple[dict[tuple[int, int], Tensor
 
 
 def downsample(strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
-    """A 3×3 convolution of stride 2 with one row of zeros below and one column to the right, as the encoder has.
+    """The encoder's 3×3 convolution of stride 2, with one row of zeros below and one column to the right.
 
-    Strips must have an even number of rows, but for the last.
+    All strips but the last must have an even number of rows.
     """
     loaded = None
     for rows in with_neighbours(strips):
         weight, bias = loaded = loaded or _kernel(conv, rows)
-        if rows.shape[2] >= 4:  # a last strip of one row only belongs to the row above it
+        if rows.shape[2] >= 4:  # a last strip of one row gives no output
             yield functional.conv2d(functional.pad(rows[:, :, 1:], (0, 1)), weight, bias, stride=2)
 
 
 class Normalised:
-    """GroupNorm with the statistics of the whole picture, and its activation: called on strips, yields strips."""
+    """GroupNorm with the statistics of the whole picture, then the activation; called on strips, yields strips."""
 
     def __init__(
         self, norm: nn.GroupNorm, statistics: ChannelStatistics, activation: nn.Module | None = None
@@ -111,7 +109,7 @@ class Normalised:
         loaded = None
         for strip in strips:
             scale, shift = loaded = loaded or self._affine(strip)
-            # Half types are normalised in float32 and rounded once, as torch's own GroupNorm does.
+            # Half precision is normalised in float32 and rounded once, as in torch's own GroupNorm.
             out = torch.addcmul(shift, at_least_float32(strip), scale).to(strip.dtype)
             yield out if self._activation is None else self._activation(out)
 

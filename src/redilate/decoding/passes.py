@@ -1,16 +1,16 @@
 """Running an autoencoder's steps over strips, in little memory.
 
-A GroupNorm needs the whole picture's statistics before its first output. A residual block therefore reads its input
-up to three times; each pass takes every strip through all layers up to the next GroupNorm before the next strip begins:
+A GroupNorm needs the whole picture's statistics before its first output, so a residual block reads its input up to
+three times. Each pass takes strip after strip through all layers up to the next GroupNorm:
 
     input x ──┬─ pass 1: upsample? ──────────────────────────────────────► statistics of norm1
               ├─ pass 2: upsample? → norm1 → conv1 ──────────────────────► statistics of norm2
               └─ pass 3: upsample? → norm1 → conv1 → norm2 → conv2 → + ──► output
                               └─────────── shortcut ─────────────────┘
 
-What fits in `budget` bytes is stored instead of computed again: then pass 3 starts from the stored upsampled x, or from
+What fits in `budget` bytes is stored and not computed again: pass 3 then starts from the stored upsampled x, or from
 the stored conv1. The budget is the largest output of any step, which must be stored anyhow; in SDXL's decoder that is
-half of its largest activation and a sixth of what the untiled decode holds at its peak.
+half of its largest activation and a sixth of the untiled decode's peak.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much memory is taken, and where.
+    """Limits of memory.
 
     Attributes:
-        strip: bytes of the widest strip that a pass makes.
-        storage: where stored activations wait; None: on the device that computes.
+        strip: bytes of a pass's widest strip.
+        storage: the device that stores activations; None: the computing device.
     """
 
     strip: int
@@ -47,14 +47,9 @@ class Limits:
 def run(
     steps: list[Step], last: tuple[nn.GroupNorm, nn.Conv2d], start: Tensor, limits: Limits, tick: Tick
 ) -> Iterator[Tensor]:
-    """Run all steps on `start`, (1, C, H, W), and the last normalisation and convolution; yields the output's strips.
+    """Run all steps on `start`, (1, C, H, W), then the last normalisation, SiLU and convolution; yields output strips.
 
-    Args:
-        steps: as `steps.decoder_steps` has them.
-        last: the normalisation and the convolution after them, with SiLU between.
-        start: the input; it may be whole, as it has few channels.
-        limits: how much memory is taken.
-        tick: called with the multiply-accumulates of each strip of a convolution that is done.
+    `tick` is called with the multiply-accumulates of each finished strip of a convolution.
     """
     passes = _Passes(limits, largest_output_bytes(steps, start), tick)
     height, width = start.shape[2:]
@@ -75,7 +70,7 @@ def run(
 
 
 def largest_output_bytes(steps: list[Step], start: Tensor) -> int:
-    """Bytes of the largest output of a step: no pass can do without storing it."""
+    """Bytes of the largest output of a step, which must be stored."""
     largest = 0
     size = (start.shape[2], start.shape[3])
     for step in steps:
@@ -93,11 +88,11 @@ class _Passes:
         self._tick = tick
 
     def rows(self, channels: int, width: int, like: Tensor) -> int:
-        """How many rows make a strip: an even number, so that a downsampler can cut between any two."""
+        """How many rows a strip has: an even number, for downsamplers."""
         return max(2, self._limits.strip // (channels * width * like.element_size()) // 2 * 2)
 
     def counted(self, strips: Iterable[Tensor], conv: nn.Conv2d) -> Iterator[Tensor]:
-        """Tick for each strip that `conv` makes."""
+        """`strips`, the output of `conv`, with a tick for each."""
         for strip in strips:
             self._tick(conv.weight[0].numel() * strip.numel())
             yield strip
@@ -119,7 +114,7 @@ class _Passes:
         return StoredStrips(self.convolved(strips, step.conv), self._limits.storage)
 
     def resnet(self, kept: StoredStrips, step: Resnet, height: int, width: int) -> StoredStrips:
-        """x + conv2(norm2(conv1(norm1(x)))), an activation behind each norm; x is `kept`, which is emptied."""
+        """x + conv2(norm2(conv1(norm1(x)))), with an activation after each norm; x is `kept`, which is emptied."""
         block, storage, up = step.block, self._limits.storage, step.up
         like = next(kept.read())
         rows = self.rows(max(block.conv1.in_channels, block.conv1.out_channels), width, like)
@@ -141,7 +136,7 @@ class _Passes:
         def conv1(strips: Iterable[Tensor]) -> Iterator[Tensor]:
             return self.convolved(norm1(strips), block.conv1)
 
-        # The shortcut's strips wait for those of the main path, which are strips behind, or a whole pass.
+        # The shortcut's strips wait for the main path's, which come some strips later, or a whole pass later.
         stores_conv1 = (block.conv1.out_channels + block.conv2.out_channels) * channel <= self._budget
         shortcut: Any = StoredStrips(device=storage) if stores_conv1 else deque()
 

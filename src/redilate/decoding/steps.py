@@ -1,6 +1,4 @@
-"""Which autoencoder is meant, where it computes, and what each half of it does: a list of steps read off its modules,
-and what each does to size and memory.
-"""
+"""An autoencoder's halves as lists of steps, with their sizes and memory; its device, type and latent scaling."""
 
 from __future__ import annotations
 
@@ -16,11 +14,7 @@ from ..errors import RedilateError
 
 
 def autoencoder_of(pipe_or_vae: Any) -> Any:
-    """The autoencoder of a pipeline, or the autoencoder itself.
-
-    Raises:
-        RedilateError: for a pipeline without a `vae`.
-    """
+    """The autoencoder of a pipeline, or the autoencoder itself; RedilateError for a pipeline without a `vae`."""
     if isinstance(pipe_or_vae, nn.Module):
         return pipe_or_vae
     vae = getattr(pipe_or_vae, "vae", None)
@@ -32,9 +26,9 @@ def autoencoder_of(pipe_or_vae: Any) -> Any:
 
 
 def computing_device(vae: Any, like: Tensor | None = None) -> torch.device:
-    """Where `vae` computes: under offload not where its weights wait; for one on the CPU where `like` is, if given.
+    """Where `vae` computes: under offload not where its weights are; if it is on the CPU, the device of `like`.
 
-    So a tensor and an autoencoder of which one is on a GPU meet there, not on the CPU.
+    So if either the tensor or the autoencoder is on a GPU, the computation is.
     """
     if (device := _offloaded_from(vae)) is not None:
         return device
@@ -42,7 +36,7 @@ def computing_device(vae: Any, like: Tensor | None = None) -> torch.device:
 
 
 def has_weights(vae: Any) -> bool:
-    """Whether `vae` can compute: under offload too, but not made on the device "meta" and never loaded."""
+    """Whether `vae` can compute: not if it is on the device "meta" without offload."""
     return vae.device.type != "meta" or _offloaded_from(vae) is not None
 
 
@@ -63,7 +57,7 @@ def _device(named: Any) -> torch.device:
 
 
 def _onload_device(module: nn.Module) -> torch.device | None:
-    """Where diffusers' group offload brings a module's weights, if it does."""
+    """The device of a module under diffusers' group offload; None without it."""
     registry: Any = module.__dict__.get("_diffusers_hook")
     hook = None if registry is None else registry.get_hook("group_offloading")
     group = getattr(hook, "group", None)
@@ -71,7 +65,7 @@ def _onload_device(module: nn.Module) -> torch.device | None:
 
 
 def unscale(vae: Any, latents: Tensor) -> Tensor:
-    """Latents as a U-Net has them → as `vae.decode` takes them, as diffusers' pipelines do it."""
+    """A U-Net's latents → those that `vae.decode` takes, as in diffusers' pipelines."""
     config = vae.config
     mean, std = _statistics(config, latents)
     if mean is not None and std is not None:
@@ -80,7 +74,7 @@ def unscale(vae: Any, latents: Tensor) -> Tensor:
 
 
 def rescale(vae: Any, latents: Tensor) -> Tensor:
-    """The reverse of `unscale`."""
+    """The inverse of `unscale`."""
     config = vae.config
     mean, std = _statistics(config, latents)
     if mean is not None and std is not None:
@@ -89,7 +83,7 @@ def rescale(vae: Any, latents: Tensor) -> Tensor:
 
 
 def working_type(vae: Any) -> torch.dtype:
-    """The type to decode in: float32 for a float16 autoencoder that overflows in it, as SDXL's does; else its own."""
+    """The type to decode in: float32 for a float16 autoencoder that overflows, as SDXL's does; else its own."""
     if vae.dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
         return torch.float32
     return vae.dtype
@@ -97,7 +91,7 @@ def working_type(vae: Any) -> torch.dtype:
 
 @contextmanager
 def at_working_type(vae: Any) -> Iterator[torch.dtype]:
-    """For the time of the `with`, the autoencoder's weights are of its `working_type`, which is given."""
+    """A context in which the autoencoder's weights have its `working_type`, which it yields."""
     own, working = vae.dtype, working_type(vae)
     try:
         if working != own:
@@ -120,7 +114,7 @@ SUPPORTED = "AutoencoderKL, as Stable Diffusion 1.5, 2.1 and SDXL have it"
 
 @dataclass(frozen=True)
 class Resnet:
-    """A residual block; with `up`, on the output of an upsampler (nearest by 2, then this convolution)."""
+    """A residual block; with `up`, after an upsampler (nearest by 2, then this convolution)."""
 
     block: Any
     up: nn.Conv2d | None = None
@@ -128,7 +122,7 @@ class Resnet:
 
 @dataclass(frozen=True)
 class Attention:
-    """The mid block's attention, with one key and value for each cell of pool × pool pixels."""
+    """The mid block's attention, with one key and value for pool × pool pixels."""
 
     block: Any
     pool: int = 1
@@ -136,21 +130,17 @@ class Attention:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of its own: the first one, or an upsampler's or downsampler's."""
+    """A convolution outside residual blocks: the first one, or an upsampler's or downsampler's."""
 
     conv: nn.Conv2d
-    scale: float = 1.0  # 2 and 0.5: what it does to height and width
+    scale: float = 1.0  # of height and width: 2 or 0.5
 
 
 Step = Resnet | Attention | Convolution
 
 
 def decoder_steps(vae: Any) -> list[Step]:
-    """From latents to what the last normalisation takes.
-
-    Raises:
-        RedilateError: naming what in the autoencoder cannot be done in strips.
-    """
+    """The decoder's steps before its last normalisation; RedilateError if a layer cannot be run in strips."""
     decoder = _half(vae, "decoder")
     steps: list[Step] = [Convolution(conv) for conv in (vae.post_quant_conv,) if conv is not None]
     steps += [Convolution(decoder.conv_in), *_mid(decoder.mid_block)]
@@ -168,7 +158,7 @@ def decoder_steps(vae: Any) -> list[Step]:
 
 
 def encoder_steps(vae: Any, pool: int = 1) -> list[Step]:
-    """From a picture to what the last normalisation takes; `pool` as `Attention` has it; raises as `decoder_steps`."""
+    """The encoder's steps before its last normalisation; `pool` as for `Attention`; raises as `decoder_steps`."""
     encoder = _half(vae, "encoder")
     steps: list[Step] = [Convolution(encoder.conv_in)]
     for block in encoder.down_blocks:
@@ -228,7 +218,7 @@ def _cannot(module: Any, why: str) -> RedilateError:
 
 
 def scale_of(step: Step) -> float:
-    """What a step does to height and width."""
+    """A step's scale of height and width."""
     if isinstance(step, Resnet):
         return 1.0 if step.up is None else 2.0
     return step.scale if isinstance(step, Convolution) else 1.0
@@ -242,10 +232,10 @@ def size_after(steps: list[Step], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def whole_bytes(steps: list[Step], start: Tensor) -> int:
-    """About how many bytes the half holds at its peak where it is run whole, without its weights.
+    """About how many bytes half an autoencoder needs at its peak without strips, without its weights.
 
-    Twice what its largest convolution takes and gives: the kernel's own copies, or what normalisation and activation
-    hold beside it, are about as much again (docs/performance.md).
+    Twice its largest convolution's input and output: copies, normalisation and activation need about as much again
+    (docs/performance.md).
     """
     largest, size = 0, (start.shape[2], start.shape[3])
     for step in steps:
@@ -254,7 +244,7 @@ def whole_bytes(steps: list[Step], start: Tensor) -> int:
         if isinstance(step, Attention):
             continue
         if isinstance(step, Convolution):
-            # An upsampler's takes the doubled pixels.
+            # An upsampler's input is the enlarged one.
             taken = max(cells, after) * step.conv.in_channels
             largest = max(largest, taken + after * step.conv.out_channels)
             continue

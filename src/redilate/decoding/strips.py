@@ -1,7 +1,7 @@
 """A picture's activations as strips of rows, (1, C, rows, W) each, from the top down.
 
-A layer is a generator from strips to strips. Where a normalisation needs the statistics of the whole activation before
-any of it can be passed on, `StoredStrips` holds it, and frees each strip as it is read for the last time.
+A layer is a generator from strips to strips. `StoredStrips` holds a whole activation for a normalisation, which needs
+its statistics first, and frees each strip when it is read for the last time.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor
 
 
 class ChannelStatistics:
-    """Mean and spread of each channel over all rows seen so far, whatever the strips they came in.
+    """Mean and variance of each channel over all strips so far.
 
-    Each strip is measured about its own mean, in float32 at least, and merged in float64 (Chan, Golub and LeVeque
-    1979): no sum over the whole picture is ever taken in less, and no difference of large squares.
+    Each strip's are computed about its own mean, in float32 at least, and merged in float64 (Chan, Golub and LeVeque
+    1979), without a difference of large squares.
     """
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class StoredStrips:
     """The strips of one whole activation, with its statistics.
 
     Args:
-        strips: what to store; read to its end at once.
-        device: where to store it; None: where it is. Strips come back to where they were made.
+        strips: to store; read to the end at once.
+        device: to store on; None: the strips' own. They are returned on their own.
     """
 
     def __init__(self, strips: Iterable[Tensor] = (), device: torch.device | None = None):
@@ -83,31 +83,31 @@ class StoredStrips:
         return map(self._back, self._strips)
 
     def drain(self) -> Iterator[Tensor]:
-        """All strips, each freed as soon as whoever reads it lets go of it."""
+        """All strips; each is freed after use."""
         while self._strips:
             yield self.popleft()
 
     def _back(self, strip: Tensor) -> Tensor:
-        # From pinned memory no one waits: what reads it on the device comes after it in the device's own order.
+        # From pinned memory without waiting: the device runs the copy before its later work.
         return strip if self._device is None else strip.to(self._home, non_blocking=strip.is_pinned())
 
 
 def _to(strip: Tensor, device: torch.device) -> Tensor:
-    """A strip where it is to wait; from a GPU to the host in pinned memory, which the copy fills while work goes on.
+    """The strip on `device`; from a GPU to the host by an asynchronous copy to pinned memory.
 
-    A GPU's own order keeps it right: the strip's memory is taken again, and the copy read, by later work alone.
+    That is safe, since only later work of the GPU reuses the strip's memory or reads the copy.
     """
     if strip.device.type != "cuda" or device.type != "cpu":
         return strip.to(device)
     try:
         pinned = torch.empty_like(strip, device=device, pin_memory=True)
-    except RuntimeError:  # the host can pin no more: an ordinary copy, which waits
+    except RuntimeError:  # the host can pin no more memory
         return strip.to(device)
     return pinned.copy_(strip, non_blocking=True)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """`tensor`, as float32 if it is of a half type."""
+    """`tensor`, or its float32 copy if it is of half precision."""
     return tensor if tensor.dtype is torch.float64 else tensor.float()
 
 
@@ -129,9 +129,9 @@ def recut(strips: Iterable[Tensor], rows: int) -> Iterator[Tensor]:
 
 
 def with_neighbours(strips: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Each strip with the row above it and the row below it, (1, C, 1 + rows + 1, W); zeros beyond the picture.
+    """Each strip with the row above and the row below, (1, C, 1 + rows + 1, W); zeros beyond the picture.
 
-    Runs one strip behind its input, because the row below comes with the next.
+    One strip behind its input, since the row below is in the next strip.
     """
     above: Tensor | None = None
     current: Tensor | None = None

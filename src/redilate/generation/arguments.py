@@ -1,4 +1,4 @@
-"""The pipeline's own arguments: those in `extra`, refused before any work or passed on, and those of a leg's call."""
+"""Arguments of a pipeline's call: those in `extra`, with their checks, and those of a leg."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from .drawing import Drawing, Leg
 
 @dataclass
 class Prompts:
-    """The prompts as a pipeline takes them, embedded once for all legs and pictures where they can be.
+    """The prompts as a pipeline's arguments, encoded once for all legs and pictures if possible.
 
-    Attributes:
-        drawing: whose prompts they are.
-        on_note: called with a line about what is cut.
+    `on_note` is called with a line about what is cut.
     """
 
     drawing: Drawing
@@ -39,13 +37,12 @@ class Prompts:
         arguments: dict[str, Any],
         own: bool = False,
     ) -> dict[str, Any]:
-        """Keyword arguments for a call of `pipe`.
+        """The prompts' arguments for a call of `pipe`.
 
         Args:
-            pipe: the pipeline that is called.
             prompt, negative: None: left to the embeddings in `arguments`.
-            arguments: the call's others.
-            own: whether the pipeline has text encoders of its own, as `Hires.pipe` has.
+            arguments: the call's other arguments.
+            own: whether the pipeline has its own text encoders, as `Hires.pipe` has.
         """
         if prompt is None:
             return {} if negative is None else {"negative_prompt": negative}
@@ -65,23 +62,23 @@ class Prompts:
 
 
 def further_arguments(drawing: Drawing, index: int) -> dict[str, Any]:
-    """What the request's `extra` adds to a call for picture `index`, less the callback, which is ours to call."""
+    """The arguments in the request's `extra` for picture `index`, without the callback, which `run` calls."""
     extra = embeddings_of(drawing, index)
     told = callback_tensors(extra)
     extra.pop("callback_on_step_end", None)
-    if told:  # our callback wants the latents
+    if told:  # our callback needs the latents
         extra["callback_on_step_end_tensor_inputs"] = list(dict.fromkeys([*told, "latents"]))
     return extra
 
 
 def large_arguments(drawing: Drawing, leg: Leg, index: int, picture: Any, pipe: Any) -> dict[str, Any]:
-    """The same for a call of `pipe` that starts from `picture`, with what `Hires`, a mask and a ControlNet add."""
+    """The same for a large leg's call of `pipe` from `picture`, with what `Hires`, a mask and a ControlNet add."""
     request, hires = drawing.request, drawing.request.hires
     takes = inspect.signature(pipe.__call__).parameters
     size = (leg.width, leg.height)
     arguments = further_arguments(drawing, index)
     if "image" in arguments:
-        # What a ControlNet follows is called `image` where there is no other picture.
+        # A text-to-image pipeline calls its ControlNet's picture `image`.
         arguments["control_image"] = arguments.pop("image")
     if hires.prompt is not None:
         arguments = {name: one for name, one in arguments.items() if not name.endswith("prompt_embeds")}
@@ -97,15 +94,15 @@ def large_arguments(drawing: Drawing, leg: Leg, index: int, picture: Any, pipe: 
 
 
 def noise_of(seeds: Sequence[int]) -> dict[str, Any]:
-    """What has a pipeline draw as many pictures, each with its own seed's noise, also within a scheduler's steps."""
+    """The arguments for as many pictures, each with its own seed's noise, also within a scheduler's steps."""
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     if len(generators) == 1:
         return {"generator": generators[0]}
     return {"generator": generators, "num_images_per_prompt": len(generators)}
 
 
-# What `generate` says itself, by the pipeline's word for it.
-_OWN_WORDS = {
+# The pipeline's name of an argument that `generate` has → `generate`'s.
+_OWN_NAMES = {
     "prompt": "prompt",
     "negative_prompt": "negative",
     "width": "width",
@@ -117,16 +114,16 @@ _OWN_WORDS = {
     "strength": "strength",
 }
 _RETURNED = {"output_type", "return_dict"}
-# Schedules of one's own: those of one call.
+# Custom schedules.
 SCHEDULES = ("timesteps", "sigmas")
-# Embeddings, and how many axes each has.
+# Embeddings and their numbers of axes.
 _EMBEDDINGS = {
     "prompt_embeds": 3,
     "negative_prompt_embeds": 3,
     "pooled_prompt_embeds": 2,
     "negative_pooled_prompt_embeds": 2,
 }
-# Those that SDXL and its kin want together.
+# Embeddings that SDXL needs together.
 _TOGETHER = {
     "prompt_embeds": "pooled_prompt_embeds",
     "negative_prompt_embeds": "negative_pooled_prompt_embeds",
@@ -134,11 +131,11 @@ _TOGETHER = {
 
 
 def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = False) -> None:
-    """Refuse what the pipeline's own call does not take, and what has a word of its own here."""
+    """Refuse arguments that the pipeline does not take, or that `generate` has itself."""
     takes = inspect.signature(type(pipe).__call__).parameters
     for name, value in extra.items():
-        if name in _OWN_WORDS:
-            raise RedilateError(f"{name} is called {_OWN_WORDS[name]} here; pass it so, not in extra")
+        if name in _OWN_NAMES:
+            raise RedilateError(f"{name} is called {_OWN_NAMES[name]} here; pass it so, not in extra")
         if name in _RETURNED:
             raise RedilateError(
                 f"extra has {name!r}, and pictures come back as Pillow pictures; for latents call the pipeline "
@@ -146,7 +143,7 @@ def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = Fal
             )
         if name not in takes and not (from_picture and name == "control_image"):
             raise RedilateError(f"{type(pipe).__name__} takes no argument {name!r}; leave it out of extra")
-        # Where the pipeline's own default is a number; some of these may be lists of numbers as well.
+        # If the pipeline's default is a number, a list of numbers may do as well.
         number = name in takes and isinstance(takes[name].default, int | float)
         if number and isinstance(value, str | bytes | Mapping):
             raise RedilateError(f"{name} in extra is {value!r}; {type(pipe).__name__} takes a number there")
@@ -164,12 +161,12 @@ def check_extra(pipe: Any, extra: Mapping[str, Any], *, from_picture: bool = Fal
 def check_values(
     pipe: Any, extra: Mapping[str, Any], size: Size, prompts: int = 1, guided: bool = False
 ) -> None:
-    """RedilateError for values that the calls of `pipe` cannot use.
+    """RedilateError for values in `extra` that `pipe` cannot use.
 
     Args:
         size: (height, width) of the picture.
         prompts: how many there are.
-        guided: whether what the prompt asks for is held against a negative prompt, or an empty one.
+        guided: whether there is guidance.
     """
     takes = inspect.signature(type(pipe).__call__).parameters
     for name, value in extra.items():
@@ -222,7 +219,9 @@ def _check_embeddings(pipe: Any, extra: Mapping[str, Any], prompts: int, guided:
 
 
 def check_callback(pipe: Any, extra: Mapping[str, Any]) -> None:
-    """RedilateError for a `callback_on_step_end` that cannot be called, or tensors that `pipe` does not hand to one."""
+    """RedilateError for a `callback_on_step_end` that cannot be called, or that asks for tensors `pipe` does not
+    have.
+    """
     callback = extra.get("callback_on_step_end")
     if callback is not None and not callable(callback):
         raise RedilateError(
@@ -236,7 +235,7 @@ def check_callback(pipe: Any, extra: Mapping[str, Any]) -> None:
 
 
 def callback_tensors(extra: Mapping[str, Any]) -> list[str]:
-    """What a `callback_on_step_end` asks for: one of diffusers.callbacks says so itself."""
+    """The tensors that a `callback_on_step_end` asks for; one of diffusers.callbacks names them itself."""
     own = getattr(extra.get("callback_on_step_end"), "tensor_inputs", ())
     return [*(extra.get("callback_on_step_end_tensor_inputs") or ()), *own]
 
@@ -263,7 +262,7 @@ def _check_latents(pipe: Any, latents: Any, size: Size) -> None:
 
 
 def embeddings_of(drawing: Drawing, index: int) -> dict[str, Any]:
-    """The request's `extra` for picture `index`: of embeddings of several prompts the row of its own prompt."""
+    """The request's `extra` for picture `index`: of several prompts' embeddings its own prompt's row."""
     count = drawing.request.count
     row, rows = index // count, len(drawing.seeds) // count
     return {

@@ -1,4 +1,4 @@
-"""A picture of any depth and with any kind of transparency → 8 bits a channel, and its opacity apart."""
+"""A picture of any bit depth and kind of transparency → 8 bits a channel and a separate opacity."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from PIL import Image
 
 from ..errors import RedilateError
 
-# In these formats Pillow's 32-bit mode "I" holds 16 bits; None: a picture that did not come from a file.
+# In these formats Pillow's 32-bit mode "I" has 16-bit values; None: a picture without a file.
 _SIXTEEN_IN_I = ("PNG", "PPM", None)
 _BITS_PER_SAMPLE = 258  # TIFF's tag
-# Pillow scales a PNG's pixels to 8 bits, and leaves the transparent value as it stands in the file: by raw mode.
+# Pillow scales a PNG's pixels to 8 bits, but not its transparent value: the missing factor by raw mode.
 _KEY_SCALE = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 
 
@@ -20,7 +20,7 @@ def to_eight_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Its colours ("L", "RGB", "CMYK" or "LAB", in its own colour space), and its opacity ("L") or None.
 
     Raises:
-        RedilateError: 32-bit values of which it is not known what is white.
+        RedilateError: 32-bit values with an unknown white.
     """
     image = _with_scaled_key(image)
     image.load()  # what is damaged shows here
@@ -36,7 +36,7 @@ def to_eight_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _deep(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The same of one channel of more than 8 bits."""
+    """The same for one channel of more than 8 bits."""
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     top = _top(image)
@@ -56,7 +56,7 @@ def _deep(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _top(image: Image.Image) -> float | None:
-    """The value that is white; None: nobody says."""
+    """The value of white; None if it is unknown."""
     if image.mode == "F":
         return 1.0
     if image.mode == "I":
@@ -66,9 +66,9 @@ def _top(image: Image.Image) -> float | None:
 
 
 def _with_scaled_key(image: Image.Image) -> Image.Image:
-    """`image` with the transparent value in the scale of its pixels."""
+    """`image` with its transparent value scaled as its pixels are."""
     key = image.info.get("transparency")
-    # Only before it is decoded is it known how it stands in the file.
+    # The raw mode is known only before the pixels are decoded.
     tiles = getattr(image, "tile", None)
     raw = tiles[0].args if tiles else None
     scale = _KEY_SCALE.get(raw) if isinstance(raw, str) else None

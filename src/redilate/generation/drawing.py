@@ -1,6 +1,4 @@
-"""What somebody asks for, in which ranges; and a drawing: how the picture will be made, decided in full and as plain
-data, and what the picture records of it.
-"""
+"""`Request`: what the user asks for; `Drawing`: how the pictures will be made, and what they record of it."""
 
 from __future__ import annotations
 
@@ -26,12 +24,12 @@ ENLARGING = ("lanczos", "bicubic", "latent-bicubic", *UPSCALERS)
 
 
 def is_network_file(name: str) -> bool:
-    """Whether `name` is a network's file; only safetensors, which cannot run code, are read."""
+    """Whether `name` is a network's file; only safetensors are read, since they cannot run code."""
     return name.endswith(".safetensors")
 
 
 def is_network(name: str) -> bool:
-    """Whether `name` enlarges by a network, one by name or a file, and not by a filter."""
+    """Whether `name` stands for a network, by name or file, and not for a filter."""
     return name in UPSCALERS or is_network_file(name)
 
 
@@ -46,23 +44,23 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Hires(BaseModel):
-    """What is different in the large legs, the second pass; None: as in the first leg, or the family's default.
+    """Settings of the large legs, the second pass. None: as in the first leg, or the family's default.
 
     Attributes:
         prompt, negative, guidance: in place of the first leg's.
         steps: denoising steps of each large leg.
-        scheduler: a name that `pipelines.schedulers` knows.
-        lora_scale: how strongly LoRA adapters weigh, in place of 1.
-        enlarge: how the picture before is enlarged: "lanczos" or "bicubic" in pixels, "latent-bicubic" in latents, a
-            network of the `upscale` extra, or the `.safetensors` file of any other (4x-UltraSharp, …), which
-            `spandrel` runs.
-        tie: in [0, 1], how much of the low frequencies of the picture before is held at the start of a leg.
-        tie_until: the share of a leg's steps over which the tie fades to nothing; above 1: it never fades.
+        scheduler: a short name (euler, dpm++, …) or a diffusers class name.
+        lora_scale: the weight of LoRA adapters, in place of 1.
+        enlarge: "lanczos" or "bicubic" in pixels, "latent-bicubic" in latents, a network of the `upscale` extra, or the
+            `.safetensors` file of any other (4x-UltraSharp, …), which `spandrel` runs.
+        tie: in [0, 1], the weight of the low frequencies of the picture before at the start of a leg.
+        tie_until: the share of a leg's steps over which the tie fades to 0; above 1: it does not fade.
         noise_floor: the local standard deviation, in latents, below which a leg's changes are undone; 0 keeps all.
-        colour: what is done to the finished leg's colours: "as-drawn", "moments", "low" (`pixels.keep_colour`).
-        control: "enlarged" feeds a ControlNet of `pipe` the picture before, enlarged: a tile ControlNet's use.
-        pipe: another pipeline for the large legs, such as a refiner or a distilled model; pictures pass between the
-            two as pixels, so the autoencoders may differ.
+        colour: "as-drawn"; "moments" or "low" give the finished leg the colours of the picture before
+            (`pixels.keep_colour`).
+        control: "enlarged" gives the enlarged picture before to a ControlNet of `pipe`, for a tile ControlNet.
+        pipe: another pipeline for the large legs, such as a refiner or a distilled model. Pictures pass to it as
+            pixels, so its autoencoder may be another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -82,18 +80,18 @@ class Hires(BaseModel):
     pipe: Any = Field(default=None, exclude=True, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """What was asked for, without what was left to the defaults."""
+        """All settings but those left to the defaults, as JSON types."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call of `generate`, `enlarge` or `edit`. What is not listed here is as for `generate`.
+    """One call of `generate`, `enlarge` or `edit`. Attributes that are not listed are as for `generate`.
 
     Attributes:
-        image: the picture that the first leg starts from, upright RGB; None: from noise alone.
-        mask: for `edit`: white where the picture is drawn anew; of the picture's size.
-        from_picture: what `image` is for: "enlarge" leads through legs, "edit" is one leg at the size asked for.
+        image: the picture that the first leg starts from, upright RGB; None: from noise.
+        mask: for `edit`, of the picture's size: white where the picture is drawn anew.
+        from_picture: the use of `image`: "enlarge" has large legs, "edit" is one leg at the size asked for.
     """
 
     prompt: str | list[str] | None = None
@@ -119,7 +117,7 @@ class Request:
     from_picture: Literal["enlarge", "edit"] = "enlarge"
 
 
-# torch takes seeds of 64 bits, and JSON's readers at least these 63.
+# torch takes seeds of 64 bits, JSON readers at least of 63.
 SEEDS = 2**63
 ANY_SEED = -1
 
@@ -132,15 +130,9 @@ Strength = Annotated[float, Field(gt=0, le=1)]
 
 
 class PictureSettings(BaseModel):
-    """One picture's settings: whatever can be drawn from can be written into the picture and read back.
+    """One picture's settings, as written into its file and read back; `seed` is this picture's own.
 
-    Attributes:
-        prompt, negative: the prompts.
-        width, height: in pixels, 8 to 65,536.
-        seed: this picture's own, 0 to 2⁶³ − 1.
-        steps: 1 to 10,000.
-        guidance: finite, 0 or more.
-        strength: in (0, 1]; None where the picture starts from nothing.
+    Sizes are in pixels; the ranges are those of the types above.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -156,9 +148,7 @@ class PictureSettings(BaseModel):
 
 
 def settled_seed(seed: int | None, count: int = 1) -> int:
-    """The first of `count` pictures' seeds, which follow one another: `seed`, or of None and −1 one drawn by lot.
-
-    One drawn by lot has 32 bits, as other tools take them too.
+    """The first of `count` consecutive seeds: `seed`, or for None and −1 a random one of 32 bits, as other tools have.
 
     Raises:
         RedilateError: below −1, or one of the seeds is 2⁶³ or more.
@@ -172,7 +162,7 @@ def settled_seed(seed: int | None, count: int = 1) -> int:
 
 
 def first_cause(error: ValidationError) -> str:
-    """The first thing wrong, with its name and its value: `width 250: Input should be a multiple of 8`."""
+    """The first fault, with its name and value: `width 250: Input should be a multiple of 8`."""
     first = error.errors(include_url=False)[0]
     said = first.get("ctx", {}).get("error", first["msg"])
     if not first["loc"]:
@@ -188,16 +178,16 @@ class Leg:
 
     Attributes:
         width, height: in pixels.
-        start: the noise level in [0, 1] that it starts at; 1: pure noise.
+        start: the noise level in [0, 1] at which it starts; 1: pure noise.
         steps: denoising steps.
         guidance: classifier-free guidance weight; 1 or less: none.
-        plan: what the network is re-dilated by; None: as trained.
-        dilated: how many convolutions have a dilation in force at the first step.
-        enlarge: how the picture before gets to this size; None where there is none.
-        grown: how many times both sides have grown at least, in whole numbers.
-        tie: how it is held to the picture before.
+        plan: the network's re-dilation; None: as trained.
+        dilated: how many convolutions are dilated at the first step.
+        enlarge: as for `Hires`; None for the first leg from noise.
+        grown: how many times larger than the picture before, the lesser of both axes, rounded down.
+        tie: how it keeps the low frequencies of the picture before.
         noise_floor, colour: as for `Hires`.
-        schedule: how an image-to-image pipeline is called for it; None: text to image.
+        schedule: the image-to-image pipeline's call; None: text to image.
     """
 
     width: int
@@ -215,7 +205,7 @@ class Leg:
     schedule: LegSchedule | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The leg as JSON types; `until` and `plan` are those in force, null where the network runs as trained."""
+        """The leg as JSON types; `until` and `plan` are null if the network runs as trained."""
         plan = self.plan if self.dilated and self.plan is not None else None
         return {
             "width": self.width,
@@ -249,13 +239,13 @@ class Drawing:
         request: what was asked for.
         family: whose defaults hold.
         width, height: of the finished picture, in pixels.
-        strength: the noise level that the first large leg starts at; 1 where there is one leg from pure noise.
+        strength: the noise level at which the first large leg starts; 1 for one leg from pure noise.
         guidance: of the first leg.
         legs: from the smallest size to the full one.
-        prompts: one for each picture; None where embeddings are given.
+        prompts: one for each picture; None for embeddings.
         seeds: one for each picture.
-        batch: how many pictures of the same prompt share a call at most, each with its own noise.
-        notes: what somebody should know before it is drawn, a line each.
+        batch: how many pictures of the same prompt may share a call, each with its own noise.
+        notes: what the user should know before, a line each.
     """
 
     request: Request
@@ -277,12 +267,12 @@ class Drawing:
 
     @property
     def plan(self) -> Plan | None:
-        """What the last leg's network is re-dilated by; None where none of it is in force."""
+        """The last leg's plan; None if its network runs as trained."""
         last = self.legs[-1]
         return last.plan if last.dilated else None
 
     def as_json(self) -> dict[str, Any]:
-        """As `redilate plan --json` shows it and a picture records it."""
+        """As shown by `redilate plan --json` and recorded in pictures."""
         request = self.request
         hires = request.hires.as_json()
         return {
@@ -300,11 +290,11 @@ class Drawing:
 
 
 def settings_of(pipe: Any, drawing: Drawing, *, sequential: bool, index: int | None = None) -> dict[str, Any]:
-    """All that is needed to make picture `index` of a drawing again, as plain data; None: the first, with all prompts.
+    """What makes picture `index` of a drawing again, as plain data; None: the first picture, with all prompts.
 
-    `sequential`: whether guidance was evaluated one sample at a time, as asked or for want of memory.
-
-    `extra` holds the names of further arguments alone: their values are not plain data.
+    `sequential`: whether guidance was evaluated one sample at a time, as asked for or as a fallback. Of `extra` only
+    the
+    names are recorded: the values are not plain data.
     """
     request = drawing.request
     prompts = list(dict.fromkeys(drawing.prompts if index is None else drawing.prompts[index : index + 1]))

@@ -1,4 +1,4 @@
-"""Image to image: a prompt and a picture in, pictures out, re-dilated as any other; with a mask, inpainting."""
+"""`edit`: image to image, and with a mask inpainting, re-dilated."""
 
 from __future__ import annotations
 
@@ -50,14 +50,13 @@ def edit(
     on_note: Callable[[str], None] | None = None,
     on_picture: OnPicture | None = None,
 ) -> Generation:
-    """Draw from `image` (SDEdit, arXiv 2108.01073) in one leg, with diffusers' own pipeline for that.
+    """Draw from `image` (SDEdit, arXiv 2108.01073) in one leg, with diffusers' image-to-image or inpainting pipeline.
 
     Args:
-        pipe: a diffusers pipeline with a U-Net, whose parts the image-to-image or inpainting pipeline shares.
-        image: resized to the size asked for, without keeping its ratio.
+        pipe: a diffusers pipeline with a U-Net.
+        image: it is resized to the size asked for, without keeping its ratio.
         mask: white where the picture is drawn anew, black where it is kept; None: everywhere.
-        strength: the noise level in (0, 1] that it starts at, and the share of the steps that is taken; 1 keeps
-            nothing.
+        strength: the starting noise level in (0, 1], and the share of the steps taken; 1 keeps nothing.
         width, height: in pixels, multiples of the latent scale (8); None: the picture's own, rounded down to them.
         prompt, seed, count, steps, guidance, negative, preset, method, plan, native_size, extra, sequential,
             batch, on_drawing, on_step, on_latents, on_decode, on_note, on_picture: as for `generate`.

@@ -1,4 +1,4 @@
-"""A picture that the user has, enlarged by large legs."""
+"""`enlarge`: a picture of the user's, enlarged by large legs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .photos import check_pixels, padded, read_photo
 from .resolve import resolve
 from .run import Callbacks, Generation, OnDrawing, OnStep, run
 
-# The pipeline's words for arguments that have a word of their own here.
+# The pipeline's names of arguments that have another name here.
 _ALIASES = {"negative_prompt": "negative", "num_inference_steps": "steps", "guidance_scale": "guidance"}
 
 
@@ -53,24 +53,24 @@ def enlarge(
     on_note: Callable[[str], None] | None = None,
     **arguments: Any,
 ) -> Generation:
-    """Enlarge a picture of any size and ratio: what `generate` does after its first leg.
+    """Enlarge a picture of any size and ratio by the same large legs as `generate`'s.
 
-    The result has exactly the size asked for. Latents have whole cells of 8 pixels only, so the picture's right and
-    bottom edges are continued to the next multiple, and what was added is cut off at the end.
+    The result has exactly the size asked for: the picture's right and bottom edges are continued to a multiple of 8
+    pixels, and cut off at the end.
 
     Args:
         pipe: a diffusers pipeline with a U-Net that has an image-to-image counterpart; it is left as it was.
-        image: a Pillow picture, the path of one, or the latents of one as `output_type="latent"` gives them, (1,
-            channels, height / 8, width / 8). A picture is turned upright by its EXIF, laid on white where it is
-            transparent, and has at most `photos.MAX_PIXELS`.
-        scale: how many times its sides, above 1; or
-        width, height: in pixels, one or both; the other follows from the picture's ratio, which is kept.
-        prompt: what the picture shows, or a text for each of several results; None: the network goes by the picture
-            alone, without guidance, or by `prompt_embeds`.
+        image: a Pillow picture, the path of one, or latents as `output_type="latent"` gives them, (1, channels,
+            height / 8, width / 8). A picture is turned upright by its EXIF, put on white if it is transparent, and has
+            at most `photos.MAX_PIXELS`.
+        scale: factor of both sides, above 1; or
+        width, height: in pixels, one or both; the picture's ratio is kept.
+        prompt: what the picture shows, or a text for each of several results; None: without guidance, or with
+            `prompt_embeds`.
         negative, seed, steps, guidance, strength, preset, method, plan, hires, native_size, extra, sequential: as for
             `generate`.
         on_drawing, on_step, on_decode, on_note: as for `generate`.
-        arguments: the pipeline's own arguments, by its own names, such as `num_inference_steps` and `guidance_scale`.
+        arguments: the pipeline's arguments by its names, such as `num_inference_steps` and `guidance_scale`.
 
     Raises:
         RedilateError: for anything that cannot be done, before any work.
@@ -87,7 +87,7 @@ def enlarge(
     target = _target(photo, scale, width, height)
     unit = latent_scale(pipe)
     work = tuple(-(-side // unit) * unit for side in target)
-    # Both axes alike: the picture keeps its ratio, and the edge is continued as far as the last cells reach.
+    # The same scale on both axes keeps the ratio.
     start = padded(
         photo, *(side * have / side_of for side, have, side_of in zip(work, photo.size, target, strict=True))
     )
@@ -125,7 +125,7 @@ def enlarge(
 
 @torch.no_grad()
 def _of_latents(pipe: Any, latents: Tensor) -> Image.Image:
-    """The picture of latents as `output_type="latent"` gives them."""
+    """Decode latents as `output_type="latent"` gives them."""
     check_pictures(pipe)
     if latents.ndim != 4 or len(latents) != 1:
         raise RedilateError(
@@ -141,7 +141,7 @@ def _target(
     if (scale is None) == (width is None and height is None):
         raise RedilateError("say how large: either scale, such as 4, or width and height")
     if scale is None:
-        # One side's scale, or the other's; with both, they must agree within the rounding of a pixel.
+        # If both sides are given, they must agree within a pixel.
         scale = width / photo.width if width is not None else (height or 0) / photo.height
     if not 1 < scale < float("inf"):
         raise RedilateError(

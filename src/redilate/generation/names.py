@@ -1,10 +1,9 @@
-"""What other tools call the settings of a picture: diffusers, A1111 and those that follow them."""
+"""Other tools' names of a picture's settings: diffusers', A1111's and those of tools like it."""
 
 from __future__ import annotations
 
 import re
 
-# Another tool's name → the one used here.
 OTHER_NAMES = {
     "text_prompt": "prompt",
     "positive_prompt": "prompt",
@@ -22,6 +21,6 @@ OTHER_NAMES = {
 
 
 def own_name(name: str) -> str:
-    """`" Negative Prompt"` → `"negative"`: without case, spaces or dashes, and by the name used here."""
+    """`" Negative Prompt"` → `"negative"`: Redilate's name, whatever the case, spaces and dashes."""
     plain = re.sub(r"[\s_-]+", "_", name.strip().lower()).strip("_")
     return OTHER_NAMES.get(plain, plain)

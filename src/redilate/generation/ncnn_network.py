@@ -1,7 +1,7 @@
-"""A network in ncnn's two files, `.param` (its layers) and `.bin` (their weights), as a torch module.
+"""A network in ncnn's two files, `.param` (layers) and `.bin` (weights), as a torch module.
 
-ncnn itself runs on a CPU or by Vulkan; torch runs on the pipeline's own device. The formats are ncnn's
-(github.com/Tencent/ncnn/wiki/param-and-model-file-structure); the layers are those that Real-ESRGAN's networks have.
+ncnn itself runs on a CPU or by Vulkan only. For the formats see
+github.com/Tencent/ncnn/wiki/param-and-model-file-structure; the layers are those of Real-ESRGAN's networks.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch.nn import functional as F
 
 from ..errors import RedilateError
 
-# What a convolution's weights begin with in float16; in float32 it is 0.
+# The first number of a convolution's float16 weights; of float32 ones it is 0.
 _HALF = 0x01306B47
 _LEAKY = "2"
-# Numbers of the options in a .param's line.
+# The options' numbers in a .param's line.
 _CHANNELS, _KERNEL, _PADDING, _COUNT, _ACTIVATION = "0", "1", "4", "6", "9"
 _SLOPES, _WEIGHTS = "-23310", "-23301"
 _RESIZED = {"1": "nearest", "2": "bilinear", "3": "bicubic"}
 
 
 class _Layer(nn.Module):
-    """One line of a .param: what it is, the blobs that it takes and gives, its options and weights."""
+    """One line of a .param: its kind, inputs and outputs, options and weights."""
 
     def __init__(self, line: str, weights: BinaryIO):
         super().__init__()
@@ -86,7 +86,7 @@ class NcnnNetwork(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         blobs = {"data": picture}
-        # The last layer that takes a blob is the last to hold it: 23 blocks' would not fit a small GPU.
+        # A blob is freed after the last layer that takes it: those of 23 blocks would not fit a small GPU.
         left = Counter(name for layer in self.layers for name in layer.takes)
         for layer in self.layers:
             if layer.kind == "Input":

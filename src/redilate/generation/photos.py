@@ -1,4 +1,4 @@
-"""A picture that the user has: read, bounded, turned upright and into sRGB of 8 bits a channel."""
+"""Reading a user's picture: bounded in size, upright, in sRGB with 8 bits a channel."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..errors import RedilateError
 from .bit_depth import to_eight_bits
 from .srgb import read_code_points, to_srgb
 
-# 8192 × 8192. Of what comes in and of what goes out: more is a slip of the hand or a decompression bomb.
+# 8192 × 8192, of input and output: more is a mistake or a decompression bomb.
 MAX_PIXELS = 2**26
 
-# What damaged files make Pillow's readers raise.
+# Pillow's exceptions for damaged files.
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
     ZeroDivisionError,
 )  # fmt: skip
-# The brands of ISO base media files (bytes 8 to 12) that hold HEIC; Pillow reads AVIF, which is one too, by itself.
+# Brands of ISO base media files (bytes 8 to 12) with HEIC; Pillow reads AVIF, another brand, by itself.
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # EXIF's orientation → what makes the picture upright (EXIF 2.32, tag 274).
@@ -41,7 +41,7 @@ Note = Callable[[str], None]
 
 
 class TooManyPixels(RedilateError):
-    """The picture is larger than may be read; nothing of it has been decoded."""
+    """The picture has too many pixels; nothing of it has been decoded."""
 
 
 def read_photo(
@@ -51,14 +51,14 @@ def read_photo(
     formats: tuple[str, ...] | None = None,
     on_note: Note = warnings.warn,
 ) -> Image.Image:
-    """The picture in RGB (sRGB, 8 bits a channel) and upright; of an animation or several pages the first.
+    """The picture upright in RGB (sRGB, 8 bits a channel); of an animation or several pages the first.
 
-    EXIF's rotation and colour profiles are honoured, what is transparent becomes white, greyscale, palettes, CMYK and
+    EXIF's rotation and colour profiles are applied, transparent parts become white, and greyscale, palettes, CMYK and
     16 bits a channel are converted.
 
     Args:
         source: a picture, a file's path, or a file's bytes.
-        max_pixels: the most that are read; the file's head is asked, before anything is decoded.
+        max_pixels: the largest number of pixels, checked before anything is decoded.
         formats: Pillow's names of the formats that are read; None: all that Pillow reads.
         on_note: called with a line about what of the picture is not used.
 
@@ -88,7 +88,7 @@ def read_photo(
 
 
 def check_pixels(width: int, height: int, what: str, most: int = MAX_PIXELS) -> None:
-    """TooManyPixels if width × height is more than `most`; `what` is called so in the message."""
+    """TooManyPixels if width × height is more than `most`; the message names `what`."""
     if width * height > most:
         side = int(most**0.5)
         raise TooManyPixels(
@@ -97,9 +97,9 @@ def check_pixels(width: int, height: int, what: str, most: int = MAX_PIXELS) -> 
 
 
 def padded(image: Image.Image, width: float, height: float) -> Image.Image:
-    """The top left `width` × `height` pixels, which may reach beyond the picture: its edge is continued there.
+    """The top left `width` × `height` pixels; beyond the picture its edge is continued.
 
-    Sides that are not whole are resampled to the next whole number (Lanczos), less than one pixel's change.
+    Fractional sides are resampled (Lanczos) to the next whole number.
     """
     if (width, height) == image.size:
         return image
@@ -114,7 +114,7 @@ def padded(image: Image.Image, width: float, height: float) -> Image.Image:
 
 
 def _upright(image: Image.Image, on_note: Note) -> Image.Image:
-    # A phone's JPEG may hold a gain map or a small copy beside the picture (MPO): that is no animation.
+    # A phone's JPEG may have a gain map or a small copy beside the picture (MPO), which is not an animation.
     if getattr(image, "is_animated", False) and image.format not in ("JPEG", "MPO"):
         on_note(f"the picture has {getattr(image, 'n_frames', 'several')} frames or pages; the first is used")
     code_points = read_code_points(image)
@@ -126,7 +126,7 @@ def _upright(image: Image.Image, on_note: Note) -> Image.Image:
 
 
 def _turned(image: Image.Image, by: Image.Image) -> Image.Image:
-    """`image`, turned as the EXIF of `by` says."""
+    """`image` turned by the EXIF of `by`."""
     turn = _TURNS.get(by.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)
 
@@ -135,7 +135,7 @@ def _reason(
     source: Image.Image | str | Path | bytes, error: BaseException, formats: tuple[str, ...] | None
 ) -> str:
     """Why a file cannot be read, in words."""
-    # A missing file's own words: the text of an OSError holds the path again, or an errno.
+    # For a missing file: the OSError's text repeats the path or has an errno.
     if strerror := getattr(error, "strerror", None):
         return strerror
     head, size = _head(source)

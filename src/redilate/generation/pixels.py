@@ -1,4 +1,4 @@
-"""Between pictures and tensors, and a picture's colours kept."""
+"""Pictures as tensors and back, and keeping a picture's colours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """The picture of a tensor of shape (1, 3, height, width) in [0, 1]; what is outside is clipped."""
+    """The picture of a tensor (1, 3, height, width), clipped to [0, 1]."""
     rounded = (pixels[0].clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(rounded.permute(1, 2, 0).contiguous().numpy())
 
@@ -27,8 +27,8 @@ def to_image(pixels: Tensor) -> Image.Image:
 def keep_colour(image: Image.Image, before: Image.Image, how: Colour) -> Image.Image:
     """`image` with the colours of `before`, which may have another size; "as-drawn" is the identity.
 
-    "moments" is AdaIN in pixels (Huang and Belongie 2017, arXiv 1703.06868, equation 8); "low" exchanges what is
-    averaged over cells, as StableSR's colour correction does (Wang et al. 2023, arXiv 2305.07015, section 3.4).
+    "moments" is AdaIN in pixels (Huang and Belongie 2017, arXiv 1703.06868, equation 8); "low" replaces the means over
+    cells, as StableSR's colour correction does (Wang et al. 2023, arXiv 2305.07015, section 3.4).
     """
     if how == "as-drawn":
         return image

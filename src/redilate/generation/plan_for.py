@@ -1,4 +1,4 @@
-"""The plan that `generate` uses at a size."""
+"""`plan_for`: the plan that `generate` uses at a size."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def plan_for(
     preset: Preset = "default",
     windows: float | None = None,
 ) -> Plan:
-    """The plan of the last leg of `generate` at this size, in force or not.
+    """The plan of the last leg of `generate` at this size, also if that leg starts below it.
 
     Args:
-        pipe_or_unet: a diffusers pipeline, or its U-Net (8 pixels per latent are then taken).
+        pipe_or_unet: a diffusers pipeline, or its U-Net (with 8 pixels per latent).
         width, height: in pixels, multiples of the latent scale (8).
         strength, native_size, preset, windows: as for `generate`; strength 1 gives the plan that `redilate.apply`
             uses for a call of the pipeline at this size.
 
     Raises:
-        RedilateError: for a size that latents cannot have, a model that the preset says nothing of, or windows of a
-            model that has no self-attention to look through them.
+        RedilateError: for a size that latents cannot have, a model that has no such preset, or windows for a model
+            without self-attention.
     """
     if isinstance(pipe_or_unet, nn.Module):
         return _of_unet(pipe_or_unet, (height, width), strength, native_size, preset, windows)
@@ -58,7 +58,7 @@ def _of_unet(
     preset: Preset,
     windows: float | None,
 ) -> Plan:
-    """The same for a network without a pipeline: no scheduler can say where a leg starts."""
+    """The same for a U-Net, without a scheduler to find a leg's start."""
     check_size(size[1], size[0], latent_scale(unet))
     plans = Plans(unet, native_size, preset)
     plan = plans.for_pixels(size, whole=strength == 1)

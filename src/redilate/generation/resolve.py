@@ -1,4 +1,4 @@
-"""From a request to a drawing: the only place that decides how a picture is made, and that refuses what cannot be."""
+"""`resolve`: from a request to a drawing. Only this module decides how a picture is made, or refuses it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .drawing import Drawing, Leg, Method, Request, is_network, settled_seed
 from .super_resolution import check_network
 from .upscalers import FACTORS
 
-# Enough to fill a GPU at a native size; what does not fit is halved. Not measured.
+# Enough to keep a GPU busy at a native size; halved if memory runs out. Not measured.
 BATCH_ON_GPU = 8
 
 
@@ -52,12 +52,12 @@ class Legs:
 
     Args:
         pipe, request: as for `resolve`.
-        family: whose row of the table of defaults holds.
+        family: whose defaults hold.
         native: (height, width) in pixels.
         guidance: classifier-free guidance weight of the first leg; 1: none.
 
     Raises:
-        RedilateError: for a plan that names what the U-Net does not have.
+        RedilateError: for a plan that names modules that the U-Net does not have.
     """
 
     def __init__(self, pipe: Any, request: Request, family: Family, native: Size, guidance: float):
@@ -73,17 +73,13 @@ class Legs:
 
     @cached_property
     def _second(self) -> Any:
-        """The pipeline of the large legs, one for all of them."""
+        """The pipeline of the large legs."""
         other = second_pass(self._pipe, self._request)
         _check_second(other, self._request)
         return other
 
     def laid_out(self, sizes: list[Size], strength: float) -> list[Leg]:
-        """The legs at `sizes` (height, width), the last one the full size; the first large one starts at `strength`.
-
-        Raises:
-            RedilateError: the pipeline of the large legs cannot do what was asked.
-        """
+        """The legs at `sizes` (height, width), from the smallest on; the first large one starts at `strength`."""
         request = self._request
         if request.image is None:
             first, large = sizes[:1], sizes[1:]
@@ -98,7 +94,7 @@ class Legs:
         return legs
 
     def batch(self, legs: list[Leg]) -> int:
-        """How many pictures of a prompt share a call at most."""
+        """How many pictures of a prompt may share a call."""
         request = self._request
         large = any(leg.schedule is not None for leg in legs)
         pipes = (
@@ -106,8 +102,8 @@ class Legs:
         )
         if not all("num_images_per_prompt" in inspect.signature(pipe.__call__).parameters for pipe in pipes):
             return 1
-        # A pipeline encodes the one picture of a mask with the first generator; tensors, pictures and callbacks in
-        # `extra` may be of one picture; one sample at a time is no faster for several pictures.
+        # Inpainting encodes its picture with the first generator alone; tensors, pictures and callbacks in `extra`
+        # may be for one picture; sequential guidance is no faster for several.
         plain = all(
             isinstance(one, bool | int | float | str | tuple | dict) for one in request.extra.values()
         )
@@ -115,7 +111,7 @@ class Legs:
             return 1
         if request.batch is not None:
             return request.batch
-        # A CPU is busy with one picture: several take no less time each, and more memory. Metal has the host's memory.
+        # One picture keeps a CPU busy: several take as long each, and more memory. Metal shares the host's memory.
         return BATCH_ON_GPU if has_own_memory(execution_device(self._pipe)) else 1
 
     def _first(self, size: Size, last: bool) -> Leg:
@@ -135,7 +131,7 @@ class Legs:
             guidance = self._guidance if self._row.guided else 1.0
         enlarge = hires.enlarge or "lanczos"
         if is_network(enlarge):
-            check_network(enlarge)  # refused now where it is not there
+            check_network(enlarge)
         weight = (0.0 if self._editing else TIE.weight) if hires.tie is None else hires.tie
         until = self._row.tie_until if hires.tie_until is None else hires.tie_until
         grown = max(1, min(after // side for after, side in zip(size, before, strict=True)))
@@ -157,7 +153,6 @@ class Legs:
         )
 
     def _steps(self, start: float) -> int:
-        """A leg's share of the steps asked for, in proportion to the noise level that it starts at."""
         if self._request.hires.steps is not None:
             return self._request.hires.steps
         return leg_steps(self._request.steps, start, self._row)
@@ -179,14 +174,14 @@ class Legs:
 
 
 def _in_force(plan: Plan | None, level: float) -> int:
-    """How many convolutions have a dilation at `level`."""
+    """How many convolutions are dilated at the noise level `level`."""
     if plan is None:
         return 0
     return sum(dilation != (1.0, 1.0) for dilation in plan.dilations(level).values())
 
 
 def _check_second(pipe: Any, request: Request) -> None:
-    """Refuse a network that takes no picture, and extra arguments that the large legs' pipeline does not take."""
+    """Refuse a network that takes no picture, and `extra` arguments that the large legs' pipeline does not take."""
     if request.mask is None:
         check_from_picture(pipe)
     check_callback(pipe, request.extra)
@@ -211,10 +206,7 @@ def _check_second(pipe: Any, request: Request) -> None:
 
 
 def second_pass(pipe: Any, request: Request) -> Any:
-    """diffusers' own image-to-image or inpainting pipeline around the networks of the second pass.
-
-    Args:
-        pipe: the pipeline of the request; `Hires.pipe` takes its place where there is one.
+    """diffusers' image-to-image or inpainting pipeline around the networks of `Hires.pipe`, or else of `pipe`.
 
     Raises:
         RedilateError: diffusers has no such pipeline, or the scheduler of `Hires` is unknown.
@@ -231,11 +223,11 @@ def resolve(pipe: Any, request: Request) -> Drawing:
     """Decide how the pictures of a request are made.
 
     Args:
-        pipe: a diffusers pipeline with a U-Net; nothing is changed about it.
+        pipe: a diffusers pipeline with a U-Net; it is not changed.
         request: what is asked for.
 
     Raises:
-        RedilateError: for whatever cannot be done, with what would work.
+        RedilateError: for anything that cannot be done.
     """
     if request.image is None:
         check_text_to_image(pipe)
@@ -279,7 +271,7 @@ def resolve(pipe: Any, request: Request) -> Drawing:
 
 
 def _check(request: Request) -> None:
-    """What no pipeline could do."""
+    """Refuse what no pipeline can do."""
     if request.steps < 1:
         raise RedilateError(f"steps is {request.steps}; at least 1 is needed")
     if not isinstance(request.negative, str | None):
@@ -309,7 +301,7 @@ def _check(request: Request) -> None:
 
 
 def _prompts(request: Request) -> list[str | None]:
-    """One for each picture."""
+    """The prompt of each picture."""
     asked, hires = request.prompt, request.hires
     negative = request.negative if hires.prompt is not None or hires.negative is None else hires.negative
     if negative is not None and request.extra.get("negative_prompt_embeds") is not None:
@@ -343,7 +335,7 @@ def _target(request: Request, native: Size) -> Size:
 def _way(
     pipe: Any, request: Request, family: Family, target: Size, native: Size
 ) -> tuple[float, list[Size], list[str]]:
-    """The strength, the sizes of all legs, and what is to be said of them."""
+    """The strength, the sizes of all legs, and notes about them."""
     asked = request.strength
     default = row_of(family, request.preset).strength
     if request.preset == "published" and request.image is None:
@@ -369,7 +361,7 @@ def _way(
 
 
 def _no_legs(pipe: Any, request: Request) -> str | None:
-    """Why a picture cannot be drawn natively first; None where it can."""
+    """Why a picture cannot be drawn natively first; None if it can."""
     if "latents" in request.extra:
         return "the latents in extra are of the full size"
     if find_patch(unet_of(pipe)) is not None:
@@ -391,7 +383,7 @@ def _large(pipe: Any, request: Request, start: Size, target: Size, native: Size)
 
 
 def _as_trained(legs: list[Leg]) -> list[str]:
-    """A line for large legs that start below their plan's end, so that none of it is in force."""
+    """A note if large legs start below the end of their plan, so that they run as trained."""
     below = [
         (leg, leg.plan.until)
         for leg in legs

@@ -1,6 +1,4 @@
-"""A drawing carried out: each leg one call of the pipeline's own, nothing decided on the way; from one leg's picture to
-the next: enlarged, and held to while the leg runs.
-"""
+"""`run` makes the pictures of a drawing: each leg is one call of the pipeline, from the enlarged picture before it."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def enlarged_latents(pipe: Any, picture: Image.Image | Tensor, size: Size, how: 
     """The latents, (1, channels, height / 8, width / 8), of `picture` enlarged to `size` (height, width) in pixels.
 
     Args:
-        picture: a picture, or for the enlarging of latents those of one.
+        picture: a picture; its latents, too, if `how` enlarges latents.
     """
     height, width = size
     if how.startswith("latent-"):
@@ -60,17 +58,17 @@ OnStepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 
 
 def hold_to(before: Tensor, seeds: Sequence[int], leg: Leg) -> OnStepEnd | None:
-    """A `callback_on_step_end` that keeps the latents near those of `before`.
+    """A `callback_on_step_end` that keeps the latents near `before`; None for a leg without tie and noise floor.
 
-    After every step it gives them a share of the low frequencies of `before`, noised alike, as DemoFusion's skip
-    residual (arXiv 2311.16973, equation 5), but on the low frequencies alone, as FouriScale and FreeScale do. The noise
-    is the one that the leg started with, so a deterministic sampler meets no new one. After the last step a noise
-    floor shrinks what the leg has changed (`core.schedule`).
+    After every step it mixes in the low frequencies of `before` at the same noise level: DemoFusion's skip residual
+    (arXiv 2311.16973, equation 5) limited to low frequencies, as in FouriScale and FreeScale. The noise is the leg's
+    own starting noise, so a deterministic sampler gets no new noise. After the last step the noise floor shrinks the
+    leg's changes (`core.schedule`).
 
     Args:
         before: the latents of the enlarged pictures, (pictures, channels, height, width).
-        seeds: those of the generators which the pipeline draws each picture's noise from.
-        leg: for its tie and noise floor; with neither there is nothing to do, and no callback.
+        seeds: of each picture's noise in this leg.
+        leg: its tie and noise floor are used.
     """
     tie = leg.tie
     if leg.schedule is None or ((tie is None or tie.weight == 0) and leg.noise_floor == 0):
@@ -87,7 +85,7 @@ def hold_to(before: Tensor, seeds: Sequence[int], leg: Leg) -> OnStepEnd | None:
         if tie is not None and weight > 0:
             if noise is None:
                 noise = _noise(before, seeds).to(latents)
-            # `add_noise` after a step adds what the next step expects: diffusers' inpainting relies on it too.
+            # `add_noise` gives the noise level of the next step, as diffusers' inpainting relies on too.
             following = torch.tensor([timesteps[done]], device=latents.device)
             wanted = pipe.scheduler.add_noise(clean, noise, following.to(pipe.scheduler.timesteps.dtype))
             latents = with_low_frequencies_of(latents, wanted, tie.period, weight)
@@ -125,15 +123,15 @@ class SafetyStopped(RedilateError):
 
 @dataclass(frozen=True)
 class Generation:
-    """What was made.
+    """The result of a drawing.
 
     Attributes:
         images: the pictures, in the order of `seeds`.
-        seeds: picture k was made with seeds[k] and can be made again with it alone.
-        drawing: how; None for a method that is not `generate`'s own.
+        seeds: picture k was made with seeds[k], which alone makes it again.
+        drawing: how they were made; None for a method other than `generate`'s own.
         seconds: wall time of all pictures together.
-        settings: all that is needed to make the first of them again, as plain data.
-        notes: what somebody should know of them: the drawing's notes and what was said on the way, a line each.
+        settings: what makes the first picture again, as plain data.
+        notes: what the user should know: the drawing's notes and those made while drawing, a line each.
     """
 
     images: list[Image.Image]
@@ -145,13 +143,13 @@ class Generation:
 
     @property
     def plan(self) -> Plan | None:
-        """What the last leg's network was re-dilated by; None where it ran as trained."""
+        """The last leg's plan; None if its network ran as trained."""
         return None if self.drawing is None else self.drawing.plan
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What `run` calls on the way, each as for `generate`; None: nothing is called, but notes become warnings."""
+    """The callbacks of `run`, each as for `generate`; without `on_note` notes become warnings."""
 
     on_drawing: OnDrawing | None = None
     on_step: OnStep | None = None
@@ -163,19 +161,20 @@ class Callbacks:
 
 
 def run(pipe: Any, drawing: Drawing, callbacks: Callbacks | None = None) -> Generation:
-    """Make the pictures of a drawing: `Drawing.batch` of a prompt together, each within rounding as if drawn alone.
+    """Make the pictures of a drawing: up to `Drawing.batch` of a prompt together, each within rounding as if drawn
+    alone.
 
-    Where the device runs out of memory, the step that failed is repeated in a way that needs less: a decode from its
-    latents, a denoising from its leg's start. Each such fallback is said through `Callbacks.on_note`.
+    If the device runs out of memory, the failed part (a decode, or a leg's denoising) is repeated in a way that needs
+    less, with a note through `Callbacks.on_note`.
 
     Args:
-        pipe: the pipeline that it was resolved for; left as it was, also after an exception. Only where nothing else
-            fits its networks are moved to the host's memory to wait there until each is needed, and stay so.
+        pipe: the pipeline of `resolve`; it is left as it was, also after an exception, except for model offload if
+            nothing else fits.
 
     Raises:
-        RedilateError: the device has too little memory for the thriftiest way, too.
-        SafetyStopped: the safety checker took a picture back; no large leg is drawn on it. Those before it are
-            finished first, and handed to `Callbacks.on_picture`.
+        RedilateError: the device has too little memory for every fallback.
+        SafetyStopped: the safety checker blacked out a picture. Those before it are finished first, and handed to
+            `Callbacks.on_picture`.
     """
     runner = _Runner(pipe, drawing, callbacks or Callbacks())
     runner.check_controlnets()
@@ -190,7 +189,7 @@ def run(pipe: Any, drawing: Drawing, callbacks: Callbacks | None = None) -> Gene
 
 @dataclass
 class _Runner:
-    """One drawing under way."""
+    """A drawing in progress."""
 
     pipe: Any
     drawing: Drawing
@@ -211,7 +210,7 @@ class _Runner:
             self._second = second_pass(self.pipe, request)
 
     def check_controlnets(self) -> None:
-        """Refuse, before any work, a ControlNet that does not fit or has nothing to follow."""
+        """Refuse, before any work, a ControlNet that does not fit or has no picture to follow."""
         request = self.drawing.request
         given = {name for name, value in request.extra.items() if value is not None}
         if request.image is None:
@@ -244,7 +243,7 @@ class _Runner:
         return pictures
 
     def _first(self, leg: Leg, group: list[int]) -> list[Image.Image]:
-        """Text to image, by the pipeline as it is."""
+        """Text to image."""
         drawing, request = self.drawing, self.drawing.request
         arguments = further_arguments(drawing, group[0])
         with self._within(self.pipe, leg):
@@ -309,7 +308,7 @@ class _Runner:
             return self.fallbacks.denoise(pipe, size, leg.guidance > 1, todo, call)
 
     def _taken(self, result: Any, leg: Leg, count: int) -> list[Image.Image]:
-        """The pictures of a pipeline's answer, up to the first that its safety checker has blacked out."""
+        """A pipeline's pictures, up to the first that its safety checker has blacked out."""
         self._done += leg.steps * count
         black = blacked_out(result)
         self._stopped = self._stopped or bool(black)
@@ -324,7 +323,7 @@ class _Runner:
 
     @contextmanager
     def _within(self, pipe: Any, leg: Leg) -> Iterator[None]:
-        """The pipeline as a leg wants it: re-dilated by its plan, and with memory spared."""
+        """A context in which `pipe` is re-dilated by the leg's plan and its autoencoder has fallbacks."""
         with ExitStack() as stack:
             stack.enter_context(
                 autoencoder_with_fallbacks(
@@ -345,7 +344,7 @@ class _Runner:
             yield
 
     def _callback(self, pipe: Any, leg: Leg, count: int, hold: Any = None) -> dict[str, Any]:
-        """Keyword arguments that make the pipeline report each step of `count` pictures, where it can."""
+        """The pipeline's argument for a callback after each step of `count` pictures, if it takes one."""
         callbacks, own = self.callbacks, self.drawing.request.extra.get("callback_on_step_end")
         if "callback_on_step_end" not in inspect.signature(pipe.__call__).parameters:
             return {}
@@ -367,7 +366,7 @@ class _Runner:
 
 
 def _meet_in_latents(leg: Leg, following: Leg) -> bool:
-    """Whether no picture is needed between two legs: decoding is dear."""
+    """Whether the next leg enlarges latents, so that nothing is decoded in between."""
     latents = (following.enlarge or "").startswith("latent-")
     return latents and leg.colour == following.colour == "as-drawn"
 
@@ -378,7 +377,7 @@ def _refuse_applied(pipe: Any, drawing: Drawing) -> None:
 
 
 def _groups(drawing: Drawing) -> Iterator[list[int]]:
-    """The pictures that share calls: neighbours of the same prompt, `Drawing.batch` at most."""
+    """The pictures that share calls: neighbours with the same prompt, at most `Drawing.batch`."""
     for _, same in groupby(range(len(drawing.seeds)), key=drawing.prompts.__getitem__):
         indices = list(same)
         for start in range(0, len(indices), drawing.batch):

@@ -1,4 +1,4 @@
-"""A picture's own colour space → sRGB, which is what models are trained on and what pictures are written in."""
+"""A picture's own colour space → sRGB, which models are trained on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 ADOBE_RGB = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 DISPLAY_P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 BT2020 = (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046)
-# cICP's colour primaries, and its transfer characteristics as the gamma that they are near to (ITU-T H.273, tables 2
-# and 3); 0: sRGB's own curve. Those of high dynamic range (16: PQ, 18: HLG) need a tone curve and are not here.
+# cICP's colour primaries, and its transfer characteristics as the nearest gamma (ITU-T H.273, tables 2 and 3); 0:
+# sRGB's own curve. High dynamic range (16: PQ, 18: HLG) would need a tone curve and is not supported.
 _PRIMARIES = {1: SRGB, 9: BT2020, 12: DISPLAY_P3}
 _TRANSFERS = {1: 1 / 2.2, 4: 1 / 2.2, 5: 1 / 2.8, 6: 1 / 2.2, 8: 1.0, 13: 0.0, 14: 1 / 2.2, 15: 1 / 2.2}
 # An ICC profile's colour space → Pillow's mode.
 _MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
-# Within this, colour space numbers are rounded ones of sRGB.
+# Numbers within this of sRGB's are rounded ones of sRGB.
 _CLOSE = 0.01
 _ROWS_AT_ONCE = 2**20  # pixels that are computed in floating point at once
 # Von Kries's adaptation to another white in Bradford's cone space (ICC.1:2022, annex E).
@@ -37,15 +37,16 @@ def to_srgb(
     on_note: Callable[[str], None],
     code_points: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """`image` in RGB, with the colours that it has in the colour space that `says` carries; unchanged if that is sRGB.
+    """`image` converted from the colour space that `says` declares to sRGB.
 
-    In the order of the PNG specification (third edition, section 4.3): cICP, an ICC profile (perceptual intent), sRGB,
-    gamma and chromaticities; then EXIF's mark of Adobe RGB (DCF 2.0), which cameras set without a profile.
+    The declarations in the order of the PNG specification (third edition, section 4.3): cICP, an ICC profile
+    (perceptual intent), sRGB, gamma and chromaticities; then EXIF's mark of Adobe RGB (DCF 2.0), which cameras set
+    without a profile.
 
     Args:
         image: "L", "RGB", "CMYK" or "LAB", 8 bits a channel.
         says: the picture as it was opened.
-        on_note: called with a line where a profile cannot be used.
+        on_note: called with a line if a declaration cannot be used.
         code_points: as `read_code_points` found them.
     """
     if code_points is not None:
@@ -75,9 +76,9 @@ def to_srgb(
 
 
 def read_code_points(image: Image.Image) -> tuple[int, int] | None:
-    """Primaries and transfer of a PNG's cICP chunk, which Pillow passes over; None where there is none.
+    """Primaries and transfer of a PNG's cICP chunk, which Pillow ignores; None if there is none.
 
-    To be read before the pixels are, with which Pillow lets go of the file.
+    Call it before the pixels are read, since Pillow then closes the file.
     """
     file = getattr(image, "fp", None)
     if image.format != "PNG" or file is None:
@@ -98,7 +99,7 @@ def read_code_points(image: Image.Image) -> tuple[int, int] | None:
 
 def _is_adobe_rgb(image: Image.Image) -> bool:
     exif = image.getexif()
-    # Pillow looks for the one tag inside the other, whether it is there or not.
+    # Pillow reads the inner tag whether it is there or not.
     if ExifTags.IFD.Interop not in exif.get_ifd(ExifTags.IFD.Exif):
         return False
     return exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex) == "R03"
@@ -129,7 +130,7 @@ def _by_profile(image: Image.Image, icc: bytes) -> Image.Image:
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether it changes colours by rounding alone: sRGB profiles come in many versions."""
+    """Whether it changes colours only by rounding: there are many versions of sRGB profiles."""
     levels = np.array(list(product(range(0, 256, 15), repeat=3)), dtype=np.uint8)[None]
     lattice = Image.fromarray(levels)
     changed = ImageCms.applyTransform(lattice, transform)
@@ -137,7 +138,7 @@ def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
 
 
 def _by_numbers(image: Image.Image, gamma: float, corners: tuple[float, ...]) -> Image.Image:
-    """From values v that stand for the light v^(1/gamma), at gamma 0 by sRGB's curve, in the primaries `corners`."""
+    """To sRGB from values v of the light v^(1/gamma), for gamma 0 by sRGB's curve, in the primaries `corners`."""
     same_corners = image.mode == "L" or bool(np.allclose(corners, SRGB, atol=_CLOSE))
     if same_corners and (gamma == 0 or abs(gamma - 1 / 2.2) < _CLOSE):
         return image.convert("RGB")
@@ -158,7 +159,7 @@ def _by_numbers(image: Image.Image, gamma: float, corners: tuple[float, ...]) ->
 
 
 def _encoded(light: Floats) -> NDArray[np.uint8]:
-    """sRGB's 8-bit values of linear light in [0, 1]; what is outside is clipped (IEC 61966-2-1)."""
+    """sRGB's 8-bit values of linear light, clipped to [0, 1] (IEC 61966-2-1)."""
     light = light.clip(0, 1)
     values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return (values * 255).round().astype(np.uint8)

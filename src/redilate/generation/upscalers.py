@@ -1,7 +1,4 @@
-"""The super-resolution networks by name; `Hires.enlarge` also takes the file of another.
-
-Nothing of torch's weight is imported here, so that `redilate --help` can list them.
-"""
+"""The super-resolution networks by name. Without torch, so that `redilate --help` is fast."""
 
 from typing import Literal, get_args
 
@@ -9,5 +6,5 @@ from typing import Literal, get_args
 Upscaler = Literal["realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3"]
 UPSCALERS: tuple[Upscaler, ...] = get_args(Upscaler)
 
-# Those that come as a small, fast network for each factor, and not as a large one for four times the side.
+# Those with a small, fast network for each factor; the others are large and enlarge by 4.
 FACTORS: dict[Upscaler, tuple[int, ...]] = {"realesr-animevideov3": (2, 3, 4)}
