@@ -21,8 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import redilate
 from benchmarks.evaluation import TYPES, evaluate, inputs
-from redilate.core.attention import exchange, set_layout
-from redilate.core.windows import lay_out
+from redilate.core.windows import exchange_attention, lay_out, set_layout
 from redilate.plans.plan import count_resolution_levels, resolution_level
 from tests.full_size import full_size_unet
 from tests.models import tiny_sdxl
@@ -85,7 +84,7 @@ def main(
             window = plan.window_sizes(0.0)[f"{name}.attn1"]
             length = side // 8 // 2**level
             block: Any = built(pipe.unet, name, kind, device)
-            exchange(block.attn1)
+            exchange_attention(block.attn1)
             channels = block.attn1.to_q.in_features
             tokens = torch.randn(1, length**2, channels, dtype=kind, device=device)
             text = torch.randn(1, _CONTEXT, block.attn2.to_k.in_features, dtype=kind, device=device)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from redilate.core.attention import exchange, restore, set_layout
-from redilate.core.windows import lay_out
+from redilate.core.windows import exchange_attention, lay_out, restore_attention, set_layout
 
 HEADS, WIDTH = 2, 4
 
@@ -59,7 +58,7 @@ def test_each_token_is_what_its_window_alone_gives(attention, size, window, shif
                 seen = attend(attention, torch.stack([one[place] for place in places]))
                 for place, token in zip(places, seen, strict=True):
                     result[place] = token
-    exchange(attention)
+    exchange_attention(attention)
     set_layout(attention, lay_out(size, window, shift))
     found = attention(maps.flatten(1, 2))
     assert torch.allclose(found, expected.flatten(1, 2), atol=1e-12)
@@ -69,7 +68,7 @@ def test_each_token_is_what_its_window_alone_gives(attention, size, window, shif
 def test_a_window_as_large_as_the_map_is_bit_for_bit_the_whole(attention):
     tokens = torch.randn(2, 24, HEADS * WIDTH, dtype=torch.float64)
     plain = attention(tokens)
-    exchange(attention)
+    exchange_attention(attention)
     set_layout(attention, lay_out((4, 6), (4, 6), (0.5, 0.5)))
     assert torch.equal(attention(tokens), plain)
 
@@ -85,7 +84,7 @@ def test_calls_that_the_windows_are_not_for_see_all_that_they_are_given(attentio
         lambda: attention(tokens[:, :20]),
     ]
     plain = [call() for call in calls]
-    exchange(attention)
+    exchange_attention(attention)
     set_layout(attention, lay_out((4, 6), (2, 3), (0.0, 0.0)))
     assert all(torch.equal(call(), before) for call, before in zip(calls, plain, strict=True))
 
@@ -94,13 +93,13 @@ def test_calls_that_the_windows_are_not_for_see_all_that_they_are_given(attentio
 def test_restored_it_is_what_it_was(attention):
     before, tokens = dict(attention.__dict__), torch.randn(1, 24, HEADS * WIDTH, dtype=torch.float64)
     plain, kind = attention(tokens), type(attention)
-    exchange(attention)
-    exchange(attention)  # again, to no harm
+    exchange_attention(attention)
+    exchange_attention(attention)  # again, to no harm
     set_layout(attention, lay_out((4, 6), (2, 3), (0.0, 0.0)))
     assert not torch.allclose(attention(tokens), plain)
     twin = copy.deepcopy(attention)
     assert torch.equal(twin(tokens), attention(tokens)) and type(twin) is type(attention)
-    restore(attention)
-    restore(attention)
+    restore_attention(attention)
+    restore_attention(attention)
     assert type(attention) is kind and attention.__dict__ == before
     assert torch.equal(attention(tokens), plain)

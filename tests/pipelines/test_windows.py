@@ -5,8 +5,7 @@ import torch
 
 import redilate
 from redilate import Plan, RedilateError
-from redilate.core.attention import WindowedAttention
-from redilate.core.windows import from_windows, into_windows, lay_out, shift_at
+from redilate.core.windows import WindowedAttention, from_windows, into_windows, lay_out, shift_at
 from redilate.pipelines.support import windowable
 from tests.compatibility.sdxl import xl_control, xl_image_prompt, xl_perturbed_attention
 from tests.full_size import full_size_unet

@@ -16,11 +16,18 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..core import attention
 from ..errors import RedilateError
 from .conv import Dilation, Dispersion, Fractional, Pair, RedilatedConv2d, exchange, restore, set_dilation
 from .guidance import GuidanceLayout, KeptDelta, add_delta, damping_delta
-from .windows import Layout, lay_out, shift_at
+from .windows import (
+    Layout,
+    WindowedAttention,
+    exchange_attention,
+    lay_out,
+    restore_attention,
+    set_layout,
+    shift_at,
+)
 
 
 def argument_of(args: tuple, kwargs: dict, place: int, name: str) -> Any:
@@ -264,8 +271,8 @@ class Patch:
         for module in self._root.modules():
             if isinstance(module, RedilatedConv2d):
                 restore(module)
-            elif isinstance(module, attention.WindowedAttention):
-                attention.restore(module)
+            elif isinstance(module, WindowedAttention):
+                restore_attention(module)
         self._exchanged, self._windowed = {}, {}
         self._structure = None
 
@@ -292,7 +299,7 @@ class Patch:
                 name: found[name] for name in windows if name in found or not self._context.partial
             }
         for module, _ in self._windowed.values():
-            attention.exchange(module)
+            exchange_attention(module)
 
     def _set(self, dilations: Mapping[str, Dilation]) -> None:
         for name, convolutions in self._exchanged.items():
@@ -308,7 +315,7 @@ class Patch:
                     size = (-(-sample.shape[-2] // 2**level), -(-sample.shape[-1] // 2**level))
                     layouts[level, window] = lay_out(size, window, shift_at(noise_level), sample.device)
                 layout = layouts[level, window]
-            attention.set_layout(module, layout)
+            set_layout(module, layout)
 
     def _before(self, root: nn.Module, args: tuple, kwargs: dict) -> None:
         # setdefault is atomic: only one of two threads is first.
