@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from redilate.evaluation.look import colour_drift, mean_lab
+from redilate.evaluation.appearance import colour_drift, mean_lab
 from tests.evaluation.drawings import face
 
 

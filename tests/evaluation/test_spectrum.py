@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from redilate.evaluation.look import grid_energy, sharpness
+from redilate.evaluation.appearance import grid_energy, sharpness
 from tests.evaluation.drawings import discs, face, noisy
 
 

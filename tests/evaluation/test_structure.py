@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter
 
-from redilate.evaluation.look import structural_similarity
+from redilate.evaluation.appearance import structural_similarity
 from tests.evaluation.drawings import discs, face, tiled
 
 

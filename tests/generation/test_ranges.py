@@ -10,7 +10,7 @@ from PIL import Image
 
 from redilate import RedilateError
 from redilate.apps.metadata import embedding
-from redilate.apps.recorded import Recorded
+from redilate.apps.recorded_settings import Recorded
 from redilate.generation.drawing import SEEDS, settled_seed
 
 ASKED: dict[str, Any] = {

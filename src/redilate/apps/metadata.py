@@ -25,7 +25,7 @@ from .embedded import FORMATS as FORMATS
 from .embedded import MARK, SETTINGS
 
 if TYPE_CHECKING:
-    from .recorded import Recorded
+    from .recorded_settings import Recorded
 
 
 # The PNG text chunk of the text for people.
@@ -120,12 +120,12 @@ def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings that made the picture at `path`, checked by `recorded.Recorded`.
+    """The settings that made the picture at `path`, checked by `recorded_settings.Recorded`.
 
     Raises:
         RedilateError: it can't be read, carries no settings of Redilate, or damaged ones.
     """
-    from .recorded import Recorded  # imports torch
+    from .recorded_settings import Recorded  # imports torch
 
     return Recorded.read(path).settings
 

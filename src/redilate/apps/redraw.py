@@ -17,7 +17,7 @@ from redilate.plans.defaults import Preset
 from redilate.plans.plan import Plan
 
 from .command_line import check_device, model_name
-from .recorded import Recorded
+from .recorded_settings import Recorded
 
 # What makes another picture; --output, --count, --device and the like do not.
 _PICTURE = ("prompt", "size", "seed", "steps", "guidance", "strength", "preset", "negative", "method", "plan",

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from .appearance import colour_drift, grid_energy, sharpness, structural_similarity
 from .cost import Cost
 from .features import crops, feature_distance, features, side_by_side
-from .look import colour_drift, grid_energy, sharpness, structural_similarity
 from .repetition import count_objects, count_parts, palette, self_similarity
 from .statistics import Centre
 

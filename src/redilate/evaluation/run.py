@@ -17,9 +17,9 @@ from ..atomic import replacing
 from ..errors import RedilateError
 from ..generation.drawing import versions
 from ..pipelines.families import latent_scale
+from .appearance import sharpness
 from .extra import check_installed
 from .features import crops, features, side_by_side
-from .look import sharpness
 from .measures import VERSION, Measurement, Seen, enlarged, is_broken_up, measure_picture, with_cost
 from .pictures import OnProgress, Picture, draw, find
 from .plots import write_plots

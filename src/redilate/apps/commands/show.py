@@ -13,7 +13,7 @@ from redilate.errors import RedilateError
 from .. import command_line
 
 if TYPE_CHECKING:
-    from ..recorded import Recorded
+    from ..recorded_settings import Recorded
 
 
 def show(
@@ -34,7 +34,7 @@ def show(
             lines = "\n".join(", ".join([name, *others]) for name, others in known.items())
             print(json.dumps(known) if as_json else lines)
             return
-        from ..recorded import Recorded
+        from ..recorded_settings import Recorded
 
         recorded = Recorded.read(picture)
     if as_json:

@@ -13,7 +13,7 @@ from redilate.errors import RedilateError
 
 from ..drawing_thread import Cancelled, out_of_memory
 from . import messages
-from .components import Form, Stage
+from .components import Form, Viewer
 from .draw import MOST_SEED, PageRequest
 from .pictures import Picture, read_upload
 from .sessions import Backend, Progress, Session, Waiting
@@ -24,8 +24,8 @@ Updates = dict[Any, Any]
 class Actions:
     """The page's functions: what stands in the form comes in, what to change on the page goes out."""
 
-    def __init__(self, backend: Backend, form: Form, stage: Stage):
-        self._backend, self._form, self._stage = backend, form, stage
+    def __init__(self, backend: Backend, form: Form, viewer: Viewer):
+        self._backend, self._form, self._viewer = backend, form, viewer
 
     def draw(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Draw what the form says."""
@@ -38,7 +38,7 @@ class Actions:
             image, notes = read_upload(Path(upload)) if upload else (None, ())
             yield from self._run(session, self._asked(values, image=image, notes=notes))
         except RedilateError as error:
-            yield {self._stage.status: messages.refusal(str(error))}
+            yield {self._viewer.status: messages.refusal(str(error))}
         finally:
             session.end()
 
@@ -64,9 +64,9 @@ class Actions:
         """Show a picture of the gallery."""
         session = self._session(request)
         if session.busy or not 0 <= event.index < len(session.pictures):
-            return {self._stage.status: gr.skip()}
+            return {self._viewer.status: gr.skip()}
         session.shown = session.pictures[event.index]
-        return self._picture(session) | {self._stage.status: ""}
+        return self._picture(session) | {self._viewer.status: ""}
 
     def settings(self, request: gr.Request) -> Updates:
         """Put the settings of the picture that is shown into the form."""
@@ -126,22 +126,22 @@ class Actions:
         return PageRequest.checked(self._backend.sizes, **said, **instead)
 
     def _run(self, session: Session, request: PageRequest) -> Iterator[Updates]:
-        stage = self._stage
-        yield self._busy(True) | {stage.tools: gr.update(visible=False)}
+        viewer = self._viewer
+        yield self._busy(True) | {viewer.tools: gr.update(visible=False)}
         try:
             for news in self._backend.run(session, request):
                 match news:
                     case Waiting(ahead):
-                        yield {stage.status: messages.waiting(ahead)}
+                        yield {viewer.status: messages.waiting(ahead)}
                     case Progress(done, total, left):
-                        yield {stage.status: messages.progress(done, total, left)}
+                        yield {viewer.status: messages.progress(done, total, left)}
                     case Picture():
-                        yield self._picture(session) | {stage.status: ""}
+                        yield self._picture(session) | {viewer.status: ""}
                     case Path():
                         yield self._only(
                             {
-                                stage.picture: gr.update(value=str(news), visible=True),
-                                stage.sides: gr.update(value=messages.early(), visible=True),
+                                viewer.picture: gr.update(value=str(news), visible=True),
+                                viewer.sides: gr.update(value=messages.early(), visible=True),
                             }
                         )
         except Cancelled:
@@ -157,43 +157,46 @@ class Actions:
 
     def _only(self, shown: Updates) -> Updates:
         """These updates, and nothing else visible where pictures are shown."""
-        stage = self._stage
-        parts = (stage.empty, stage.picture, stage.slider, stage.sides, stage.details)
+        viewer = self._viewer
+        parts = (viewer.empty, viewer.picture, viewer.slider, viewer.sides, viewer.details)
         return {part: gr.update(visible=False) for part in parts} | shown
 
     def _as_before(self, session: Session, status: str) -> Updates:
         """Back to the picture that was shown before."""
-        stage = self._stage
-        nothing = {stage.picture: gr.update(value=None, visible=False), stage.empty: gr.update(visible=True)}
+        viewer = self._viewer
+        nothing = {
+            viewer.picture: gr.update(value=None, visible=False),
+            viewer.empty: gr.update(visible=True),
+        }
         before = self._picture(session) if session.shown else self._only(nothing)
-        return before | {stage.status: status}
+        return before | {viewer.status: status}
 
     def _picture(self, session: Session) -> Updates:
-        shown, stage = session.shown, self._stage
+        shown, viewer = session.shown, self._viewer
         assert shown is not None
         other = "re-dilated" if shown.request.method == "direct" else "direct"
         return self._only(
             {
-                stage.picture: gr.update(value=str(shown.path), visible=True),
-                stage.details: gr.update(value=messages.details(shown), visible=True),
-                stage.tools: gr.update(visible=True),
-                stage.download: gr.update(value=str(shown.path)),
-                stage.compare: gr.update(value=f"Compare with {other}"),
-                stage.gallery: gr.update(
+                viewer.picture: gr.update(value=str(shown.path), visible=True),
+                viewer.details: gr.update(value=messages.details(shown), visible=True),
+                viewer.tools: gr.update(visible=True),
+                viewer.download: gr.update(value=str(shown.path)),
+                viewer.compare: gr.update(value=f"Compare with {other}"),
+                viewer.gallery: gr.update(
                     value=[str(picture.small) for picture in session.pictures], visible=True
                 ),
             }
         )
 
     def _comparison(self, session: Session) -> Updates:
-        partner, stage = session.partner(), self._stage
+        partner, viewer = session.partner(), self._viewer
         if session.shown is None or partner is None:
             return {}
         left, right = sorted((session.shown, partner), key=lambda picture: picture.request.method)
         return self._picture(session) | {
-            stage.picture: gr.update(visible=False),
-            stage.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
-            stage.sides: gr.update(value=messages.sides(left.settings, right.settings), visible=True),
+            viewer.picture: gr.update(visible=False),
+            viewer.slider: gr.update(value=(str(left.path), str(right.path)), visible=True),
+            viewer.sides: gr.update(value=messages.sides(left.settings, right.settings), visible=True),
         }
 
 

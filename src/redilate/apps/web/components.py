@@ -81,7 +81,7 @@ class Form:
         return [self.width, self.height, self.method, self.steps, self.guidance, self.strength]
 
 
-class Stage:
+class Viewer:
     """Where pictures are shown."""
 
     def __init__(self) -> None:

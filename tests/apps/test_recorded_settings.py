@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from redilate import Plan, RedilateError
-from redilate.apps.recorded import Recorded
+from redilate.apps.recorded_settings import Recorded
 
 SETTINGS: dict[str, Any] = {
     "prompt": "a red apple",
