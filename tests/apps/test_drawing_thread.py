@@ -69,7 +69,7 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(thread: Drawing
     events = [submitted(thread, until(gate))[1] for _ in range(3)]
     while not thread.busy:
         pass
-    with pytest.raises(QueueFull, match="2 requests are waiting, which is as many as may; come back in 3 s"):
+    with pytest.raises(QueueFull, match="the queue is full with 2 requests; try again in 3 s"):
         submitted(thread, until(gate))
     gate.set()
     for each in events:

@@ -1,4 +1,4 @@
-"""The command `redilate`: each of its commands has a file of its own in `commands`."""
+"""The command `redilate`; each subcommand has a file in `commands`."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0 done, 1 failed on the way, 2 refused, 130 interrupted.
+    """Run the command line and exit with its code: 0 done, 1 failed, 2 refused, 130 interrupted.
 
-    A reader that has left (`redilate plan … | head`) ends it without a word, with 141, as SIGPIPE would.
+    If the reader of a pipe has left (`redilate plan … | head`), it exits silently with 141, as SIGPIPE would.
     """
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        # A usage error: Typer's own way of showing it is a box of several lines. Without a message it was no
-        # arguments at all, and the help has been shown.
+        # Typer would show a usage error in a box of several lines. Without arguments there is no message, and the help
+        # has been shown.
         if message := error.format_message():
             say(message)
         code = REFUSED
     except BrokenPipeError:
-        # What is still buffered goes nowhere, or the interpreter would complain at its end.
+        # The interpreter would complain about buffered output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,7 +1,6 @@
-"""What the commands share: their options, the pipeline that these name, and how a command talks: one clear line where
-it ends badly, progress on stderr, and no chatter of the libraries.
+"""Shared by the commands: options, loading the pipeline, one-line errors, progress bars on stderr, quiet libraries.
 
-torch and diffusers are imported inside the functions, so that `--help` and `--version` answer at once.
+torch and diffusers are imported inside the functions, so that `--help` and `--version` are fast.
 """
 
 from __future__ import annotations
@@ -37,51 +36,51 @@ if TYPE_CHECKING:
     from redilate.generation.drawing import Drawing
 
 
-# Exit codes: as a shell has it for usage errors, for an interrupt and for a pipe that nobody reads.
+# Exit codes; the last three as in a shell.
 FAILED, REFUSED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 OnStep = Callable[[int, int], None]
 
 
 def say(message: str) -> None:
-    """Write one line to stderr, whatever line ends `message` has."""
+    """Write `message` to stderr as one line."""
     print("redilate: " + " ".join(message.split()), file=sys.stderr)
 
 
 def say_warning(message: str) -> None:
-    """Write one line to stderr of what is done all the same."""
+    """Write a warning to stderr as one line."""
     say(f"warning: {message}")
 
 
 def say_notes(drawing: Drawing) -> None:
-    """Write what somebody should know of a drawing to stderr, a line each."""
+    """Write a drawing's notes to stderr, a line each."""
     for note in drawing.notes:
         say(note)
 
 
 @contextmanager
 def one_line_endings() -> Iterator[None]:
-    """Turn what a user can cause into one line and an exit code: 2 refused, 130 interrupted, 1 failed on the way."""
+    """Turn errors that a user can cause into one line and an exit code: 2 refused, 130 interrupted, 1 failed."""
     try:
         yield
     except RedilateError as error:
         say(str(error))
-        # It was drawn, and then taken back; its name is asked so as not to import what draws for it.
+        # By name, so that the engine is not imported for the class.
         raise typer.Exit(FAILED if type(error).__name__ == "SafetyStopped" else REFUSED) from error
     except KeyboardInterrupt as error:
         say("interrupted")
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
-        raise typer.Exit(BROKEN_PIPE) from error  # nobody is left to be told
+        raise typer.Exit(BROKEN_PIPE) from error
     except (OSError, MemoryError) as error:
         say(str(error) or "out of memory")
         raise typer.Exit(FAILED) from error
     except ModuleNotFoundError as error:
-        # An installation with --no-deps has the method alone.
+        # After an installation with --no-deps.
         say(f"{error.name} is not installed; pip install redilate, without --no-deps, brings it")
         raise typer.Exit(REFUSED) from error
     except RuntimeError as error:
-        # torch.OutOfMemoryError is a RuntimeError; its name is asked so as not to import torch for it.
+        # torch.OutOfMemoryError by name, so that torch is not imported for it.
         if type(error).__name__ != "OutOfMemoryError":
             raise
         say(f"out of memory; a smaller size, or --dtype float16 on a GPU, needs less ({error})")
@@ -89,11 +88,11 @@ def one_line_endings() -> Iterator[None]:
 
 
 class Bars:
-    """Calling it with (steps done, steps in all) moves the bar "drawing".
+    """Progress bars: calling it with (steps done, steps in all) moves the bar "drawing".
 
     Attributes:
-        on_decode: moves the bar "decoding", which stands below while there is something to decode, with (work done, in
-            all); None where nobody sees it, so that the work need not be counted.
+        on_decode: moves the bar "decoding", which is visible during a decode, with (work done, in all); None without a
+            terminal, so that the work is not counted.
     """
 
     def __init__(self, bar: Progress):
@@ -115,10 +114,7 @@ class Bars:
 
 @contextmanager
 def progress(console: Console) -> Iterator[Bars]:
-    """Bars on `console` that what is yielded moves; gone at the end.
-
-    A stderr that is no terminal gets nothing: a log has no use for a bar.
-    """
+    """Progress bars on `console`, which disappear at the end; none without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -132,13 +128,13 @@ def progress(console: Console) -> Iterator[Bars]:
 
 
 def silence_libraries() -> None:
-    """Keep the libraries' own bars, advice and warnings off the terminal; downloads from a hub still show theirs."""
+    """Turn off the libraries' progress bars, advice and warnings, except the bars of downloads from a hub."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    # Quantising libraries say at their import, which is diffusers', what they could not load.
+    # Importing diffusers imports quantisation libraries, which log what they could not load.
     for talker in ("bitsandbytes", "torchao", "torch.utils._pytree", "diffusers.quantizers"):
         logging.getLogger(talker).setLevel(logging.ERROR)
-    # One after the other: importing diffusers already makes transformers talk.
+    # Before diffusers is imported, since that makes transformers log.
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -230,8 +226,8 @@ OffloadTo = Annotated[
 
 def load_pipeline(
     model: str | None,
-    *,
     device: str | None = None,
+    *,
     dtype: str | None = None,
     scheduler: str | None = None,
     quiet: bool = False,
@@ -239,7 +235,7 @@ def load_pipeline(
     lora: list[str] | None = None,
     offload: Literal["none", "model", "sequential"] | None = None,
 ) -> DiffusionPipeline:
-    """The pipeline, with the scheduler asked for; whatever can be refused without its weights is refused first."""
+    """Load the pipeline with its scheduler; arguments are checked before the weights are loaded."""
     silence_libraries()
     from redilate.pipelines.loading import check_addons, check_model, load
     from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
@@ -249,7 +245,7 @@ def load_pipeline(
     check_addons(vae, lora or ())
     if scheduler is not None:
         check_scheduler_name(scheduler)
-    # A hub's downloads show bars of their own, which a spinner would tear.
+    # A spinner would disturb the progress bars of a hub's downloads.
     local = model is None or Path(model).exists()
     with Console(stderr=True, quiet=quiet or not local).status("loading the model"):
         pipe = load(
@@ -268,18 +264,18 @@ def load_pipeline(
 
 
 def concepts() -> dict[str, list[str]]:
-    """Each thing that the bundled model draws → its other names."""
+    """Each subject that the bundled model draws → its other names."""
     from redilate.pipelines.loading import BUNDLED
 
     return json.loads((BUNDLED / "concepts.json").read_text(encoding="utf-8"))
 
 
 def advice(prompt: str) -> str | None:
-    """What to say of a prompt that names nothing the bundled model knows; None where it does."""
+    """A note for a prompt that names no subject of the bundled model; None for others."""
     words = concepts()
     names = [*words, *(other for others in words.values() for other in others)]
     said = f" {' '.join(re.findall(r'[a-z]+', prompt.lower()))} "
-    # In any order: "apple, red" is a red apple.
+    # Words in any order: "apple, red" is a red apple.
     if any(all(f" {word} " in said for word in name.split()) for name in names):
         return None
     return f"the bundled model knows nothing of {prompt!r} and draws something near; it knows: {', '.join(words)}"
@@ -289,7 +285,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """`"1024x768"` → (1024, 768), width and height in pixels.
 
     Raises:
-        RedilateError: not of the form WxH, or a side that is no positive multiple of 8.
+        RedilateError: not of the form WxH, or a side that is not a positive multiple of 8.
     """
     match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", text)
     if match is None:
@@ -303,18 +299,14 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def torch_dtype(name: str | None) -> torch.dtype | None:
-    """`"float16"` → `torch.float16`; None stays None, which leaves the choice to the loader."""
+    """`"float16"` → `torch.float16`; None stays None, the loader's choice."""
     import torch
 
     return None if name is None else getattr(torch, name)
 
 
 def check_device(name: str | None) -> None:
-    """Make sure that torch knows the device and has it here; None, the loader's choice, always passes.
-
-    Raises:
-        RedilateError: unknown to torch, or not on this machine.
-    """
+    """RedilateError if torch does not know the device or this machine does not have it; None always passes."""
     import torch
 
     if name is None:
@@ -323,23 +315,23 @@ def check_device(name: str | None) -> None:
     if torch.backends.mps.is_available():
         here.append("mps")
     try:
-        # Only trying tells for the rest: xpu, npu and other back-ends that plug into torch.
+        # Other back-ends (xpu, npu) can only be tried.
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise RedilateError(
-            f"device {name!r} is not to be had on this machine; {', '.join(here)} works"
+            f"device {name!r} is not available on this machine; {', '.join(here)} works"
         ) from error
 
 
 def model_name(model: str | None) -> str:
-    """What a picture's settings call the model: a hub id as it is, of a path the last part, as homes are private."""
+    """The model's name in a picture: a hub id, or of a path the last part, since home folders are private."""
     if model is None:
         return "bundled"
     return Path(model).resolve().name if Path(model).exists() else model
 
 
 def lora_name(lora: str) -> str:
-    """The same for a LoRA, with its weight if one is said."""
+    """The same for a LoRA, with its weight if that is not 1."""
     from redilate.pipelines.loading import split_weight
 
     name, weight = split_weight(lora)

@@ -1,6 +1,6 @@
-"""One thread that draws, one request after another, and the bounded queue in front of it.
+"""One thread that draws one request after another, with a bounded queue.
 
-A thread of its own, rather than whichever thread asks: torch keeps a pool of threads for each that calls it.
+Always the same thread, because torch keeps a thread pool for each thread that calls it.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from redilate.errors import RedilateError
 
 log = logging.getLogger("redilate.drawing")
 
-# How much the newest request counts in the mean that the wait is reckoned from.
+# The weight of the newest request in the running mean of the time for one.
 _NEWEST = 0.3
 
 
 class Cancelled(Exception):
-    """Raised within a drawing whose request has been cancelled: by its client, its time limit or a shutdown."""
+    """Raised in a drawing whose request was cancelled: by its client, its time limit or a shutdown."""
 
 
 class QueueFull(RedilateError):
-    """As many requests wait as may; `seconds` is how long those take, about."""
+    """The queue is full; `seconds` is about how long its requests take."""
 
     def __init__(self, waiting: int, seconds: int):
-        super().__init__(f"{waiting} requests are waiting, which is as many as may; come back in {seconds} s")
+        super().__init__(f"the queue is full with {waiting} requests; try again in {seconds} s")
         self.seconds = seconds
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The last event of a job without a picture: what went wrong."""
+    """The last event of a job that failed."""
 
     error: BaseException
 
@@ -46,11 +46,12 @@ class Done:
 
 
 class Job:
-    """One request on its way.
+    """One request in the queue or being drawn.
 
     Args:
         request: what to draw.
-        put: takes the job's events, in the drawing thread or the one that cancels; `Done` or `Failed` is the last.
+        put: called with the job's events, in the drawing thread or the one that cancels; the last is `Done` or
+            `Failed`.
     """
 
     def __init__(self, request: Any, put: Callable[[Any], None]):
@@ -58,29 +59,25 @@ class Job:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """Have the drawing stop at its next step."""
+        """Stop the drawing at its next step."""
         self._cancelled.set()
 
     def check(self) -> None:
-        """Called by the drawing between steps.
-
-        Raises:
-            Cancelled: it is to stop.
-        """
+        """Raise `Cancelled` if the job was cancelled; the drawing calls it between steps."""
         if self._cancelled.is_set():
             raise Cancelled
 
 
 class DrawingThread:
-    """Draws the jobs that are submitted, in their order.
+    """Draws submitted jobs in their order.
 
     Args:
-        draw: draws one job's request, hands over what it makes with `job.put` and calls `job.check` between steps.
+        draw: draws one job's request, sends its events with `job.put` and calls `job.check` between steps.
         places: how many jobs may wait.
 
     Attributes:
         cancelled: how many jobs were cancelled.
-        draining: whether no more are taken.
+        draining: whether new jobs are refused.
     """
 
     def __init__(self, draw: Callable[[Job], None], places: int):
@@ -105,21 +102,16 @@ class DrawingThread:
         return self._running is not None
 
     def ahead(self, job: Job) -> int:
-        """How many jobs come before this one; 0 for the one being drawn and for one that has ended."""
+        """How many jobs come before this one; 0 if it is being drawn or has ended."""
         with self._changed:
             return self._waiting.index(job) + self.busy if job in self._waiting else 0
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue.
-
-        Raises:
-            QueueFull: all places are taken.
-            Cancelled: no more are taken.
-        """
+        """Put a job into the queue; QueueFull, or Cancelled while draining."""
         with self._changed:
             if self.draining:
                 raise Cancelled
-            # One that can start at once needs no place to wait in.
+            # A job that can start at once needs no place in the queue.
             if self.waiting >= self._places + (not self.busy):
                 wait = math.ceil(self._seconds * (self.waiting + 1))
                 raise QueueFull(self.waiting, max(1, min(wait, 60)))
@@ -127,7 +119,7 @@ class DrawingThread:
             self._changed.notify_all()
 
     def cancel(self, job: Job) -> None:
-        """Stop a job: at once if it waits, at its next step if it is being drawn; nothing if it has ended."""
+        """Stop a job: at once if it waits, at its next step if it is being drawn."""
         job.cancel()
         with self._changed:
             if job not in self._waiting:
@@ -137,7 +129,7 @@ class DrawingThread:
         job.put(Failed(Cancelled()))
 
     def drain(self) -> int:
-        """Take no more jobs and turn those away that wait; the one being drawn goes on. → how many were waiting."""
+        """Refuse new and waiting jobs; the one being drawn goes on. → how many were waiting."""
         with self._changed:
             self.draining = True
             turned_away = list(self._waiting)
@@ -147,7 +139,7 @@ class DrawingThread:
         return len(turned_away)
 
     def cancel_running(self) -> bool:
-        """Cancel what is being drawn, and tell its listener at once. → whether there was anything."""
+        """Cancel the job being drawn and tell its listener at once. → whether there was one."""
         running = self._running
         if running is None:
             return False
@@ -156,7 +148,7 @@ class DrawingThread:
         return True
 
     def stop(self, seconds: float | None = None) -> None:
-        """Cancel what is being drawn and all that waits, and end the thread, waiting for `seconds` at most."""
+        """Cancel all jobs and end the thread, waiting at most `seconds`."""
         self.drain()
         with self._changed:
             self._stopped = True
@@ -177,9 +169,9 @@ class DrawingThread:
             with self._changed:
                 self._seconds += _NEWEST * (took - self._seconds)
                 self._running = None
-            # Only now: who hears that it is done may ask for the place that it had.
+            # Only now, since the listener may submit another job at once.
             job.put(last)
-            del job, last  # an error's traceback holds all that its drawing had in memory
+            del job, last  # an error's traceback keeps the drawing's tensors alive
 
     def _one(self, job: Job) -> Failed | Done:
         """Draw one job; → its last event."""
@@ -189,7 +181,7 @@ class DrawingThread:
         except Cancelled:
             self.cancelled += 1
             return Failed(Cancelled())
-        except BaseException as error:  # a listener waits for the last event, whatever happens
+        except BaseException as error:  # the listener always gets a last event
             if not isinstance(error, RedilateError):
                 log.exception("a picture could not be drawn")
             return Failed(error)
@@ -198,5 +190,5 @@ class DrawingThread:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether the host's or the device's memory ran out."""
-    # torch's class by its name, so as not to import torch for it.
+    # torch's class by name, so that torch is not imported for it.
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -1,4 +1,4 @@
-"""The JSON settings inside a picture file, read without its pixels and not yet validated."""
+"""Reading the JSON settings inside a picture file, without its pixels and without validation."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from redilate.errors import RedilateError
 FORMATS = ("PNG", "JPEG", "WEBP")
 # The PNG text chunk that holds the JSON.
 SETTINGS = "redilate"
-# Precedes the JSON in EXIF's description, which other programs write too.
+# Before the JSON in EXIF's description, which other programs write too.
 MARK = "redilate:"
 
 
 def read_text(path: str | Path) -> tuple[str, tuple[int, int], str]:
-    """The JSON inside the picture at `path`, not yet looked at, the size (width, height), and the format.
-
-    Only headers are read, never pixels.
+    """The JSON inside the picture at `path`, its size (width, height) and format.
 
     Raises:
-        RedilateError: no PNG, JPEG or WebP that can be read, or one without settings of Redilate.
+        RedilateError: not a readable PNG, JPEG or WebP, or without settings of Redilate.
     """
     if not Path(path).is_file():
         raise RedilateError(f"there is no file {str(path)!r}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of many pixels and odd EXIF: neither matters here
+            warnings.simplefilter("ignore")  # about many pixels and odd EXIF
             with Image.open(path, formats=FORMATS) as image:
                 size, kind = image.size, str(image.format)
                 text = image.info.get(SETTINGS) if kind == "PNG" else _described(image)
-    # Whatever a damaged file makes Pillow's readers stumble over.
+    # Pillow's exceptions for damaged files.
     except (
         OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
         MemoryError, Image.DecompressionBombError,

@@ -1,7 +1,7 @@
-"""Pictures as files, and the settings inside them: as A1111 writes them, and as JSON with the weights that drew it.
+"""Picture files and the settings inside them: as A1111's text, and as JSON.
 
-A PNG has them in two text chunks, JPEG and WebP in two EXIF tags: `UserComment`, where A1111 and the galleries that
-read it look for the text, and `ImageDescription` for the JSON. What cannot be written is refused before any work.
+PNG has them in two text chunks, JPEG and WebP in two EXIF tags: `UserComment`, where A1111 and galleries look for the
+text, and `ImageDescription` for the JSON.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from .recorded_settings import Recorded
 
 
-# The PNG text chunk of the text for people.
+# The PNG text chunk with A1111's text.
 PARAMETERS = "parameters"
-# How EXIF says that a comment is UTF-16; the byte order is A1111's.
+# EXIF's mark of a UTF-16 comment; the byte order is A1111's.
 _UTF16 = b"UNICODE\0"
-# One segment of a JPEG, less its length and the word "Exif".
+# A JPEG's segment without its length and the word "Exif".
 _JPEG_HOLDS = 65_527
-# What is kept free for the plan, the versions and the rest when only the prompts are known yet.
+# Left for the plan, the versions and the rest when only the prompts are known.
 _KEPT_FREE = 32_768
 
-# What A1111 calls the samplers that diffusers has as these classes; any other goes by its class.
+# diffusers' class → A1111's name of the sampler; others have their class name.
 _SAMPLERS = {
     "DDIMScheduler": "DDIM",
     "DPMSolverMultistepScheduler": "DPM++ 2M",
@@ -52,17 +52,16 @@ _SAMPLERS = {
     "PNDMScheduler": "PLMS",
     "UniPCMultistepScheduler": "UniPC",
 }
-# By these, readers of the text tell where the prompt ends.
+# Readers of the text take these for the end of the prompt.
 _ENDS_PROMPT = re.compile(r"(Negative prompt|^[ \t]*Steps):", re.MULTILINE)
 
 
 def parameters(settings: Mapping[str, Any]) -> str:
     """The settings as A1111's `parameters` text: the prompt, the negative prompt, one line of `Name: value` pairs.
 
-    `settings` is a generation's (`prompt`, `negative`, `width`, `height`, `seed`, `steps`, `guidance`, `method`,
-    `versions`), with the command's own `model` and `scheduler` where they are known. Samplers have A1111's names. Where
-    a prompt itself has "Negative prompt:", or a line with "Steps:" first, a space before the colon keeps readers from
-    ending the prompt there; the JSON has it as it was.
+    `settings` are a generation's, with `model` and `scheduler` if they are known. A prompt that itself has "Negative
+    prompt:", or a line that starts with "Steps:", gets a space before that colon, so that readers do not end the prompt
+    there; the JSON has it unchanged.
     """
     scheduler = settings.get("scheduler")
     pairs = {
@@ -84,7 +83,7 @@ def parameters(settings: Mapping[str, Any]) -> str:
 
 
 def embedding(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What Pillow's `save` takes, beside the format `kind` (one of `FORMATS`), for the settings to be in the file.
+    """Arguments of Pillow's `save` that put the settings into a file of the format `kind` (one of `FORMATS`).
 
     Raises:
         RedilateError: more than a JPEG holds.
@@ -103,11 +102,7 @@ def embedding(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
-    """Make sure, before any work, that a picture of this kind can hold the prompts, and the rest beside them.
-
-    Raises:
-        RedilateError: prompts that are no Unicode text, or too long for a JPEG.
-    """
+    """RedilateError, before any work, for prompts that are not Unicode text or too long for a JPEG's settings."""
     text = f"{prompt}{negative or ''}"
     try:
         text.encode()
@@ -120,11 +115,7 @@ def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings that made the picture at `path`, checked by `recorded_settings.Recorded`.
-
-    Raises:
-        RedilateError: it can't be read, carries no settings of Redilate, or damaged ones.
-    """
+    """The settings in the picture at `path`, as checked by `Recorded.read`."""
     from .recorded_settings import Recorded  # imports torch
 
     return Recorded.read(path).settings
@@ -142,7 +133,7 @@ def _kept_whole(prompt: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A value as A1111 writes it: in JSON's quotes where a comma, a colon or a line end would split it."""
+    """A value as A1111 writes it: in JSON quotes if it has a comma, a colon or a line end."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
 
@@ -156,11 +147,8 @@ def provenance(
     controlnet: str | None = None,
     hires_model: str | None = None,
 ) -> dict[str, Any]:
-    """What a picture's settings say of a loaded pipeline, beside the generation's own.
-
-    Returns:
-        `model` (its name), `fingerprint`, `device` and `dtype`; `vae`, `lora`, `controlnet` and `hires_model`, by
-        their names, where they are not the model's own.
+    """The settings of a loaded pipeline: `model` (its name), `fingerprint`, `device` and `dtype`; and by name `vae`,
+    `lora`, `controlnet` and `hires_model`, if they are not the model's own.
     """
     from redilate.pipelines.families import weights_fingerprint
     from redilate.pipelines.out_of_memory import execution_device
@@ -178,10 +166,10 @@ def provenance(
 
 
 def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mapping[str, str]) -> list[str]:
-    """Why a picture made now may not be the recorded one bit for bit, a phrase for each reason.
+    """The reasons why a picture drawn now may differ from the recorded one.
 
     Args:
-        recorded: what the picture says.
+        recorded: the picture's settings.
         made_by: `provenance` of the pipeline that draws now.
         versions: `generation.drawing.versions()`.
     """
@@ -225,11 +213,7 @@ def numbered(path: Path, count: int) -> list[Path]:
 
 
 def check_output(path: Path, extensions: Sequence[str]) -> None:
-    """Make sure that `path` can be written and has one of `extensions`.
-
-    Raises:
-        RedilateError: another extension, no such folder, a folder in the file's place, or no leave to write there.
-    """
+    """RedilateError unless `path` can be written and has one of `extensions`."""
     if path.suffix.lower() not in extensions:
         known = ", ".join(extensions)
         raise RedilateError(
@@ -241,7 +225,7 @@ def check_output(path: Path, extensions: Sequence[str]) -> None:
             raise RedilateError(f"can't write {str(path)!r}: it is a folder")
         if not path.parent.is_dir():
             raise RedilateError(f"can't write {str(path)!r}: there is no folder {str(path.parent)!r}")
-        # Only trying tells: permissions, read-only mounts and overlong names all show here.
+        # Permissions, read-only mounts and overlong names can only be tried.
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -249,7 +233,7 @@ def check_output(path: Path, extensions: Sequence[str]) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make `folder`, if it is missing, and make sure that files can be written into it; RedilateError if not."""
+    """Make `folder` if it is missing; RedilateError if no files can be written into it."""
     probe = folder / f".{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -260,7 +244,7 @@ def check_folder(folder: Path) -> None:
 
 
 def save_picture(path: Path, image: Image.Image, settings: Mapping[str, Any] | None = None) -> None:
-    """Write one picture, whole or not at all, with its settings inside where there are some."""
+    """Write one picture atomically, with its settings inside if there are any."""
     with replacing(path) as temporary:
         temporary.write_bytes(picture_bytes(image, PICTURES[path.suffix.lower()], settings))
 

@@ -1,4 +1,4 @@
-"""What a picture says of how it was made, read from a file that may be damaged or made to do harm."""
+"""The settings inside a picture, validated, since a file may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .embedded import read_text
 
 
 class RecordedLeg(BaseModel):
-    """One leg; what is not needed to draw it again is not looked at."""
+    """What of a leg is needed to draw it again."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -26,20 +26,18 @@ class RecordedLeg(BaseModel):
 
 
 class Recorded(PictureSettings):
-    """A generation's settings as they stand in its picture; what a later version adds is kept and not looked at.
-
-    What may be recorded is what may be asked: the attributes of `PictureSettings`, and
+    """A generation's settings as recorded in its picture; a later version's additions are kept and ignored.
 
     Attributes:
         method, preset, hires, windows, sequential, scheduler: as for `redilate.generate`.
         legs: how it was drawn.
-        from_picture: "enlarge" or "edit" where it was made from another picture.
-        mode, plan, relay: what version 0.1 recorded in place of strength and legs.
-        model: "bundled", a hub's name, or the last part of a path.
+        from_picture: "enlarge" or "edit" if it was made from another picture.
+        mode, plan, relay: version 0.1 recorded them in place of strength and legs.
+        model: "bundled", a hub name, or the last part of a path.
         fingerprint: of the weights, `pipelines.families.weights_fingerprint`.
-        controlnet: the name of the ControlNet that followed a picture.
-        hires_model: the name of the model that drew the large legs, where it was another one.
-        device, dtype: where it was computed, and in which precision.
+        controlnet: the name of a ControlNet that followed a picture.
+        hires_model: the name of another model that drew the large legs.
+        device, dtype: of the computation.
         versions: package → version.
     """
 
@@ -69,12 +67,11 @@ class Recorded(PictureSettings):
         """Read them from the picture at `path`.
 
         Raises:
-            RedilateError: it can't be read, carries no settings of Redilate, damaged ones, or those of a picture of
-                another size than it has (it was resized, or they are another's).
+            RedilateError: it can't be read, has no settings of Redilate, damaged ones, or ones of another size.
         """
         text, size, _ = read_text(path)
         try:
-            # In JSON mode: pydantic's own reader bounds the depth, which json's does not.
+            # pydantic's JSON reader bounds the depth, json's does not.
             found = cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
@@ -94,19 +91,19 @@ class Recorded(PictureSettings):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that was recorded, as plain data."""
+        """All recorded settings, as plain data."""
         return json.loads(self._text)
 
     @property
     def of_picture(self) -> bool:
-        """Whether it was made from another picture, which it does not hold."""
-        # Version 0.1 recorded a strength of image-to-image alone.
+        """Whether it was made from another picture."""
+        # Version 0.1 recorded a strength only for image to image.
         before = not self.legs and (self.mode == "enlarge" or self.strength is not None)
         return self.from_picture is not None or before
 
     @property
     def last_plan(self) -> Plan | Literal["none"] | None:
-        """The plan that draws the full size again; "none" where no leg was re-dilated, None where it is not known."""
+        """The last leg's plan; "none" if no leg was re-dilated, None if it is unknown."""
         if self.method != "redilate":
             return None
         if self.legs:
@@ -116,7 +113,7 @@ class Recorded(PictureSettings):
 
     @property
     def lost(self) -> str | None:
-        """What of a picture of version 0.1 can no longer be repeated; None where all of it can."""
+        """What of version 0.1's picture can no longer be repeated; None if everything can."""
         if self.mode != "relay":
             return None
         return "it was drawn by version 0.1's relay, which is no more: the preset faithful comes near"

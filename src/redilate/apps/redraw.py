@@ -1,7 +1,7 @@
-"""`redilate generate --from`: what a picture says of itself, under what is given beside it.
+"""`redilate generate --from`: the settings of a picture, with the options given on the command line.
 
-The rule: every option that is given replaces what the picture says, and is named on stderr; all else is as recorded.
-A recorded plan belongs to its size, model and method: giving one of these leaves the plan to be made anew.
+Every given option replaces the recorded setting, and is named on stderr. A recorded plan belongs to its size, model and
+method: if one of these is given, the plan is made anew.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from redilate.plans.plan import Plan
 from .command_line import check_device, model_name
 from .recorded_settings import Recorded
 
-# What makes another picture; --output, --count, --device and the like do not.
+# Options that change the picture; --output, --count, --device and the like do not.
 _PICTURE = ("prompt", "size", "seed", "steps", "guidance", "strength", "preset", "negative", "method", "plan",
             "hires", "scheduler", "sequential", "windows", "model")  # fmt: skip
 _PLANNED_FOR = {"size", "method", "strength", "preset", "model", "plan", "hires"}
-# What an option and a picture call alike.
+# Options and recorded settings with the same name.
 _ALIKE = ("prompt", "width", "height", "seed", "steps", "guidance", "preset", "negative", "method", "hires",
           "scheduler", "sequential", "windows")  # fmt: skip
-# What another method that is asked for leaves out.
+# Recorded settings that other methods do not have.
 _REDILATED_ALONE = ("strength", "preset", "hires", "windows", "sequential")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `redilate generate` is to draw, in the words of its options."""
+    """The options of `redilate generate`."""
 
     prompt: str | None = None
     width: int | None = None
@@ -55,25 +55,25 @@ class Options:
 
 
 def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Options, Recorded, list[str]]:
-    """What to draw so that the picture at `path` comes out again, but for what is given.
+    """The options that draw the picture at `path` again, with the given ones in place of the recorded.
 
     Args:
         path: a picture with settings.
-        asked: what the options say, defaults among them.
-        given: the names of the options that stand on the command line; "hires" for any of the second pass.
+        asked: all options, with defaults.
+        given: the names of the options on the command line; "hires" for any of the second pass.
 
     Returns:
-        What to draw, what was recorded, and the names of what was replaced.
+        The options, the recorded settings, and the names of the options that replaced some.
 
     Raises:
-        RedilateError: the picture can't be read or can't be made from text, or its model can't be found by its name.
+        RedilateError: the picture can't be read or was not made from text, or its model's place is unknown.
     """
     recorded = Recorded.read(path)
     if recorded.of_picture:
         raise RedilateError(
             f"{path} was made from another picture, which it does not hold; only text can be drawn again"
         )
-    # A path says where a model is, and a picture what it is called: naming the place replaces nothing.
+    # A picture has the model's name and not its path: a path to the same name replaces nothing.
     if "model" in given and model_name(asked.model) == recorded.model:
         given = given - {"model"}
         model = asked.model
@@ -101,7 +101,7 @@ def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Opti
 
 
 def _model(path: Path, name: str | None) -> str | None:
-    """What to load for a recorded name: a home is private, so that of a model on a disk only the last part is known."""
+    """The model to load for a recorded name; of a path only the last part was recorded."""
     if name is None or name == "bundled":
         return None
     if "/" in name and not Path(name).exists():
@@ -112,7 +112,7 @@ def _model(path: Path, name: str | None) -> str | None:
 
 
 def _device(name: str | None) -> str | None:
-    """The recorded device if it is here, so that the same is computed; else the loader's choice."""
+    """The recorded device if this machine has it, else the loader's choice."""
     try:
         check_device(name)
     except RedilateError:

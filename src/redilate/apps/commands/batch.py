@@ -1,4 +1,4 @@
-"""`redilate batch`: draw a file of prompts, with as many workers as there are."""
+"""`redilate batch`: draw a file of prompts with several workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redilate.errors import RedilateError
 
 from .. import command_line
 from ..metadata import picture_bytes, read_settings
-from ..workers import cores, worker_devices, worker_pipe
+from ..workers import cores, worker_devices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from redilate.batch.batch import Tally
     from redilate.batch.tasks import Fault
 
-# So many failures are shown; all of them are in failures.jsonl.
+# Shown failures; failures.jsonl has all.
 _SHOWN = 20
 
 
@@ -85,7 +85,7 @@ def batch(
     with command_line.one_line_endings():
         width, height = command_line.parse_size(size)
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
-            # What can be refused without the model's weights is refused first.
+            # Check everything that does not need the model's weights first.
             command_line.silence_libraries()
             from redilate.batch.batch import draw_missing, survey
             from redilate.batch.draw import draw
@@ -125,7 +125,7 @@ def batch(
             failed: set[int] = set()  # rows
 
             def show(fault: Fault) -> None:
-                """The first failures as they come; a row that was shown before the drawing is not shown again."""
+                """Show the first failures, each row once."""
                 if fault.row not in failed and len(failed) < _SHOWN:
                     command_line.say(f"row {fault.row}{f' ({fault.id})' if fault.id else ''}: {fault.cause}")
                 failed.add(fault.row)
@@ -135,7 +135,16 @@ def batch(
             if not dry_run:
                 run, most = _runner(ray_address, workers, threads, device)
                 work = partial(draw, method=method, model=command_line.model_name(model), encode=png)
-                make_pipe = partial(worker_pipe, model, dtype, scheduler, vae=vae, lora=lora, offload=offload)
+                make_pipe = partial(
+                    command_line.load_pipeline,
+                    model,
+                    dtype=dtype,
+                    scheduler=scheduler,
+                    quiet=True,
+                    vae=vae,
+                    lora=lora,
+                    offload=offload,
+                )
                 todo = tally.missing
                 with (
                     Store(out, settings, read_settings) as store,
@@ -169,7 +178,7 @@ def png(image: Image, settings: Mapping[str, Any]) -> bytes:
 def _runner(
     ray_address: str | None, workers: int | None, threads: int, device: str | None
 ) -> tuple[Callable[..., Any], int]:
-    """What runs tasks, the processes of this machine or a Ray cluster; and how many of a row are drawn together."""
+    """The function that runs tasks (processes of this machine or Ray), and how many of a row are drawn together."""
     from redilate.generation.resolve import BATCH_ON_GPU
 
     if ray_address is not None:
@@ -189,7 +198,7 @@ def _runner(
 
 
 def _report(tally: Tally, manifest: Path, seconds: float, dry_run: bool, as_json: bool) -> None:
-    """What came of it: the manifest's path or one JSON object on stdout, a line for people on stderr."""
+    """Print the result: the manifest's path or one JSON object on stdout, a summary on stderr."""
     counts = asdict(tally)
     if as_json:
         print(json.dumps(counts | {"seconds": round(seconds, 3), "manifest": str(manifest)}))

@@ -1,4 +1,4 @@
-"""`redilate enlarge`: a picture that the user has, several times larger."""
+"""`redilate enlarge`: a larger version of a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`redilate evaluate`: draw the same prompts by several methods, and measure what each keeps, repeats and costs."""
+"""`redilate evaluate`: draw the same prompts by several methods, and measure them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from redilate.errors import RedilateError
 
 from .. import command_line
 from ..metadata import check_folder
-from ..workers import cores, worker_devices, worker_pipe
+from ..workers import cores, worker_devices
 
 if TYPE_CHECKING:
     from redilate.evaluation.variation import Variation
@@ -93,7 +93,7 @@ def evaluate(
                 f"--prompts is needed with --model {model}: the list that comes with Redilate is for its bundled model"
             )
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
-            # The heavy libraries, once all that needs none of them has been refused.
+            # The heavy libraries after the checks that need none.
             listed = read_prompts(prompts or BUNDLED)
             shapes = [command_line.parse_size(text) for text in _items(sizes)]
             command_line.silence_libraries()
@@ -121,7 +121,7 @@ def evaluate(
                 if workers:
                     drawers = partial(
                         run,
-                        make_pipe=partial(worker_pipe, model, dtype, None),
+                        make_pipe=partial(command_line.load_pipeline, model, dtype=dtype, quiet=True),
                         workers=workers,
                         threads=max(1, cores() // workers),  # they share the cores
                         devices=worker_devices(device),
@@ -166,7 +166,7 @@ def _variations(texts: list[str] | None) -> Iterator[tuple[str, Variation]]:
 
 @contextmanager
 def _bars(*, quiet: bool) -> Iterator[Callable[[str, str, float, int], None]]:
-    """A bar on stderr for each stage: drawing, measuring, reporting. A stderr that is no terminal gets nothing."""
+    """A progress bar on stderr for drawing, measuring and reporting; none without a terminal."""
     columns = (
         TextColumn("{task.description:24}"),
         BarColumn(),

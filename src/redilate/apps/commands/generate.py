@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..redraw import Options
 
-# The methods that take all that `redilate.generate` does.
+# The methods that take all arguments of `redilate.generate`.
 OURS = ("redilate", "direct")
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
           "hires_model", "upscaler", "control")  # fmt: skip
@@ -232,7 +232,7 @@ def generate(
                 save_picture(next(left_previews), image)
 
             with command_line.progress(Console(stderr=True, quiet=as_json)) as bars:
-                # Each is kept as soon as it is finished: what is drawn when a long run ends is not lost.
+                # Each is written as soon as it is finished, so that an interrupted run loses nothing.
                 if asked.method in OURS:
                     made = [
                         draw(
@@ -283,7 +283,7 @@ def generate(
 
 
 def _check_method(asked: Options, preview: Path | None, hires_model: str | None) -> None:
-    """Refuse an unknown method, and what only our own ones can do."""
+    """Refuse an unknown method, and options that only our own methods take."""
     if asked.method in OURS:
         return
     find(asked.method)
@@ -303,7 +303,7 @@ def _check_method(asked: Options, preview: Path | None, hires_model: str | None)
 
 
 def _given(context: typer.Context) -> set[str]:
-    """The names of the options that stand on the command line; "hires" for any of the second pass."""
+    """The names of the options on the command line; "hires" for any of the second pass."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     return given - set(_HIRES) | ({"hires"} if given & set(_HIRES) else set())

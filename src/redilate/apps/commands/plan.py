@@ -1,4 +1,4 @@
-"""`redilate plan`: what `redilate generate` would do at a size, and what that needs."""
+"""`redilate plan`: what `redilate generate` would do at a size, and its memory."""
 
 from __future__ import annotations
 

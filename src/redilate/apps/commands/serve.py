@@ -1,4 +1,4 @@
-"""`redilate serve`: pictures over HTTP, in the words of OpenAI's images API."""
+"""`redilate serve`: OpenAI's images API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redilate.errors import RedilateError
 
 from .. import command_line
 
-# What the extra `serve` brings, as it is imported.
+# Modules of the extra `serve`.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
 

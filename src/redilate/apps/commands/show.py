@@ -1,4 +1,4 @@
-"""`redilate show`: what a picture says of how it was made."""
+"""`redilate show`: the settings inside a picture."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def show(
 
 
 def described(recorded: Recorded) -> str:
-    """The settings for a reader, one for each line, without what a terminal would take for a command."""
+    """The settings, one on each line, without control characters."""
     versions = ", ".join(f"{package} {version}" for package, version in recorded.versions.items())
     model = f"{recorded.model} ({recorded.fingerprint})" if recorded.fingerprint else recorded.model
     computed = " on ".join(word for word in (recorded.dtype, recorded.device) if word)
@@ -73,7 +73,7 @@ def described(recorded: Recorded) -> str:
 
 
 def _leg(leg: dict[str, Any]) -> str:
-    """One leg as it was recorded; what a damaged file lacks is left out."""
+    """One recorded leg."""
     dilated = leg.get("dilated")
     network = f"{dilated} convolutions re-dilated until {leg.get('until')}" if dilated else "as trained"
     return (
@@ -82,6 +82,6 @@ def _leg(leg: dict[str, Any]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Control characters spelt out; the lines after the first stand below it."""
+    """Control characters escaped; further lines indented."""
     spelt = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
     return spelt.replace("\n", "\n" + " " * 10)

@@ -1,4 +1,4 @@
-"""`redilate web`: the page for a browser."""
+"""`redilate web`: the page."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def web(
             port=port,
             examples=_BUNDLED_PROMPTS if model is None else (),
         ) as address:
-            # A service manager's way to end it is to leave nothing behind either; and a shell starts what is in its
-            # background with SIGINT ignored.
+            # Service managers end it by SIGTERM, and shells start background processes with SIGINT ignored.
             for one in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(one, signal.default_int_handler)
             print(f"Redilate is at {address} (Ctrl-C ends it)", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""From a job's events to an answer: all pictures at once, or a stream of server-sent events."""
+"""Answers from a job's events: all pictures at once, or a stream of server-sent events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pipeline import Partial, Picture, ServiceRequest
 from .schemas import ImageData, ImagesResponse
 from .service import Service
 
-# There are no tokens to be paid for; a client may still look for them.
+# No tokens are counted here, but clients may look for them.
 _USAGE = {
     "input_tokens": 0,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
@@ -29,11 +29,7 @@ _USAGE = {
 
 
 async def all_at_once(service: Service, http: Request, request: ServiceRequest, urls: bool) -> ImagesResponse:
-    """Wait for every picture.
-
-    Raises:
-        ApiError: what went wrong; 499 if the client left, which nobody reads but the metrics.
-    """
+    """Wait for every picture; ApiError if one fails, 499 (for the metrics) if the client left."""
     data = []
     async with _events(service, http, request) as events:
         async for event in events:
@@ -52,11 +48,7 @@ async def all_at_once(service: Service, http: Request, request: ServiceRequest, 
 
 
 async def streamed(service: Service, http: Request, request: ServiceRequest, name: str) -> StreamingResponse:
-    """Send previews and the picture as they come, as `name`.partial_image and `name`.completed.
-
-    Raises:
-        ApiError, QueueFull: before the stream begins.
-    """
+    """Stream previews and the picture, as `name`.partial_image and `name`.completed."""
     context = _events(service, http, request)
     events = await context.__aenter__()
 
@@ -81,7 +73,7 @@ async def streamed(service: Service, http: Request, request: ServiceRequest, nam
 async def _events(
     service: Service, http: Request, request: ServiceRequest
 ) -> AsyncIterator[AsyncIterator[Partial | Picture]]:
-    """Submit a request and listen to it until it is done; however the `with` ends, the drawing does too."""
+    """A context that submits a request and gives its events; the drawing ends with it."""
     events: asyncio.Queue[Any] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -90,7 +82,7 @@ async def _events(
             loop.call_soon_threadsafe(events.put_nowait, event)
 
     async def watch() -> None:
-        """End the job when its client leaves, and tell its listener, if there is one by then."""
+        """End the job when its client leaves, and tell the listener."""
         while (await http.receive())["type"] != "http.disconnect":
             pass
         left = ApiError(499, "the client has left", code="client_closed_request")

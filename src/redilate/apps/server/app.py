@@ -1,4 +1,4 @@
-"""The ASGI application: routes behind the guard, with a description of themselves at /openapi.json."""
+"""The ASGI application: the routes, the guard in front of them, and /openapi.json."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .service import Service
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application of a service; its drawing thread ends with the application."""
+    """A service's application; its end stops the drawing thread."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -31,7 +31,7 @@ def create_app(service: Service) -> FastAPI:
         version=__version__,
         summary="Pictures far larger than a diffusion U-Net was trained on, in the words of OpenAI's images API.",
         lifespan=lifespan,
-        # Their pages would load scripts from elsewhere.
+        # These pages would load scripts from other servers.
         docs_url=None,
         redoc_url=None,
     )
@@ -40,7 +40,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Guard, keys=service.keys, limits=service.limits)
     service.metrics.measure(app)
     if service.origins:
-        # Outermost: a browser asks first, without a key, and must be able to read a refusal too.
+        # Outermost, since a browser's preflight has no key, and since it must be able to read refusals.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=service.origins,
@@ -54,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
         schema = described()
         for path in schema["paths"].values():
             for operation in path.values():
-                # FastAPI's own answer to a wrong value, which is a 400 here as it is at OpenAI.
+                # FastAPI answers a wrong value with 422; here it is 400, as OpenAI's.
                 operation["responses"].pop("422", None)
         return schema
 

@@ -1,4 +1,4 @@
-"""Every error as OpenAI's clients know it: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from redilate.errors import RedilateError
 
 from ..drawing_thread import Cancelled, QueueFull, out_of_memory
 
-# What a client should not try again by itself; OpenAI's look at this header.
+# OpenAI's clients do not retry an answer with this header.
 NO_RETRY = {"x-should-retry": "false"}
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: in words, of which kind, with which parameter, under which name."""
+    """An error."""
 
     message: str
     type: str
@@ -35,7 +35,7 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(HTTPException):
-    """An answer from 400 up: `status`, and what `ErrorDetail` says of it."""
+    """An answer with a status from 400 up."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ApiError(HTTPException):
 
     @property
     def body(self) -> dict[str, Any]:
-        """As JSON."""
+        """The body's JSON."""
         kinds = {401: "authentication_error", 429: "rate_limit_error"}
         usual = "server_error" if self.status_code >= 500 else "invalid_request_error"
         kind = kinds.get(self.status_code, usual)
@@ -59,7 +59,7 @@ class ApiError(HTTPException):
         return ErrorBody(error=detail).model_dump()
 
     def response(self) -> JSONResponse:
-        """As an answer."""
+        """The answer."""
         return JSONResponse(self.body, self.status_code, self.headers)
 
 
@@ -74,7 +74,7 @@ def shutting_down() -> ApiError:
 
 
 def from_validation(errors: Sequence[Any], status: int = 400) -> ApiError:
-    """The first of pydantic's errors, by the name of its parameter."""
+    """The first of pydantic's errors, with its parameter's name."""
     first = errors[0]
     if first["type"] == "json_invalid":
         cause = first.get("ctx", {}).get("error", first["msg"])
@@ -95,7 +95,7 @@ def from_validation(errors: Sequence[Any], status: int = 400) -> ApiError:
 
 
 def from_failure(error: BaseException) -> ApiError:
-    """What a client is told of an error while drawing; the rest is in the log."""
+    """The answer to an error while drawing; details are in the log."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Cancelled):
@@ -113,7 +113,7 @@ def from_failure(error: BaseException) -> ApiError:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app` in this form."""
+    """Give every error of `app` this form."""
 
     async def known(_: Request, error: Exception) -> JSONResponse:
         return from_failure(error).response()

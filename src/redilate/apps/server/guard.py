@@ -1,4 +1,4 @@
-"""In front of everything: keys are asked for and bodies bounded before a byte of a body is read."""
+"""Middleware that checks keys and bounds bodies before any of a body is read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .errors import ApiError
 from .keys import Keys
 from .limits import Limits
 
-# Open to all: whether the server is up, what it understands, and pictures under names that nobody can guess.
+# Paths without a key; the names of files cannot be guessed.
 _OPEN = ("/healthz", "/openapi.json", "/v1/files/")
-# A prompt and a negative prompt of 32,000 characters each, every one escaped, and the rest.
+# Bytes: enough for two prompts of 32,000 escaped characters.
 _FIELDS = 2**20
 _EDITS = "/v1/images/edits"
 
 
 class Guard:
-    """ASGI middleware: 401 without a key, 413 for a body that is too long, 408 for one that does not come."""
+    """ASGI middleware: 401 without a key, 413 for a too long body, 408 for one that does not arrive."""
 
     def __init__(self, app: ASGIApp, keys: Keys, limits: Limits):
         self._app, self._keys = app, keys
@@ -44,12 +44,12 @@ class Guard:
         await refusal.response()(scope, receive, send)
 
     def _bounded(self, receive: Receive, most: int) -> Receive:
-        """`receive` that raises where the body grows too long, or its next piece takes too long to come."""
+        """`receive` that raises if the body is too long, or its next piece too late."""
         so_far, ended = 0, False
 
         async def bounded() -> Message:
             nonlocal so_far, ended
-            if ended:  # what comes now is the end of the connection, which may take as long as the drawing
+            if ended:  # waits for the end of the connection, which comes after the drawing
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), self._seconds)

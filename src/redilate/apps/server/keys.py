@@ -1,4 +1,4 @@
-"""API keys: read from a file or the environment, compared without telling by time how much was right."""
+"""API keys from a file or the environment, compared in constant time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SHORTEST = 8
 
 
 class Keys:
-    """The keys that open the server; with none, it stands open.
+    """The server's keys; without any, everybody may use it.
 
-    Only their hashes are kept: of one length, so that a comparison takes one time.
+    Only hashes are kept, all of one length, so that comparisons take constant time.
     """
 
     def __init__(self, keys: Iterable[str] = ()):
@@ -32,16 +32,16 @@ class Keys:
             return True
         scheme, _, key = (authorization or b"").partition(b" ")
         given = sha256(key.strip()).digest()
-        # All are compared, so that the time does not tell which one was it.
+        # All are compared, so that the time does not tell which one matched.
         matches = [hmac.compare_digest(given, one) for one in self._hashes]
         return scheme.lower() == b"bearer" and any(matches)
 
 
 def read_keys(file: Path | None) -> Keys:
-    """The keys in `file`, one a line (`#` starts a comment), and those in REDILATE_API_KEYS, between commas.
+    """The keys in `file`, one a line (`#` starts a comment), and in REDILATE_API_KEYS, separated by commas.
 
     Raises:
-        RedilateError: a file that can't be read or holds none, a key of under 8 characters.
+        RedilateError: an unreadable file or one without keys, a key of under 8 characters.
     """
     found = [key.strip() for key in os.environ.get(VARIABLE, "").split(",")]
     if file is not None:

@@ -1,4 +1,4 @@
-"""How much one request, and all of them together, may take."""
+"""Limits of one request, and of all together."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Limits(BaseModel):
-    """What the server allows.
+    """The server's limits.
 
     Attributes:
-        megapixels: of one picture asked for.
+        megapixels: of one picture.
         count: pictures of one request, at most OpenAI's 10.
         steps: denoising steps of one picture.
-        queue: requests that wait, beside the one that is drawn; a further one is told to come later (429).
-        timeout: seconds from a request's arrival to its answer, waiting included.
-        grace: seconds that the picture being drawn at shutdown has to be finished.
-        body_seconds: seconds in which the next piece of a request's body must come.
-        upload_megabytes, upload_megapixels: of a picture sent in.
-        stored_megabytes, stored_seconds: pictures kept for answers with URLs, all together, and for how long.
+        queue: requests that wait, beside the one being drawn; further ones get 429.
+        timeout: seconds from a request's arrival to its answer, with the wait.
+        grace: seconds to finish the current picture at shutdown.
+        body_seconds: seconds until the next piece of a request's body must arrive.
+        upload_megabytes, upload_megapixels: of an uploaded picture.
+        stored_megabytes, stored_seconds: of all pictures stored for answers with URLs, and how long they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""Metrics for Prometheus at /metrics."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 
 
 class Metrics:
-    """The counters of one server, in a registry of its own, with the process's memory and time.
-
-    Attributes:
-        images: pictures finished, by method and number of legs.
-    """
+    """One server's metrics, with the process's memory and time; `images` counts pictures by method and legs."""
 
     def __init__(self, thread: DrawingThread):
         self._registry = CollectorRegistry()
@@ -34,8 +30,8 @@ class Metrics:
         return generate_latest(self._registry)
 
     def measure(self, app: FastAPI) -> None:
-        """Count every request under its route's path and its status, never under a path that a client made up."""
-        # Nor under its method, which a client makes up too: each new word would be kept for good.
+        """Count requests by route and status."""
+        # Not by path or method, which a client can make up: each new value would be stored for good.
         each = {"metric_namespace": "redilate", "should_include_method": False, "registry": self._registry}
         requests = metrics.requests(**each)
         seconds = metrics.latency(**each, buckets=_SECONDS, should_include_status=False)
@@ -45,7 +41,7 @@ class Metrics:
 
 
 class _Queue:
-    """The drawing thread's state, asked for when it is read."""
+    """The drawing thread's state at the time of the request."""
 
     def __init__(self, thread: DrawingThread):
         self._thread = thread

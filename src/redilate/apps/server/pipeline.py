@@ -1,4 +1,4 @@
-"""The model at work: a request in, files out, with their settings inside."""
+"""Drawing a service's requests: files with their settings inside."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class ServiceRequest(Request):
     """A request, and how its pictures are sent.
 
     Attributes:
-        notes: what of the picture that was sent is not used.
+        notes: what of the uploaded picture is not used.
         partials: how many previews are wanted.
         output: the file format.
-        quality: Pillow's `quality` of a JPEG or WebP; None: Pillow's own.
+        quality: Pillow's `quality` of a JPEG or WebP; None: Pillow's default.
     """
 
     notes: tuple[str, ...] = ()
@@ -43,13 +43,13 @@ class ServiceRequest(Request):
         return f"{self.width}x{self.height}"
 
     def file(self, image: Image.Image, settings: dict[str, Any] | None = None) -> bytes:
-        """The picture as a file of the format asked for, with its settings if it is the finished one."""
+        """The picture as a file of the requested format."""
         return picture_bytes(image.convert("RGB"), self.output.upper(), settings, self.quality)
 
 
 @dataclass(frozen=True)
 class Partial:
-    """A preview: the file, and its number from 0."""
+    """A preview's file, and its number from 0."""
 
     data: bytes
     index: int
@@ -57,7 +57,7 @@ class Partial:
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: the file, its seed, in how many legs it was drawn, and lines that somebody should know."""
+    """A finished picture's file, seed, number of legs and notes."""
 
     data: bytes
     seed: int
@@ -66,12 +66,12 @@ class Picture:
 
 
 class ServedPipeline:
-    """Draws with one pipeline, which nobody else may use meanwhile.
+    """Draws with one pipeline, which nothing else may use meanwhile.
 
     Attributes:
         name: the model's, as /v1/models lists it.
         native: (height, width) in pixels.
-        scale: what sides must be multiples of, in pixels.
+        scale: sides must be multiples of it, in pixels.
     """
 
     def __init__(self, pipe: Any, model: str | None):
@@ -81,17 +81,12 @@ class ServedPipeline:
         self.native, self.scale = native_size(pipe), latent_scale(pipe)
 
     def check(self, request: ServiceRequest) -> None:
-        """Refuse, before it waits, what could not be drawn.
-
-        Raises:
-            RedilateError: a size that latents can't have, prompts that the file can't hold, steps that the
-                scheduler can't take, a strength that the pipeline can't do.
-        """
+        """RedilateError for a request that could not be drawn, before it waits."""
         check_prompts(request.output.upper(), str(request.prompt), request.negative)
         resolve(self._pipe, request)
 
     def draw(self, job: Job) -> None:
-        """Draw a job's `ServiceRequest`; its events are each `Partial` and `Picture`."""
+        """Draw a job's `ServiceRequest`; its events are `Partial` and `Picture`."""
         request: ServiceRequest = job.request
         drawing = resolve(self._pipe, request)
         settings: list[dict[str, Any]] = []
@@ -104,10 +99,10 @@ class ServedPipeline:
 
 
 def _previews(pipe: Any, job: Job, legs: int) -> Callbacks:
-    """Sends the previews that are wanted, evenly over the steps, and stops a drawing that is cancelled."""
+    """Callbacks that send previews, evenly over the steps, and stop a cancelled drawing."""
     request: ServiceRequest = job.request
     done = total = sent = 0
-    # The picture at native size is the best preview: the last one is kept for it.
+    # The last preview is the picture at native size, which is the best one.
     of_latents = request.partials - (legs > 1)
 
     def on_step(steps: int, of: int) -> None:

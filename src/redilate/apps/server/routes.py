@@ -1,4 +1,4 @@
-"""The paths that are served."""
+"""The service's routes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .schemas import (
 from .service import Service
 from .uploads import read_mask, read_picture
 
-# Each event of the stream; its data is JSON.
+# An event of the stream; its data is JSON.
 _EVENT = {
     "type": "object",
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
@@ -45,12 +45,12 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _DRAWING = _errors(400, 401, 404, 408, 413, 429, 503, 504)
-# The guard asks for the key; this tells the description of the server about it.
+# For the description in /openapi.json; the guard checks the key.
 _KEY = [Depends(HTTPBearer(auto_error=False))]
 
 
 def routes(service: Service) -> APIRouter:
-    """All paths of one server."""
+    """All routes of one service."""
     router = APIRouter()
     router.include_router(_images(service), tags=["images"], dependencies=_KEY)
     router.include_router(_models(service), tags=["models"], dependencies=_KEY)
@@ -154,7 +154,7 @@ def _operations(service: Service) -> APIRouter:
 
 
 async def _file(form: FormData, megabytes: float, *names: str) -> bytes | None:
-    """The one picture of a form under one of the names, or None where it has none."""
+    """The one file of a form under one of the names; None if there is none."""
     sent = [value for name in names for value in form.getlist(name) if not _is_empty(value)]
     if not sent:
         return None
@@ -178,7 +178,7 @@ def _is_empty(value: UploadFile | str) -> bool:
 def _fields(form: FormData) -> EditRequest:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
-        # A form sends its fields whether they are filled in or not.
+        # Forms send empty fields too.
         if name in ("image", "image[]", "mask") or (_is_empty(value) and name != "prompt"):
             continue
         if name in fields:

@@ -1,4 +1,4 @@
-"""Serving until a signal: on loopback unless told, and never cutting a picture off without a word."""
+"""Serving until a signal, on loopback by default; at shutdown the current picture is finished."""
 
 from __future__ import annotations
 
@@ -21,16 +21,12 @@ from .service import Service
 
 log = logging.getLogger("redilate.server")
 
-# Connections at once; each costs a little memory even before its request is whole.
+# Connections at once.
 _CONNECTIONS = 512
 
 
 def check_host(host: str, keys: Keys, insecure: bool) -> None:
-    """Refuse to stand open to a network without keys.
-
-    Raises:
-        RedilateError: a host that is not this machine alone, and neither keys nor `insecure`.
-    """
+    """RedilateError for a host that other machines can reach, without keys or `insecure`."""
     if keys or insecure or _is_loopback(host):
         return
     raise RedilateError(
@@ -40,11 +36,7 @@ def check_host(host: str, keys: Keys, insecure: bool) -> None:
 
 
 def check_origins(origins: Sequence[str]) -> None:
-    """Refuse what no browser would send as an origin, and so would never match.
-
-    Raises:
-        RedilateError: other than `*` or `scheme://host[:port]`.
-    """
+    """RedilateError for an origin that no browser sends: other than `*` or `scheme://host[:port]`."""
     for origin in origins:
         parts = urlsplit(origin)
         bare = parts.scheme and parts.netloc and origin == f"{parts.scheme}://{parts.netloc}".lower()
@@ -56,11 +48,7 @@ def check_origins(origins: Sequence[str]) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
-
-    Raises:
-        RedilateError: no such address here, or the port is taken.
-    """
+    """A listening socket; RedilateError if the address is not this machine's or the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
@@ -69,14 +57,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which at its end turns waiting requests away and lets the one being drawn finish."""
+    """uvicorn's server; at shutdown it refuses waiting requests and finishes the one being drawn."""
 
     def __init__(self, service: Service):
         self.service = service
         config = uvicorn.Config(
             create_app(service),
             limit_concurrency=_CONNECTIONS,
-            # A little more than the grace, after which the client is told; uvicorn would only cut it off.
+            # More than the grace, after which the client gets an answer; uvicorn would only cut it off.
             timeout_graceful_shutdown=int(service.limits.grace) + 5,
             server_header=False,
             log_config=_logging(),
@@ -84,7 +72,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called once a signal has come."""
+        """Called after a signal."""
         thread = self.service.thread
         drawing = thread.busy
         turned_away = thread.drain()
@@ -109,9 +97,9 @@ class Server(uvicorn.Server):
 
 
 def run(server: Server, listening: socket.socket) -> None:
-    """Serve on a listening socket until SIGTERM or SIGINT, and return when the shutdown is done."""
+    """Serve on a listening socket until SIGTERM or SIGINT, and return after the shutdown."""
     for one in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn has handlers of its own meanwhile, and at its end raises the signal again for these.
+        # While uvicorn runs, its own handlers hold; at its end it raises the signal again.
         signal.signal(one, lambda *_: None)
     server.run(sockets=[listening])
 
@@ -122,11 +110,11 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False  # a name may lead anywhere
+        return False
 
 
 def _logging() -> dict:
-    """uvicorn's logging, with ours beside it, all on stderr: stdout is for results."""
+    """uvicorn's logging and ours, all on stderr."""
     handlers = LOGGING_CONFIG["handlers"].items()
     ours = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return LOGGING_CONFIG | {

@@ -1,4 +1,4 @@
-"""What may be asked and what is answered: OpenAI's fields, and beside them those of a diffusion model."""
+"""Bodies of requests and answers: OpenAI's fields, and those of a diffusion model."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from redilate.plans.defaults import Preset
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 
-# Steps for a quality, where a request does not say them.
+# Default steps by quality.
 STEPS = {"low": 12, "medium": 25, "auto": 25, "standard": 25, "high": 40, "hd": 40, "xhigh": 60, "max": 100}
-# Pixels, as other servers say `size`.
+# Other servers' fields for `size`.
 _SIDES = ("width", "height")
 
 
 class ImageRequest(BaseModel):
-    """What both ways of asking for pictures share. A field that is not here is refused, never passed over.
-
-    The names that other servers have for these fields (`num_inference_steps`, `cfg_scale`, `width` and `height` …) are
-    understood.
+    """Fields of generations and edits, also by other servers' names (`num_inference_steps`, `cfg_scale`, `width` and
+    `height` …). Unknown fields are refused.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -96,7 +94,7 @@ class ImageRequest(BaseModel):
 
 
 def _refusal(message: str) -> PydanticCustomError:
-    # As it stands: pydantic would put "Value error" before a ValueError's words. Braces are its own.
+    # pydantic would put "Value error" before a ValueError's message.
     return PydanticCustomError("other_name", "{message}", {"message": message})
 
 
@@ -111,7 +109,7 @@ class EditRequest(ImageRequest):
 
 
 class ImageData(BaseModel):
-    """One picture: in base64, or where to get it; and the seed that makes it again."""
+    """One picture, in base64 or by URL, and the seed that makes it again."""
 
     b64_json: str | None = None
     url: str | None = None
@@ -139,14 +137,14 @@ class ModelCard(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The one model that is served, under each of its names."""
+    """The model that is served, under each of its names."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
 class Health(BaseModel):
-    """How the server is: what it draws with, and how much waits."""
+    """The server's state."""
 
     status: Literal["ok", "draining"]
     model: str
@@ -155,7 +153,7 @@ class Health(BaseModel):
 
 
 def edit_body() -> dict[str, Any]:
-    """The OpenAPI description of an edit's multipart body, which is read by hand for its limits' sake."""
+    """The OpenAPI description of an edit's multipart body, which FastAPI does not read, because of the limits."""
     schema = EditRequest.model_json_schema()
     file = {"type": "string", "format": "binary"}
     schema["properties"] = {"image": file, "mask": file} | schema["properties"]

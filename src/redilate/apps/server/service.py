@@ -1,4 +1,4 @@
-"""What the routes share: the pipeline, the queue, the limits; and the body of a call made into a request."""
+"""`Service`: the pipeline, queue and limits that the routes share, and requests from bodies."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .schemas import STEPS, EditRequest, ImageRequest
 from .store import Store
 from .uploads import fitted
 
-_SAME_RATIO = 0.05  # sides in multiples of 8 are seldom of the very ratio
+_SAME_RATIO = 0.05  # sides in multiples of 8 seldom have the exact ratio
 
 
 class Service:
     """One server's parts.
 
     Attributes:
-        names: what the model may be called in a request: its own name, and others for clients that have one built in.
-        origins: of web pages that may use the server from a browser, such as `https://example.com`; `*`: of all.
+        names: the model's names in requests: its own, and others for clients with a built-in name.
+        origins: of web pages that may use the server from a browser, such as `https://example.com`; `*`: all.
         started: seconds since 1970.
     """
 
@@ -54,10 +54,10 @@ class Service:
         self.started = int(time.time())
 
     def request(self, body: ImageRequest, image: Image | None = None) -> ServiceRequest:
-        """What a body asks for, to be `checked`; of `image`, the picture of an edit, only the size counts.
+        """The request in a body, yet to be `checked`; of an edit's `image` only the size is used.
 
         Raises:
-            ApiError: beyond the limits, or something that this server has not.
+            ApiError: beyond the limits, or for something that this server does not have.
         """
         if body.model is not None and body.model not in self.names:
             raise self.no_such_model(body.model)
@@ -102,12 +102,7 @@ class Service:
     def checked(
         self, request: ServiceRequest, image: Image | None = None, mask: Image | None = None
     ) -> ServiceRequest:
-        """The request, from `image` and its `mask` fitted to its size where there are any, once it is known to be
-        possible.
-
-        Raises:
-            RedilateError: what could not be drawn, before it waits.
-        """
+        """The request with `image` and `mask`, if any, fitted to its size; RedilateError if it could not be drawn."""
         if image is not None:
             width, height = request.width or image.width, request.height or image.height
             notes = request.notes
@@ -120,7 +115,7 @@ class Service:
         return request
 
     def no_such_model(self, name: str) -> ApiError:
-        """The answer to a model that is not served."""
+        """The answer for a model that is not served."""
         return ApiError(
             404,
             f"there is no model {name!r} here; {' or '.join(map(repr, self.names))} is served",

@@ -1,4 +1,4 @@
-"""Pictures kept for a while in memory for answers with URLs, under names that cannot be guessed."""
+"""Pictures for answers with URLs, kept in memory for a while under names that cannot be guessed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Kept(NamedTuple):
 
 
 class Store:
-    """The newest pictures, up to a number of bytes and an age; used from the event loop alone.
+    """The newest pictures, up to a number of bytes and an age; only for the event loop's thread.
 
     Args:
-        capacity: bytes of all pictures together; a larger one is kept alone.
+        capacity: bytes of all pictures together; a larger picture is kept alone.
         seconds: how long each is kept.
-        clock: seconds, never going back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, capacity: float, seconds: float, clock: Callable[[], float] = time.monotonic):
-        # A value larger than the whole is an error there.
+        # TTLCache refuses a value larger than its capacity.
         self._kept: TTLCache[str, Kept] = TTLCache(
             capacity, seconds, timer=clock, getsizeof=lambda kept: min(len(kept.data), capacity)
         )
@@ -39,7 +39,7 @@ class Store:
         return name
 
     def get(self, name: str) -> Kept | None:
-        """The picture of that name; None if there is none, or no longer."""
+        """The picture of that name; None if there is none."""
         return self._kept.get(name)
 
     def __len__(self) -> int:

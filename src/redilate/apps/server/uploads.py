@@ -1,4 +1,4 @@
-"""Pictures that clients send: never more bytes or pixels than allowed, of three formats, from memory alone."""
+"""Uploaded pictures: bounded in bytes and pixels, of three formats."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from .errors import ApiError, invalid
 def read_picture(
     data: bytes, *, megapixels: float, name: str = "image", on_note: Callable[[str], None] = warnings.warn
 ) -> Image.Image:
-    """A PNG, JPEG or WebP as `read_photo` reads it: sRGB, upright, on white where it is transparent.
-
-    The size is taken from the header, so a small file of vast pixels is refused before one of them is unpacked.
+    """A PNG, JPEG or WebP as `read_photo` reads it.
 
     Args:
         data: the file.
-        megapixels: the most that it may have.
-        name: the field that it came in, for the error.
-        on_note: called with a line about what of the picture is not used.
+        megapixels: the largest size, checked by the header.
+        name: of its field, for the error.
+        on_note: as for `read_photo`.
 
     Raises:
         ApiError: 400, or 413 for too many pixels.
@@ -40,17 +38,12 @@ def read_picture(
 
 
 def read_mask(data: bytes, image: Image.Image, *, megapixels: float) -> Image.Image:
-    """The mask of an edit as `redilate.edit` takes it: white where the picture is drawn anew.
+    """An edit's mask as `redilate.edit` takes it: white where the picture is drawn anew.
 
-    As OpenAI has it, what is transparent is drawn anew; of a mask without transparency, what is white.
-
-    Args:
-        data: the file.
-        image: the picture, as `read_picture` gave it.
-        megapixels: as for `read_picture`.
+    As for OpenAI, transparent parts are drawn anew; of a mask without transparency, white parts.
 
     Raises:
-        ApiError: 400, or 413 for too many pixels; its size is not the picture's, or nothing of it is to be drawn.
+        ApiError: 400, or 413 for too many pixels; also for a mask of another size, or one that draws nothing anew.
     """
     flat = read_picture(data, megapixels=megapixels, name="mask")
     with Image.open(BytesIO(data), formats=FORMATS) as opened:
@@ -66,5 +59,5 @@ def read_mask(data: bytes, image: Image.Image, *, megapixels: float) -> Image.Im
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The picture at (width, height): scaled to cover it, and cut at the middle."""
+    """The picture scaled to cover (width, height), and cropped around its middle."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""What happens when somebody presses, types or chooses something on the page."""
+"""The page's event handlers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Updates = dict[Any, Any]
 
 
 class Actions:
-    """The page's functions: what stands in the form comes in, what to change on the page goes out."""
+    """The page's functions: from the form's values to updates of the page."""
 
     def __init__(self, backend: Backend, form: Form, viewer: Viewer):
         self._backend, self._form, self._viewer = backend, form, viewer
 
     def draw(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        """Draw what the form says."""
+        """Draw the form's picture."""
         session = self._session(request)
-        # Another tab may share nothing with this one, but a second press must not draw twice.
+        # A second press must not draw twice.
         if not session.begin():
             return
         try:
@@ -43,7 +43,7 @@ class Actions:
             session.end()
 
     def compare(self, request: gr.Request) -> Iterator[Updates]:
-        """Show the picture beside the other method's, which is drawn if it was not."""
+        """Show the picture beside the other method's, which is drawn first if need be."""
         session = self._session(request)
         if session.shown is None or not session.begin():
             return
@@ -57,11 +57,11 @@ class Actions:
             session.end()
 
     def stop(self, request: gr.Request) -> None:
-        """End what this visitor waits for, at its next denoising step."""
+        """Stop this visitor's drawing at its next denoising step."""
         self._backend.stop(self._session(request))
 
     def choose(self, event: gr.SelectData, request: gr.Request) -> Updates:
-        """Show a picture of the gallery."""
+        """Show a picture from the gallery."""
         session = self._session(request)
         if session.busy or not 0 <= event.index < len(session.pictures):
             return {self._viewer.status: gr.skip()}
@@ -69,7 +69,7 @@ class Actions:
         return self._picture(session) | {self._viewer.status: ""}
 
     def settings(self, request: gr.Request) -> Updates:
-        """Put the settings of the picture that is shown into the form."""
+        """Put the shown picture's settings into the form."""
         shown, form = self._session(request).shown, self._form
         if shown is None:
             return {form.prompt: gr.skip()}
@@ -77,7 +77,7 @@ class Actions:
         return values | {form.negative: shown.request.negative or "", form.scale: None, form.shape: None}
 
     def cost(self, values: dict[Any, Any]) -> str:
-        """What the form's picture would cost, or why it can't be had."""
+        """What the form's picture would cost, or why it can't be drawn."""
         try:
             request = self._asked(values, prompt="any", negative="", seed=0)
         except RedilateError as error:
@@ -85,14 +85,14 @@ class Actions:
         return messages.cost(request, self._backend.sizes, self._backend.speed)
 
     def preset(self, scale: str | None, shape: str | None) -> Any:
-        """The sides and their ratio, of a preset."""
+        """The sides and their ratio for a preset."""
         if scale is None or shape is None:
             return gr.skip(), gr.skip(), gr.skip()
         width, height = self._backend.sizes.offered(scale, shape)
         return width, height, height / width
 
     def width(self, width: float | None, height: float | None, locked: bool, ratio: float) -> Any:
-        """Somebody typed a width: the height follows while the ratio (height to width) is locked."""
+        """After a typed width: the height follows if the ratio (height to width) is locked."""
         if locked and width and width > 0:
             height = self._backend.sizes.other_side(width, ratio)
         elif width and height and width > 0:
@@ -100,7 +100,7 @@ class Actions:
         return height, ratio, None, None
 
     def height(self, width: float | None, height: float | None, locked: bool, ratio: float) -> Any:
-        """The same for the height."""
+        """After a typed height."""
         if locked and height and height > 0:
             width = self._backend.sizes.other_side(height, 1 / ratio)
         elif width and height and width > 0:
@@ -120,7 +120,7 @@ class Actions:
         return self._backend.session(request.session_hash or "")
 
     def _asked(self, values: dict[Any, Any], **instead: Any) -> PageRequest:
-        """What the form says, with some of it replaced."""
+        """The form's request, with some values replaced."""
         fields = {name: field for name, field in self._form.fields.items() if name not in instead}
         said = {name: values[field] for name, field in fields.items()}
         return PageRequest.checked(self._backend.sizes, **said, **instead)
@@ -156,13 +156,13 @@ class Actions:
         return {self._form.draw: gr.update(visible=not busy), self._form.stop: gr.update(visible=busy)}
 
     def _only(self, shown: Updates) -> Updates:
-        """These updates, and nothing else visible where pictures are shown."""
+        """These updates, and the viewer's other parts hidden."""
         viewer = self._viewer
         parts = (viewer.empty, viewer.picture, viewer.slider, viewer.sides, viewer.details)
         return {part: gr.update(visible=False) for part in parts} | shown
 
     def _as_before(self, session: Session, status: str) -> Updates:
-        """Back to the picture that was shown before."""
+        """Show the previous picture again."""
         viewer = self._viewer
         nothing = {
             viewer.picture: gr.update(value=None, visible=False),

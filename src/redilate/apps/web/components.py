@@ -1,4 +1,4 @@
-"""The components of the page: what a visitor fills in, and where pictures are shown."""
+"""The page's components: the form and the viewer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .sizes import SCALES, SHAPES, Sizes
 
 
 class Form:
-    """What a visitor fills in, and the buttons that start and stop a picture.
+    """The form, with the buttons that start and stop a drawing.
 
-    Making one places what a visitor needs (the prompt, the size, the button); `place_settings` the rest.
+    The constructor places prompt, size and buttons, `place_settings` the other settings.
     """
 
     def __init__(self, sizes: Sizes, examples: Sequence[str]):
@@ -44,7 +44,7 @@ class Form:
         self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
 
     def place_settings(self, defaults: FamilyDefaults) -> None:
-        """Place what a visitor may want besides."""
+        """Place the other settings."""
         with gr.Group():
             with gr.Row(elem_classes="rd-pair rd-ways"):
                 self.method = _choice(
@@ -71,18 +71,18 @@ class Form:
 
     @property
     def fields(self) -> dict[str, Component]:
-        """Name of a `PageRequest`'s attribute → its component, for all but the picture to start from."""
+        """`PageRequest`'s attribute → its component, without the picture to start from."""
         names = ["prompt", "negative", "width", "height", "method", "strength", "seed", "steps", "guidance"]
         return {name: getattr(self, name) for name in names}
 
     @property
     def costly(self) -> list[Any]:
-        """What the cost depends on."""
+        """The components that the cost depends on."""
         return [self.width, self.height, self.method, self.steps, self.guidance, self.strength]
 
 
 class Viewer:
-    """Where pictures are shown."""
+    """The pictures, with what belongs to them."""
 
     def __init__(self) -> None:
         shown: dict[str, Any] = {
@@ -116,7 +116,7 @@ class Viewer:
 
     @property
     def outputs(self) -> list[Any]:
-        """All of them."""
+        """All components."""
         return list(vars(self).values())
 
 
@@ -125,10 +125,10 @@ def _choice(choices: list[Any], value: str, label: str) -> gr.Radio:
 
 
 def _upload() -> gr.Image:
-    """The field for a picture to start from: gr.Image, less its habit of fetching what a client names by address.
+    """The field for a picture to start from: a gr.Image that does not fetch addresses.
 
-    A path that was not uploaded is refused by Gradio itself. The method is replaced on the object, not in a class of
-    our own: for each such class Gradio writes a file beside its source.
+    Gradio itself refuses paths that were not uploaded. The method is replaced on the object, because Gradio writes a
+    file beside the source of each subclass.
     """
     field = gr.Image(
         label="PNG, JPEG or WebP",
@@ -149,5 +149,5 @@ def _upload() -> gr.Image:
 
 
 def html(value: str = "", **more: Any) -> gr.HTML:
-    """Words of our own, without Gradio's margins and colours for prose."""
+    """HTML without Gradio's margins and colours."""
     return gr.HTML(value, apply_default_css=False, **more)

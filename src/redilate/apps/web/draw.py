@@ -1,4 +1,4 @@
-"""What the page's form asks for, and how it is drawn."""
+"""The form's request, and its drawing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_STEPS, MOST_LETTERS, MOST_SEED = 200, 4_000, 2**32 - 1
 
 @dataclass(frozen=True)
 class Step:
-    """An event of a job: `done` of `total` denoising steps are taken."""
+    """A job's event: `done` of `total` denoising steps."""
 
     done: int
     total: int
@@ -30,10 +30,9 @@ class Step:
 
 @dataclass(frozen=True)
 class PageRequest(Request):
-    """A request with all that the form says: `width`, `height`, `guidance` and `strength` are numbers.
+    """A request from the form: `width`, `height`, `guidance` and `strength` are never None.
 
-    Attributes:
-        notes: what of the picture to start from is not used.
+    `notes` say what of the picture to start from is not used.
     """
 
     notes: tuple[str, ...] = ()
@@ -55,11 +54,7 @@ class PageRequest(Request):
         image: Image.Image | None = None,
         notes: tuple[str, ...] = (),
     ) -> Self:
-        """What the form holds, in the types that the engine takes.
-
-        Raises:
-            RedilateError: naming the first field that can't be used, and what would work.
-        """
+        """The form's values in the engine's types; RedilateError for the first invalid one."""
         prompt, negative = (prompt or "").strip(), (negative or "").strip()
         if not prompt:
             raise RedilateError("the prompt is empty; say what to draw, for example: a red apple")
@@ -90,38 +85,37 @@ class PageRequest(Request):
 
     @property
     def one_leg(self) -> bool:
-        """Whether all steps are of one size, so that each takes as long as the last."""
+        """Whether all steps have one size, and so take equally long."""
         return self.image is not None or self.method == "direct" or self.strength == 1
 
     @property
     def large_steps(self) -> int:
-        """The denoising steps of the large legs, about: what most of the time goes into."""
+        """About how many denoising steps the large legs have, which take most of the time."""
         if self.image is None and self.one_leg:
             return self.steps
         return max(1, round(self.steps * (self.strength or 1)))
 
     @property
     def kind(self) -> str:
-        """Pictures of the same kind cost the same for each step and pixel."""
+        """Pictures of one kind take the same time for each step and pixel."""
         legs = "one leg" if self.one_leg else f"from {self.strength:g}"
         return f"{legs} {self.method}{'' if (self.guidance or 0) > 1 else ' unguided'}"
 
     def other(self) -> PageRequest:
-        """The picture to compare this one with: the other method's, all else the same."""
+        """The same request by the other method, for the comparison."""
         return replace(self, method="direct" if self.method == "redilate" else "redilate")
 
 
 def draw(pipe: Any, job: Job) -> None:
-    """Draw a job's `PageRequest`. Its events: each `Step`, the picture at native size (a Pillow image), and the
-    `Generation`.
+    """Draw a job's `PageRequest`; its events are `Step`, the picture at native size (a Pillow image), and `Generation`.
 
     Raises:
         Cancelled: at the next denoising step after `job` was cancelled.
-        RedilateError: for what the engine refuses.
+        RedilateError: if the engine refuses.
     """
     request: PageRequest = job.request
     if request.image is None and request.method == "direct":
-        request = replace(request, strength=None)  # which it does not take
+        request = replace(request, strength=None)  # direct inference takes none
 
     def on_step(done: int, total: int) -> None:
         job.check()

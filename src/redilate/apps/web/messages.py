@@ -1,4 +1,4 @@
-"""What the page says, as HTML. Whatever a person typed is escaped."""
+"""The page's texts as HTML; user input is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .pictures import Picture
 from .sizes import Sizes
 from .speed import Speed
 
-# A kernel's nine taps, and around them the same nine, dilated.
+# A kernel's nine taps, and the same nine dilated.
 _LOGO = "".join(
     f'<circle cx="{16 + x * reach}" cy="{16 + y * reach}" r="{radius}"/>'
     for reach, radius in ((4.2, 1.5), (12, 2.3))
@@ -49,12 +49,12 @@ def note(text: str) -> str:
 
 
 def refusal(text: str) -> str:
-    """Why something can't be done: the message of a `RedilateError`."""
+    """A `RedilateError`'s message."""
     return f'<p class="rd-note rd-bad" role="alert">{escape(text[:1].upper() + text[1:])}.</p>'
 
 
 def details(picture: Picture) -> str:
-    """Under a picture: what it is, and what was left out or done otherwise than asked."""
+    """A picture's settings and notes."""
     request = picture.request
     parts = [f"{request.width} × {request.height}", how(picture.settings), f"seed {request.seed}"]
     parts += [f"{request.steps} steps", f"guidance {request.guidance:g}", duration(picture.seconds)]
@@ -64,7 +64,7 @@ def details(picture: Picture) -> str:
 
 
 def how(settings: Mapping[str, Any]) -> str:
-    """How a picture was drawn, from its settings: re-dilated only where a dilation was in force."""
+    """How a picture was drawn; "re-dilated" only if a dilation was in force."""
     if settings["method"] == "direct":
         return "direct"
     way = "re-dilated" if settings["legs"][-1]["dilated"] else "as trained"
@@ -74,17 +74,17 @@ def how(settings: Mapping[str, Any]) -> str:
 
 
 def sides(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
-    """Under the comparison: which side is which, by the settings of both."""
+    """The captions of a comparison, by the settings of both pictures."""
     return f'<div class="rd-sides"><span>{how(left)}</span><span>{how(right)}</span></div>'
 
 
 def early() -> str:
-    """Under the picture at native size."""
+    """The caption of the picture at native size."""
     return '<div class="rd-sides"><span>early, at native size; the large one follows</span></div>'
 
 
 def cost(request: PageRequest, sizes: Sizes, speed: Speed) -> str:
-    """Under the size: how large the picture is, and how long it will take."""
+    """How large the picture is, and how long it will take."""
     times = request.area / sizes.native_area
     relation = (
         "the native area" if math.isclose(times, 1, rel_tol=0.1) else f"{_round(times)} × the native area"
@@ -99,7 +99,7 @@ def cost(request: PageRequest, sizes: Sizes, speed: Speed) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min`, `1 h 20 min`: as exact as an estimate deserves."""
+    """`0.4 s`, `12 s`, `3 min`, `1 h 20 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 99.5:

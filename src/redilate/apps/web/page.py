@@ -1,4 +1,4 @@
-"""The page: its layout, and which function of `Actions` each component calls."""
+"""The page: its layout, and the function of `Actions` that each component calls."""
 
 from __future__ import annotations
 
@@ -12,21 +12,15 @@ from .actions import Actions
 from .components import Form, Viewer, html
 from .sessions import Backend
 
-# How many pictures may be under way or waiting in Gradio's own threads: more than the backend's queue ever takes.
+# Pictures in Gradio's own queue: more than the backend's queue takes.
 _AT_ONCE = 24
 
 
 def page(backend: Backend, device: str, examples: Sequence[str] = ()) -> gr.Blocks:
-    """The page for a backend.
-
-    Args:
-        device: where it draws, in messages.
-        examples: prompts to try.
-    """
-    # Nothing is counted and nothing is sent anywhere.
+    """The page for a backend; `device` is its name for the header, `examples` are prompts to try."""
     with gr.Blocks(title="Redilate", analytics_enabled=False, fill_width=True) as blocks:
         html(messages.header(backend.model, backend.sizes, device))
-        # A grid of our own (page.css): on a phone the picture stands between what one needs and what one may want.
+        # A grid (page.css): on a phone the picture is between the main form and the other settings.
         with gr.Row(elem_classes="rd-layout"):
             with gr.Column(elem_classes="rd-main", min_width=0):
                 form = Form(backend.sizes, examples)
@@ -40,9 +34,9 @@ def page(backend: Backend, device: str, examples: Sequence[str] = ()) -> gr.Bloc
 
 
 def _connect(blocks: gr.Blocks, do: Actions, form: Form, viewer: Viewer) -> None:
-    """Connect the components with what they do; nothing of it is an API for others, which `redilate serve` is."""
+    """Connect the components with their functions, none of which is a public API (`redilate serve` is)."""
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    # What only computes takes no place in the queue of pictures.
+    # Outside the queue of pictures.
     quick: dict[str, Any] = private | {"queue": False}
     fields, drawn = form.fields.values(), [*viewer.outputs, form.draw, form.stop]
     slow: dict[str, Any] = private | {"outputs": drawn, "concurrency_id": "pictures"}

@@ -1,4 +1,4 @@
-"""The files of a session: pictures with their settings inside, small ones for the gallery, and what people upload."""
+"""A session's files: pictures with their settings inside, thumbnails, and uploads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from redilate.generation.photos import read_photo
 from ..metadata import FORMATS, save_picture
 from .draw import PageRequest
 
-# Of what is uploaded. A picture of so many pixels takes 150 MB as RGB.
+# Of an upload. So many pixels take 150 MB as RGB.
 MOST_BYTES, MOST_PIXELS = 32 * 2**20, 50_000_000
 _THUMBNAIL = 320
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of this session: what was asked for, its PNG, its settings, and lines to know."""
+    """A picture of a session: its request, its PNG, its settings and notes."""
 
     request: PageRequest
     path: Path
@@ -34,7 +34,7 @@ class Picture:
 
     @property
     def small(self) -> Path:
-        """A small copy, for the gallery."""
+        """The thumbnail's path."""
         return self.path.with_name("small.webp")
 
     def write(self, image: Image) -> None:
@@ -50,30 +50,30 @@ class Picture:
 
 
 def own_folder(folder: Path) -> Path:
-    """A new folder in `folder`, whose name nobody can guess."""
+    """A new folder in `folder` with an unguessable name."""
     own = folder / secrets.token_hex(16)
     own.mkdir(parents=True)
     return own
 
 
 def file_name(settings: dict[str, Any]) -> str:
-    """A file's name that says what it is: a-red-apple-512x512-seed-7-redilate.png."""
+    """A file's name by its settings: a-red-apple-512x512-seed-7-redilate.png."""
     words = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:40].rstrip("-") or "picture"
     size = f"{settings['width']}x{settings['height']}"
     return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}.png"
 
 
 def read_upload(path: Path) -> tuple[Image, tuple[str, ...]]:
-    """A picture that somebody uploaded, upright and in RGB, and what of it is not used, a line each.
+    """An uploaded picture, upright and in RGB, and notes about what of it is not used.
 
     Raises:
-        RedilateError: it is no PNG, JPEG or WebP that can be read, or has too many bytes or pixels.
+        RedilateError: it is not a readable PNG, JPEG or WebP, or has too many bytes or pixels.
     """
     if path.stat().st_size > MOST_BYTES:
         raise RedilateError(
             f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"
         )
     notes: list[str] = []
-    # As bytes: a message with the path would tell of this machine.
+    # As bytes, because a message would name this machine's path.
     image = read_photo(path.read_bytes(), max_pixels=MOST_PIXELS, formats=FORMATS, on_note=notes.append)
     return image, tuple(notes)

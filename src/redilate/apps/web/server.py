@@ -1,4 +1,4 @@
-"""The page, opened to a browser: on this machine alone unless told otherwise, without a word to any other."""
+"""Serving the page, by default to this machine only."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def serving(
     examples: Sequence[str] = (),
     measure: bool = True,
 ) -> Iterator[str]:
-    """Serve the page for the time of the `with`, and yield its address.
+    """A context that serves the page and yields its address.
 
-    All that it writes, uploads and pictures, lies in a folder that only this user can read and that is gone at the end.
+    Uploads and pictures are in a folder that only this user can read, which is deleted at the end.
 
     Args:
-        pipe: a pipeline, which is the page's own from here on.
-        model: what pictures call it.
-        port: 0 for any that is free.
-        measure: draw two steps first, to know what a picture will cost.
+        pipe: a pipeline, which nothing else may use.
+        model: its name in pictures.
+        port: 0 for any free one.
+        measure: draw two steps first, for estimates of the time.
 
     Raises:
-        RedilateError: if the pipeline has no U-Net, or the port can't be had.
+        RedilateError: if the pipeline has no U-Net, or the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="redilate-web-", ignore_cleanup_errors=True) as folder:
-        # Gradio serves what lies in this folder, and copies what lies elsewhere; it is told by the environment only.
+        # Gradio serves files from this folder, which only the environment can set.
         before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = folder
         backend = Backend(pipe, model, Path(folder))

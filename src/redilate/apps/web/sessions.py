@@ -1,4 +1,4 @@
-"""What all visitors of the page share, the model and the queue before it, and what each has drawn."""
+"""`Backend`: the model and its queue, which all visitors share; `Session`: one visitor's pictures."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .pictures import Picture, file_name, own_folder
 from .sizes import Sizes
 from .speed import Speed
 
-# Older ones of a session are forgotten.
+# A session's older pictures are deleted.
 MOST_PICTURES = 48
 _PATIENCE = 0.2  # seconds between looks at the queue
 
 
 @dataclass
 class Session:
-    """One visitor's pictures, the newest first, which of them is shown, and the job under way."""
+    """One visitor's pictures, newest first, the one shown, and the current job."""
 
     pictures: list[Picture] = field(default_factory=list)
     shown: Picture | None = None
@@ -40,20 +40,20 @@ class Session:
     _busy: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> bool:
-        """Take the session for one picture; False where one is under way. Safe against two presses at once."""
+        """Reserve the session for one picture; False if one is being drawn. Thread-safe."""
         return self._busy.acquire(blocking=False)
 
     def end(self) -> None:
-        """Let the next picture begin."""
+        """Release the session."""
         self._busy.release()
 
     @property
     def busy(self) -> bool:
-        """Whether a picture is under way."""
+        """Whether a picture is being drawn."""
         return self._busy.locked()
 
     def partner(self) -> Picture | None:
-        """The picture that the shown one can be compared with, where it has been drawn."""
+        """The picture to compare the shown one with, if it has been drawn."""
         if self.shown is None:
             return None
         wanted = self.shown.request.other()
@@ -69,14 +69,14 @@ class Session:
 
 @dataclass(frozen=True)
 class Waiting:
-    """So many are drawn before this one."""
+    """So many pictures are drawn before this one."""
 
     ahead: int
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Under way: `done` of `total` steps, and the seconds that are left, where that is known."""
+    """`done` of `total` steps, and the seconds left if known."""
 
     done: int
     total: int
@@ -87,9 +87,9 @@ class Backend:
     """The model, the one thread that draws with it, and the sessions.
 
     Args:
-        pipe: the pipeline; nobody else may use it.
-        model: what a picture's settings call it.
-        folder: where pictures are kept while their session lasts.
+        pipe: the pipeline, which nothing else may use.
+        model: its name in pictures.
+        folder: of the sessions' pictures.
     """
 
     def __init__(self, pipe: Any, model: str, folder: Path):
@@ -102,16 +102,16 @@ class Backend:
         self._sessions: dict[str, Session] = {}
 
     def session(self, name: str) -> Session:
-        """The session of that name, a new one where there is none."""
+        """The session of that name, or a new one."""
         return self._sessions.setdefault(name, Session())
 
     def stop(self, session: Session) -> None:
-        """End what a visitor waits for, at its next denoising step."""
+        """Stop a visitor's drawing at its next denoising step."""
         if session.job is not None:
             self.thread.cancel(session.job)
 
     def end(self, name: str) -> None:
-        """The visitor has gone: stop what they wait for and forget what they drew."""
+        """Stop the drawing of a visitor who has left, and delete their pictures."""
         session = self._sessions.pop(name, None)
         if session is not None:
             self.stop(session)
@@ -119,8 +119,7 @@ class Backend:
                 picture.forget()
 
     def run(self, session: Session, request: PageRequest) -> Iterator[Waiting | Progress | Path | Picture]:
-        """Draw for a session and say how it goes: the path is that of the picture at native size, the `Picture` the
-        last.
+        """Draw for a session: yields its progress, the path of the picture at native size, and at last the `Picture`.
 
         Raises:
             Cancelled: the session was stopped.
@@ -136,7 +135,7 @@ class Backend:
                 if ahead != 0:
                     before, ahead = ahead, self.thread.ahead(job)
                     started = time.monotonic()
-                    if ahead == 0:  # by then the pictures before this one have told more
+                    if ahead == 0:  # the pictures before have improved the estimate
                         estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
                     if ahead != before:
                         yield Waiting(ahead) if ahead else Progress(0, request.large_steps, estimate)
@@ -152,12 +151,14 @@ class Backend:
                         yield Progress(done, total, left)
                     case Image.Image():
                         early = own_folder(self.folder) / "early.webp"
-                        event.save(early, quality=90)  # without settings: it is not what was asked for
+                        event.save(
+                            early, quality=90
+                        )  # without settings, since it is not the requested picture
                         yield early
                     case Generation():
                         made = event
         finally:
-            # Also where nobody listens any more.
+            # Also if nobody listens any more.
             self.thread.cancel(job)
             session.job = None
             if early is not None:
@@ -179,7 +180,7 @@ class Backend:
 
 
 def _left(request: PageRequest, step: Step, passed: float, estimate: float | None) -> float | None:
-    """Seconds that are left, by the pace so far where all steps are alike; the last leg's are larger."""
+    """The seconds left: by the pace so far if all steps have one size, else by the estimate."""
     if request.one_leg:
         return passed / step.done * (step.total - step.done)
     return None if estimate is None or estimate <= passed else estimate - passed

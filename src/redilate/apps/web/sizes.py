@@ -1,4 +1,4 @@
-"""The sizes that the page offers: the native area and its multiples, in the usual shapes."""
+"""The sizes on the page: multiples of the native area in the usual shapes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from redilate.errors import RedilateError
 SHAPES = {"1:1": (1, 1), "3:2": (3, 2), "16:9": (16, 9), "2:3": (2, 3), "9:16": (9, 16)}
 # Name → how many times the native side.
 SCALES = {"native": 1, "2×": 2, "4×": 4}
-# How many times the native area a picture may have: twice the largest that is offered.
+# The largest area, in native ones: twice the largest that is offered.
 MOST_AREA = 32
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What sizes a model can be asked for.
+    """A model's sizes.
 
     Attributes:
-        native: (width, height) that it was trained at, in pixels.
-        step: every side is a multiple of it: pixels per latent.
-        even: the offered sizes are multiples of it: what the deepest level sees as whole.
+        native: (width, height) in pixels.
+        step: pixels per latent, of which every side is a multiple.
+        even: sides of offered sizes are multiples of it, so that no level rounds.
     """
 
     native: tuple[int, int]
@@ -32,11 +32,7 @@ class Sizes:
 
     @classmethod
     def of(cls, pipe: Any) -> Sizes:
-        """Of a pipeline.
-
-        Raises:
-            RedilateError: if it has no U-Net, or its configuration names no size.
-        """
+        """A pipeline's sizes; RedilateError if it has no U-Net, or its native size is unknown."""
         from redilate.pipelines.families import latent_scale, native_size, unet_of
 
         height, width = native_size(pipe)
@@ -50,9 +46,9 @@ class Sizes:
         return self.native[0] * self.native[1]
 
     def offered(self, scale: str, shape: str) -> tuple[int, int]:
-        """(width, height) of a preset, a name of `SCALES` and one of `SHAPES`: of about that area, in that shape.
+        """(width, height) of about that area in that shape, exactly for the native shape.
 
-        The native size itself is given for a shape that is its own.
+        `scale` is a name in `SCALES`, `shape` one in `SHAPES`.
         """
         wide, high = SHAPES[shape]
         if wide * self.native[1] == high * self.native[0]:
@@ -62,15 +58,11 @@ class Sizes:
         return _nearest(width, self.even), _nearest(width * high / wide, self.even)
 
     def other_side(self, side: float, ratio: float) -> int:
-        """The other side where this one is `side` and the other is to be `ratio` times as long."""
+        """A side `ratio` times as long as `side`, rounded."""
         return _nearest(side * ratio, self.step)
 
     def check(self, width: float | None, height: float | None) -> tuple[int, int]:
-        """(width, height) as whole numbers.
-
-        Raises:
-            RedilateError: a side that is missing, no whole multiple of `step`, or too large an area.
-        """
+        """(width, height) as whole numbers; RedilateError unless they are multiples of `step` and small enough."""
         sides = []
         for name, side in (("width", width), ("height", height)):
             if side is None or not math.isfinite(side):

@@ -1,4 +1,4 @@
-"""What a picture will cost, from what others have cost on this machine."""
+"""Estimates of a picture's time from earlier pictures on this machine."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections import defaultdict
 from typing import Any
 
-# How the time of a step may grow with the area: convolutions are linear, attention is quadratic.
+# Bounds of a step's growth with the area: convolutions are linear, attention is quadratic.
 _LINEAR, _QUADRATIC = 1.0, 2.0
 
 
 class Speed:
-    """Seconds for each denoising step by area, one curve for each way of drawing (`kind`).
+    """Seconds for each denoising step by area, one curve for each kind of drawing.
 
-    A curve is seconds = a · area^b, with 1 ≤ b ≤ 2, fitted to the logarithms of what was measured; while only one
-    size is known, b is 1. The time of the autoencoder and the text encoder is part of the steps'.
+    A curve is seconds = a · area^b with 1 ≤ b ≤ 2, fitted to the logarithms of the measurements; b is 1 for one size.
+    The steps' time includes the autoencoder's and the text encoder's.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Speed:
         self.pictures = 0
 
     def measure(self, pipe: Any) -> None:
-        """Draw two steps at native size; the second, which no longer warms anything up, is the measurement."""
+        """Draw two steps at native size and measure the second, since the first is slower."""
         import redilate
         from redilate.pipelines.families import native_size
 
@@ -33,17 +33,17 @@ class Speed:
         redilate.generate(
             pipe, "", steps=2, method="direct", on_step=lambda *_: times.append(time.monotonic())
         )
-        # A pipeline that reports no steps leaves the first picture to tell.
+        # Some pipelines report no steps.
         if len(times) == 2:
             self._first = (width * height, times[1] - times[0])
 
     def add(self, kind: str, area: int, steps: int, seconds: float) -> None:
-        """Learn from a picture that was drawn in `steps` (at least 1) denoising steps."""
+        """Add a picture's time for `steps` (at least 1) denoising steps."""
         self.pictures += 1
         self._measured[kind].append((area, seconds / steps))
 
     def seconds(self, kind: str, area: int, steps: int) -> float | None:
-        """The estimate for a picture of `area` pixels; None while nothing is known."""
+        """The estimate for a picture of `area` pixels; None without measurements."""
         known = self._measured.get(kind) or [one for points in self._measured.values() for one in points]
         points = known or ([self._first] if self._first else [])
         if not points:
@@ -60,7 +60,7 @@ class Speed:
 
     @property
     def source(self) -> str:
-        """How the estimate is known, for people."""
+        """What the estimate is based on."""
         if self.pictures:
             return "from the picture drawn here" if self.pictures == 1 else "from the pictures drawn here"
         return "from two steps at native size" if self._first else ""

@@ -1,4 +1,4 @@
-"""The page's theme: paper and ink with one accent, the system's own fonts, nothing from elsewhere."""
+"""The page's theme: one accent colour, the system's fonts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ CSS = Path(__file__).with_name("page.css")
 
 _SHADES = "fdf3ef fbe3da f6c5b4 efa087 e57a58 cf5230 b84425 98371e 7b2f1d 66291b 37130b"
 _ACCENT = gr.themes.Color(*(f"#{shade}" for shade in _SHADES.split()))
-# Plain names: Gradio would look for any other font among its files, or at Google's.
+# Gradio would load any other font from its files or from Google.
 _SANS = ["ui-sans-serif", "system-ui", "sans-serif"]
 _MONO = ["ui-monospace", "monospace"]
 
 
 def theme() -> gr.themes.Base:
-    """Light and dark, as the browser asks."""
+    """Light and dark, by the browser's preference."""
     return gr.themes.Base(
         primary_hue=_ACCENT,
         secondary_hue=_ACCENT,
