@@ -1,4 +1,4 @@
-"""A batch from a file of prompts to a folder of pictures: what is missing is drawn, and nothing twice."""
+"""A batch, from a file of prompts to a folder of pictures: only missing pictures are drawn."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .tasks import Defaults, Fault, Task, check_defaults, tasks_of, together
 
 @dataclass
 class Tally:
-    """What a batch has come to: how many rows, and how many pictures."""
+    """Counts of a batch's rows and pictures."""
 
     rows: int = 0  # read so far
-    repeated: int = 0  # that an earlier row asks for too; one serves both
-    present: int = 0  # that were there already
-    missing: int = 0  # that were not
-    drawn: int = 0  # of the missing ones, those that are there now
-    failed: int = 0  # that there are not, because of the row or because the drawing failed
+    repeated: int = 0  # pictures that an earlier row has too
+    present: int = 0  # pictures that existed before
+    missing: int = 0  # pictures that did not
+    drawn: int = 0  # missing pictures that exist now
+    failed: int = 0  # pictures that cannot be drawn, or whose drawing failed
 
 
 OnFault = Callable[[Fault], None]
@@ -33,12 +33,12 @@ OnFault = Callable[[Fault], None]
 def missing_tasks(
     prompts: Path, defaults: Defaults, store: Store, tally: Tally, on_fault: OnFault
 ) -> Generator[Task]:
-    """The tasks whose pictures `store` lacks, in the file's order, each once; `tally` counts along.
+    """The tasks whose pictures `store` lacks, in the file's order, each once; updates `tally`.
 
-    Reads as it goes: however long the file, a row at a time is in memory.
+    One row at a time is in memory.
 
     Raises:
-        RedilateError: for defaults that no row could have, and for a file that cannot be read.
+        RedilateError: for defaults that no row could have, and for an unreadable file.
     """
     check_defaults(defaults)
     row = None
@@ -64,10 +64,10 @@ def missing_tasks(
 
 
 def survey(prompts: Path, defaults: Defaults, store: Store, on_fault: OnFault) -> Tally:
-    """What a run would do: everything but the drawing. `store` need not be one that writes.
+    """The counts of a run without the drawing; `store` need not be a writing one.
 
     Raises:
-        RedilateError: as for `missing_tasks`, and for a file without a row that can be drawn.
+        RedilateError: as for `missing_tasks`, and for a file without a valid row.
     """
     tally = Tally()
     first: list[Fault] = []
@@ -96,18 +96,18 @@ def draw_missing(
     on_done: Callable[[Tally], None] = lambda _: None,
     on_fault: OnFault = lambda _: None,
 ) -> Tally:
-    """Draw what `store` lacks and keep each picture as soon as it is there.
+    """Draw what `store` lacks and store each picture as soon as it is finished.
 
     Args:
         prompts, defaults: what to draw.
-        store: entered, and one that writes.
-        run: `local.run` or `ray.run` with all its arguments but the tasks, and with `draw.draw` as its work.
-        most: how many pictures of one row are drawn together; 1 on a CPU, which is busy with one.
+        store: a writing one, entered.
+        run: `local.run` or `ray.run_on_ray` with all its arguments but the tasks, and with `draw.draw` as its work.
+        most: how many pictures of one row are drawn together; 1 on a CPU.
         on_done: called after each picture and each failure.
-        on_fault: called for each row of which there will be no picture in this run.
+        on_fault: called for each row without a picture.
 
     Raises:
-        RedilateError: as for `missing_tasks` and `run`; what is drawn by then is kept.
+        RedilateError: as for `missing_tasks` and `run`; finished pictures stay.
     """
     tally = Tally()
 
@@ -132,8 +132,8 @@ def draw_missing(
 
 
 def _is_repeated(task: Task, seen: Index) -> bool:
-    """Whether an earlier row asks for the same picture; RedilateError where it has the id for another one."""
-    key = task.id.casefold()  # some file systems take Apple.png and apple.png for one
+    """Whether an earlier row has the same picture; RedilateError if one has the id for another picture."""
+    key = task.id.casefold()  # Apple.png and apple.png are one file on some systems
     told = seen.get(key)
     if told is None:
         seen.put(key, f"{task.digest} {task.row} {task.id}")

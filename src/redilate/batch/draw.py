@@ -1,4 +1,4 @@
-"""What a worker does with tasks: draw them, and make a file's bytes of each picture."""
+"""A worker's function: draw tasks, and encode the pictures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("redilate.batch")
 
-# A picture and its settings (plain JSON data) → the bytes of a file that has both.
+# A picture and its settings (JSON data) → the bytes of a file with both.
 Encode = Callable[["Image", Mapping[str, Any]], bytes]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture as the bytes of its file, and the seconds that drawing it took."""
+    """A picture's file as bytes, and the seconds that drawing took."""
 
     picture: bytes
     seconds: float
@@ -37,15 +37,11 @@ def draw(
     model: str,
     encode: Encode,
 ) -> list[Drawn]:
-    """Draw tasks by a method of `rivals.registry`: one, or several of one row as `tasks.together` puts them.
+    """Draw tasks by a method of `rivals.registry`: one, or several of one row as grouped by `tasks.together`.
 
-    The bytes depend on the task, the method and the pipeline alone: no time, no place and no worker is in them. What
-    is drawn together on a GPU is what is drawn alone within rounding; a CPU draws one after another, bit for bit as
-    alone. The settings have an entry `task` (its id and digest), by which a `Store` knows a picture that it has no
-    record of.
-
-    Raises:
-        RedilateError: an unknown method, or a task that the pipeline cannot do.
+    The bytes depend only on the task, the method and the pipeline; those of pictures drawn together on a GPU are equal
+    within rounding, on a CPU exactly. The settings have an entry `task` (id and digest), by which a `Store` recognises
+    a picture without a record.
     """
     made = find(method)
     first = tasks[0]

@@ -1,4 +1,4 @@
-"""What every way of running tasks has in common: what is asked for, and what comes back."""
+"""Shared by `local` and `ray`: the types of work and outcome, and one attempt at a task."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ R = TypeVar("R")
 
 # Called with (steps done, steps in all) of one task.
 OnStep = Callable[[int, int], None]
-# A pipeline for a device; None leaves the device to the loader.
+# Device → pipeline; None leaves the choice to the loader.
 MakePipe = Callable[[str | None], Any]
-# What is done with a pipeline for one task.
+# One task's work with a pipeline.
 Work = Callable[[Any, T, OnStep | None], R]
 
-# How many processes may die over one task, or in a row while they make their pipeline.
+# How many processes may die with one task, or in a row while loading.
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[T, R]):
-    """How a task ended: with a result or with a cause."""
+    """A task's result, or the cause of its failure."""
 
     task: T
     result: R | None  # what `work` returned
     cause: str | None  # why there is no result
-    worker: int | None  # the process that it ended in, by its number; None where that process died
+    worker: int | None  # process number; None if that process died
 
 
 def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Outcome[T, R]:
-    """One task's outcome, in the process that this runs in."""
+    """One task's outcome, in this process."""
     try:
         return Outcome(task, work(pipe, task, on_step), None, os.getpid())
     except RedilateError as error:
         cause = str(error)
     except Exception as error:
-        # After this one (of torch, and not imported for its name alone) CUDA does nothing more in this process.
+        # After torch's AcceleratorError CUDA is unusable in this process.
         if type(error).__name__ == "AcceleratorError":
             raise
         cause = f"{type(error).__name__}: {error}"
@@ -49,7 +49,7 @@ def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Out
 
 
 def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
-    """The pipeline and None, or None and why there is none."""
+    """The pipeline and None, or None and the reason why there is none."""
     try:
         return make_pipe(device), None
     except RedilateError as error:
@@ -60,7 +60,7 @@ def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads for the time of the `with`; None leaves it alone."""
+    """A context with so many torch threads; None leaves them."""
     if threads is None:
         yield
         return

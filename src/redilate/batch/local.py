@@ -1,4 +1,8 @@
-"""Tasks on one machine, in this process or in worker processes. One that dies is replaced, and its task done again."""
+"""Running tasks on one machine, in this process or in worker processes; dead workers are replaced.
+
+Own code, because neither pebble nor loky gives workers their devices, reports steps, or notices workers that die while
+they load.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,13 @@ from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, load, torch_thre
 T = TypeVar("T")
 R = TypeVar("R")
 
-# How long a worker that is told to stop may take before it is killed.
+# Seconds for a worker to stop before it is killed.
 _STOP_SECONDS = 5.0
 
 
 @dataclass
 class _Job:
-    """A task and how many processes have died over it."""
+    """A task, and how many processes have died with it."""
 
     task: Any
     deaths: int = 0
@@ -37,7 +41,7 @@ class _Job:
 
 @dataclass
 class _Worker:
-    """A process and what it is at."""
+    """A process and its job."""
 
     slot: int
     process: SpawnProcess
@@ -46,7 +50,7 @@ class _Worker:
 
 
 class _Crew:
-    """The worker processes, by our end of the pipe to each."""
+    """The worker processes by our end of their pipes."""
 
     def __init__(self, arguments: tuple[Any, ...], devices: Sequence[str | None], size: int):
         self._arguments = arguments
@@ -55,27 +59,27 @@ class _Crew:
         self.workers: dict[Connection, _Worker] = {}
 
     def for_new_job(self) -> Connection | None:
-        """A worker with nothing to do, a new one where there may be one more, or None."""
+        """An idle worker, or a new one if there may be more, or None."""
         for connection, worker in self.workers.items():
             if worker.job is None:
                 return connection
         return self._start(self._free_slots.pop()) if self._free_slots else None
 
     def give(self, connection: Connection, job: _Job) -> None:
-        """Hand over a job. To one that has just died it is handed in vain, which its pipe's end will tell."""
+        """Send a job; if the worker has just died, its pipe will end."""
         self.workers[connection].job = job
         with suppress(OSError):
             connection.send(job.task)
 
     def bury(self, connection: Connection) -> None:
-        """Take a dead worker off; its slot, and so its device, is free again."""
+        """Remove a dead worker and free its slot, and so its device."""
         worker = self.workers.pop(connection)
         connection.close()
         worker.process.join(_STOP_SECONDS)
         self._free_slots.append(worker.slot)
 
     def stop(self) -> None:
-        """End all processes, whatever they are at."""
+        """End all processes."""
         for connection, worker in self.workers.items():
             connection.close()
             worker.process.terminate()
@@ -86,7 +90,7 @@ class _Crew:
                 worker.process.join()
 
     def _start(self, slot: int) -> Connection:
-        context = multiprocessing.get_context("spawn")  # CUDA does not live through a fork
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         ours, theirs = context.Pipe()
         device = self._devices[slot % len(self._devices)]
         process = context.Process(target=_serve, args=(theirs, device, *self._arguments), daemon=True)
@@ -107,25 +111,23 @@ def run(
     devices: Sequence[str | None] = (None,),
     on_step: Callable[[T, int, int], None] | None = None,
 ) -> Generator[Outcome[T, R]]:
-    """Do `work` for each task, on this machine; outcomes come in the order in which they end.
+    """Do `work` for each task on this machine; outcomes come in the order in which tasks end.
 
-    A task is taken from `tasks` when a worker is free for it, and never earlier, so that a generator of a million
-    costs no memory; whoever takes the outcomes slowly slows the workers. An exception of `work` is its task's outcome;
-    a process that dies is replaced, and its task is given to another. Closing the iterator (an exception in the
-    `for` that takes the outcomes does) stops all workers; what they were at is lost.
+    A task is read from `tasks` only when a worker is free, so a generator of a million needs no memory. An exception of
+    `work` is its task's outcome. A process that dies is replaced, and its task is given to another. Closing the
+    generator stops all workers.
 
     Args:
         make_pipe: called once in each worker.
-        work: called with (the pipeline, a task, a function to report its steps to, or None). What decides its result
-            must be the task alone; then no number of workers changes a result.
-        workers: processes, each with a pipeline of its own, for which tasks, functions and results must pickle; 0: this
+        work: called with (pipeline, task, function to report steps to, or None).
+        workers: processes, each with its own pipeline, for which tasks, functions and results must pickle; 0: this
             process.
-        threads: for torch in each worker. The last bit of a result can depend on it; None leaves it.
-        devices: worker k makes its pipeline on devices[k % len(devices)].
-        on_step: called with (task, steps done, steps in all), where `work` reports steps.
+        threads: torch's in each worker, on which the last bit of a result can depend; None leaves them.
+        devices: worker k loads on devices[k % len(devices)].
+        on_step: called with (task, steps done, steps in all), if `work` reports steps.
 
     Raises:
-        RedilateError: when the first outcome is asked for, for numbers that mean nothing; where `make_pipe` fails.
+        RedilateError: at the first outcome, for invalid numbers, or if `make_pipe` fails.
     """
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if value is not None and value < least:
@@ -200,9 +202,9 @@ def _serve(
     threads: int | None,
     steps: bool,
 ) -> None:
-    """A worker's life: load, then one task after another until our end of the pipe is gone."""
-    sys.stdout = sys.stderr  # whatever a library prints: stdout is the command's answer
-    # The bars of diffusers would make a semaphore, which a worker that is ended leaves behind, with a warning.
+    """A worker: load, then do one task after another until our end of the pipe is closed."""
+    sys.stdout = sys.stderr  # stdout is for the command's result
+    # tqdm's own lock would be a semaphore, which a terminated worker leaves behind with a warning.
     tqdm.set_lock(threading.RLock())
     try:
         with torch_threads(threads):
@@ -219,14 +221,14 @@ def _serve(
                 outcome = attempt(work, pipe, connection.recv(), report if steps else None)
                 connection.send(("outcome", outcome.result, outcome.cause, outcome.worker))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the other side has ended
+        pass  # the other end is closed
 
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """What starts in this `with` never hears Ctrl-C, which a terminal sends to all: stopping workers is our part."""
+    """Processes started in this context ignore Ctrl-C, which a terminal sends to all: we stop them ourselves."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's alone
+        yield  # only the main thread has signal handlers
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,6 +1,6 @@
-"""The same work on a Ray cluster: Ray Data with an actor pool, a pipeline for each GPU or for each share of the CPUs.
+"""Running tasks on a Ray cluster: Ray Data with an actor pool, a pipeline for each GPU or share of the CPUs.
 
-Pictures come through Ray's object store to the process that asked, which alone writes: no disk need be shared.
+Pictures come back through Ray's object store, and only the calling process writes: no disk need be shared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Tasks are put into the object store so many at a time.
+# Tasks in each object of the store.
 _CHUNK = 1000
 
 
@@ -36,23 +36,21 @@ def run_on_ray(
     threads: int = 1,
     device: str | None = None,
 ) -> Generator[Outcome[T, R]]:
-    """`local.run` on the actors of a Ray cluster; outcomes come in the order in which they end.
+    """`local.run` on the actors of a Ray cluster.
 
-    Unlike there, `tasks` is read to its end first, into Ray's object store, which spills to disk: about 0.2 kB a task.
-    From then on Ray Data's back-pressure holds: an actor has one task at a time, and waits while its last outcomes
-    are not taken. Redilate must be installed on every machine of the cluster.
+    All of `tasks` is first read into Ray's object store, which spills to disk: about 0.2 kB a task. Then each actor has
+    one task at a time and waits until its outcomes are taken. Redilate must be installed on every machine.
 
     Args:
         tasks, make_pipe, work: as for `local.run`; all must pickle.
-        address: as for `ray.init`: "auto", "host:port", "ray://host:port", or "local" for a cluster of this machine
-            that lasts as long as the run. None, or any where Ray is connected already: the one that it is connected to.
-        workers: actors; None: one for each GPU of the cluster, or, where it has none, for each `threads` CPUs.
-        threads: for torch in each actor, and the CPUs that it takes up.
-        device: given to `make_pipe`.
+        address: as for `ray.init`: "auto", "host:port", "ray://host:port", or "local" for a cluster of this machine for
+            the time of the run. An existing connection is used in any case.
+        workers: actors; None: one for each GPU of the cluster, or without GPUs for each `threads` CPUs.
+        threads: torch's in each actor, and the CPUs that it takes.
+        device: for `make_pipe`.
 
     Raises:
-        RedilateError: without the extra `batch`, for a cluster that is not there or too small, and where `make_pipe`
-            fails.
+        RedilateError: without the extra `batch`, for a missing or too small cluster, and if `make_pipe` fails.
     """
     with _connected(address):
         import ray
@@ -67,8 +65,8 @@ def run_on_ray(
         with _settings(DataContext.get_current()):
             outcomes = (
                 from_arrow_refs(chunks)
-                # Each row by itself: with the block size of `_settings` it becomes a block, and so an actor's task.
-                # Actors may take up all CPUs; to split a chunk of tasks takes next to nothing of one.
+                # With the block size of `_settings` each row becomes a block, and so one task of an actor. It needs no
+                # CPU, of which the actors may have all.
                 .flat_map(lambda row: [row], num_cpus=0)
                 .map_batches(
                     _Actor,
@@ -88,10 +86,7 @@ def run_on_ray(
 
 
 class _Tries:
-    """How often each task has been begun and not ended, counted outside the actors that may die over it.
-
-    Ray gives the task of a dead actor to another, without end.
-    """
+    """Counts each task's tries outside the actors, since Ray repeats the task of a dead actor without end."""
 
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
@@ -102,12 +97,12 @@ class _Tries:
         return self._begun[number]
 
     def end(self, number: int) -> None:
-        """Nobody died over it."""
+        """The task has ended."""
         del self._begun[number]
 
 
 class _Actor:
-    """One pipeline on one GPU or share of the CPUs, made when the first task comes."""
+    """One pipeline on one GPU or share of the CPUs, loaded for the first task."""
 
     def __init__(
         self, make_pipe: MakePipe, work: Work[Any, Any], threads: int, device: str | None, tries: Any
@@ -119,7 +114,7 @@ class _Actor:
         self._pipe: Any = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        """One task in; out, pickled, the reason why there is no pipeline or the task's outcome."""
+        """One task's outcome, or the reason why there is no pipeline, pickled."""
         import ray
         import torch
 
@@ -139,7 +134,7 @@ class _Actor:
 
 
 def _put(tasks: Iterable[Any]) -> tuple[list[Any], int]:
-    """The tasks, pickled and numbered, as Arrow tables in the object store: references to them, and how many."""
+    """Put tasks, pickled and numbered, into the object store as Arrow tables; → references, and how many tasks."""
     import pyarrow
     import ray
 
@@ -162,7 +157,7 @@ def _pool_size(workers: int | None, threads: int, gpus: int, cpus: int) -> int:
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    """A connection to Ray: the one that there is, or one for the time of the `with`."""
+    """A context with a connection to Ray, the existing one or a new one."""
     try:
         import ray
         import ray.data  # with pyarrow
@@ -183,9 +178,9 @@ def _connected(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _settings(context: Any) -> Iterator[None]:
-    """Ray Data as this work wants it, for the time of the `with`."""
+    """A context with Ray Data's settings for this work."""
     wanted = {
-        "target_max_block_size": 1,  # bytes: each row a block, so that each picture leaves its actor when it is done
+        "target_max_block_size": 1,  # bytes: each row is a block, so that each picture leaves its actor at once
         "enable_progress_bars": False,
     }
     before = {name: getattr(context, name) for name in wanted}

@@ -1,4 +1,4 @@
-"""The folder of a batch: its pictures, each there whole or not at all, and the manifest that says what they are."""
+"""A batch's folder: its pictures, written atomically, and their manifest."""
 
 from __future__ import annotations
 
@@ -19,47 +19,46 @@ from .tasks import Fault, Task
 
 SETTINGS, MANIFEST, FAILURES, LOCK = "batch.json", "manifest.jsonl", "failures.jsonl", ".lock"
 
-# The settings inside a picture; RedilateError where there are none.
+# Path → the settings inside a picture; RedilateError if there are none.
 ReadSettings = Callable[[Path], Mapping[str, Any]]
 
 
 class Store:
-    """A folder that one run at a time writes to.
+    """A batch's folder, to which one run at a time writes.
 
-    `<id>.png`: the pictures. `manifest.jsonl`: a line for each, in the order they were finished; where an id stands
-    twice, the later line holds. `failures.jsonl`: what the last run could not do, and why. `batch.json`: the settings
-    that all pictures here share.
+    `<id>.png`: the pictures. `manifest.jsonl`: a line for each, in the order of finishing; of two lines with one id the
+    later holds. `failures.jsonl`: what the last run could not do, and why. `batch.json`: the settings that all pictures
+    share.
 
-    A picture takes its place in one step and gets its line after that. A run that is killed between the two leaves a
-    picture without a line, which the next run knows by the settings inside it; one killed while it writes a line
-    leaves a torn one, which the next run cuts off.
+    A killed run may leave a picture without a line, which the next run recognises by the settings inside it, or an
+    incomplete line, which the next run cuts off.
     """
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], read: ReadSettings, *, writing: bool = True
     ):
-        """Nothing is touched before the store is entered (`with`).
+        """Nothing is written before the store is entered (`with`).
 
         Args:
-            folder: made if need be, its parent not.
-            settings: JSON data that all pictures of the folder must share.
-            read: gives the settings inside a picture.
-            writing: False only looks, and may do so while another run writes.
+            folder: made if need be; its parent must exist.
+            settings: JSON data that all pictures of the folder share.
+            read: reads the settings inside a picture.
+            writing: False only reads, also while another run writes.
         """
         self.folder = folder
         self._settings = dict(settings)
         self._read = read
         self._writing = writing
-        self._made: Index  # id → digest, once the store is entered
-        self._manifest: IO[bytes] | None = None  # None where nothing is written
+        self._made: Index  # id → digest, after entering
+        self._manifest: IO[bytes] | None = None  # None if nothing is written
         self._failures: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Make the folder ready and know what it holds.
+        """Prepare the folder and read its manifest.
 
         Raises:
-            RedilateError: a file in the folder's place, no parent, no leave to write there, another run that is
-                writing, or pictures there that were made with other settings.
+            RedilateError: the folder is a file, has no parent, cannot be written, is in use by another run, or has
+                pictures with other settings.
         """
         parent = self.folder.absolute().parent
         if self.folder.exists() and not self.folder.is_dir():
@@ -110,15 +109,11 @@ class Store:
             )
 
     def path(self, task: Task) -> Path:
-        """Where the task's picture is kept."""
+        """The path of a task's picture."""
         return self.folder / f"{task.id}.png"
 
     def has(self, task: Task) -> bool:
-        """Whether the task's picture is there.
-
-        Raises:
-            RedilateError: another picture is in its place; it is never overwritten.
-        """
+        """Whether the task's picture exists; RedilateError if another picture has its path."""
         path = self.path(task)
         if not path.exists():
             return False
@@ -134,19 +129,19 @@ class Store:
         return True
 
     def keep(self, task: Task, picture: bytes, seconds: float) -> None:
-        """Write the picture, then its line; OSError where the disk does not take it."""
+        """Write the picture, then its line."""
         with replacing(self.path(task)) as temporary:
             temporary.write_bytes(picture)
         self._record(task, seconds)
 
     def fail(self, fault: Fault) -> None:
-        """Write down what could not be done."""
+        """Record a failure."""
         if self._failures is not None:
             self._failures.write(json.dumps(asdict(fault)) + "\n")
             self._failures.flush()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The lines of the manifest, oldest first; a torn last one is left out."""
+        """The manifest's lines, oldest first, without an incomplete last one."""
         path = self.folder / MANIFEST
         if not path.exists():
             return
@@ -160,7 +155,7 @@ class Store:
                     raise RedilateError(f"{path}, line {number}, is not JSON: {error}") from error
 
     def write_parquet(self) -> Path:
-        """The manifest as `manifest.parquet` beside it, one row for each id; needs pyarrow."""
+        """Write the manifest as `manifest.parquet`, one row for each id; needs pyarrow."""
         import pyarrow
         from pyarrow import parquet
 
@@ -187,33 +182,30 @@ class Store:
 
 
 def _cut_torn_line(file: IO[bytes]) -> None:
-    """Cut off the line without an end that a killed run may have left."""
+    """Remove the incomplete line that a killed run may have left."""
     file.seek(0)
     file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
 
 
 class Index:
-    """Text → text. A private temporary SQLite database that vanishes with the object; for one thread.
-
-    SQLite keeps 2 MB of pages in memory and spills the rest to a temporary file.
-    """
+    """Text → text, in a temporary SQLite database (2 MB in memory, the rest on disk); for one thread."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")
-        # Nothing here outlives the process, so nothing needs to be safe against its end.
+        # Temporary, so no safety against crashes.
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("CREATE TABLE entry (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
 
     def get(self, key: str) -> str | None:
-        """The value at `key`; None where there is none."""
+        """The value at `key`, or None."""
         found = self._database.execute("SELECT value FROM entry WHERE key = ?", (key,)).fetchone()
         return None if found is None else found[0]
 
     def put(self, key: str, value: str) -> None:
-        """Keep `value` at `key`, in place of what was there."""
+        """Set the value at `key`."""
         self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?)", (key, value))
 
     def close(self) -> None:
-        """Give the temporary file back; safe to call twice."""
+        """Delete the database; safe to call twice."""
         self._database.close()

@@ -1,4 +1,4 @@
-"""Files of prompts, read row by row: text, CSV, JSON Lines, Parquet, by the column names of other tools too."""
+"""Reading files of prompts row by row: text, CSV, JSON Lines, Parquet, also with other tools' column names."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from ..errors import RedilateError
 from ..generation.names import own_name
 
 _SEPARATORS = (",", ";", "\t", "|")
-# A Parquet file is decoded this many rows at a time.
+# Rows of a Parquet file decoded at a time.
 _PARQUET_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a file says at one place."""
+    """One row of a file."""
 
     number: int  # line (text, CSV, JSON Lines) or row (Parquet), from 1
-    fields: Mapping[str, Any] | None  # column, one of `COLUMNS` → value; None where the place cannot be read
+    fields: Mapping[str, Any] | None  # column, one of `COLUMNS` → value; None if the row cannot be read
     fault: str | None = None  # why it cannot be read
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of `path` in their order, by its extension.
+    """The rows of `path` in order, by its extension.
 
-    `.txt`: a prompt on each line; empty lines and those that start with # are left out. `.csv`, `.tsv`: a header with
-    a column `prompt`; commas, semicolons or tabs between. `.jsonl`: an object on each line. `.parquet`: a column
+    `.txt`: a prompt on each line, without empty lines and those that start with #. `.csv`, `.tsv`: a header with a
+    column `prompt`; separated by commas, semicolons or tabs. `.jsonl`: an object on each line. `.parquet`: a column
     `prompt`; needs pyarrow.
 
     Raises:
-        RedilateError: for a file that is not there or has another extension, no column `prompt` or one that means
-            nothing; for what is not UTF-8 text, JSON, CSV or Parquet. The message has the line.
+        RedilateError: for a missing file, another extension, no column `prompt`, an unknown column, or what is not
+            UTF-8 text, JSON, CSV or Parquet.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -72,7 +72,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty, with their numbers, without spaces around them."""
+    """The stripped lines that are not empty, with their numbers."""
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if stripped := line.strip():
@@ -87,12 +87,12 @@ def _csv(path: Path) -> Iterator[Row]:
         while header and not header[-1].strip():
             header.pop()
         columns = list(columns_of(header, repr(str(path))).values())
-        # Strictly, or a quote that is never closed would take the rest of the file for one prompt.
+        # Strict, or an unclosed quote would make the rest of the file one prompt.
         reader = csv.reader(chain([head], file), delimiter=separator, strict=True)
         first, ended = 1, 0
         try:
             for values in reader:
-                # The first line of a row whose quoted prompt goes over several.
+                # The row's first line: a quoted prompt may have several.
                 first, ended = ended + 1, reader.line_num
                 if first == 1 or not values:
                     continue
@@ -109,7 +109,7 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def _header(head: str) -> tuple[str, list[str]]:
-    """The separator, and the names as they are written."""
+    """The separator and the column names as written."""
     for separator in _SEPARATORS:
         names = next(csv.reader([head], delimiter=separator), [])
         if any(own_name(name) == "prompt" for name in names):
@@ -152,10 +152,10 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
 
 COLUMNS = ("prompt", "id", "seed", "negative", "width", "height", "steps", "guidance", "strength", "count")
 
-# What other tools call the number of a row's pictures.
+# Other tools' names of `count`.
 _COUNTS = ("n", "num_images", "num_images_per_prompt", "images_per_prompt", "batch_size")
 
-# What holds for the whole run here, and what it is called.
+# Columns of other tools → the option for the whole run.
 _OF_THE_RUN = {
     "sampler": "--scheduler",
     "sampler_name": "--scheduler",
@@ -167,10 +167,10 @@ _OF_THE_RUN = {
 
 
 def columns_of(names: Iterable[str], place: str) -> dict[str, str]:
-    """Each name as it is written → the column that it stands for, one of COLUMNS.
+    """Each name as written → its column, one of COLUMNS.
 
     Raises:
-        RedilateError: a name that means nothing here, two for one column, or none for the prompt; `place` is called so.
+        RedilateError: an unknown name, two for one column, or none for the prompt; the message names `place`.
     """
     written = list(names)
     if not any(own_name(name) == "prompt" for name in written):

@@ -1,4 +1,4 @@
-"""One row of a file of prompts → one picture to make, with a seed that only its id decides."""
+"""From rows of a file of prompts to tasks, one for each picture, with seeds that depend only on their ids."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ Multiple = Annotated[Side, Field(multiple_of=8)]
 _LONGEST_ID = 100
 _MOST = 10_000  # pictures of one row
 _ID_SIGNS = frozenset(string.ascii_letters + string.digits + "._-")
-# Names that Windows keeps for devices, with any extension.
+# Windows' reserved names, with any extension.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))}
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for each row that does not say otherwise, as for `generation.generate`."""
+    """Defaults for all rows, as for `generation.generate`."""
 
     width: int
     height: int
     steps: int = 25
     guidance: float | None = None
     negative: str | None = None
-    seed: int = 0  # of the whole run: with each row's id it gives the row's seed
+    seed: int = 0  # of the run: with a row's id it gives the row's seed
     strength: float | None = None
     count: int = 1  # pictures of a row
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to make, as for `generation.generate`."""
+    """One picture to draw, as for `generation.generate`."""
 
-    id: str  # names the picture's file
-    row: int  # where in the file of prompts it stands
+    id: str  # the name of the picture's file
+    row: int  # in the file of prompts
     prompt: str
     seed: int
     width: int
@@ -65,7 +65,7 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits that change with anything that decides how the picture looks; not with the id."""
+        """32 hexadecimal digits that change with everything that decides how the picture looks."""
         asked = (
             self.prompt, self.negative, self.seed, self.width, self.height, self.steps, self.guidance, self.strength
         )  # fmt: skip
@@ -74,7 +74,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of which no picture is made, and why; `id` where it has one that can be read."""
+    """Why a row has no picture; `id` if it has a valid one."""
 
     row: int
     cause: str
@@ -82,7 +82,7 @@ class Fault:
 
 
 def tasks_of(rows: Iterable[Row], defaults: Defaults) -> Iterator[Task | Fault]:
-    """The tasks of each row, one for each of its pictures, or what is wrong with the row."""
+    """Each row's tasks, one for each of its pictures, or its fault."""
     for row in rows:
         if row.fields is None:
             yield Fault(row.number, row.fault or "cannot be read")
@@ -97,15 +97,12 @@ def tasks_of(rows: Iterable[Row], defaults: Defaults) -> Iterator[Task | Fault]:
 
 
 def seed_of(run_seed: int, task_id: str) -> int:
-    """The seed of a task without one of its own: 32 bits of BLAKE2b over the run's seed and the id.
-
-    The same for any order, number of workers, machine and version; 32 bits, as every other tool takes them too.
-    """
+    """The seed of a row without one: 32 bits (as other tools have) of BLAKE2b over the run's seed and the id."""
     return int(_hash(f"{run_seed}\n{task_id}", 4), 16)
 
 
 def _checked_id(value: Any) -> Any:
-    """An id that is a file's name on every system; a number, as tables give them, is taken as it is written."""
+    """An id that is a valid file name on every system; a number becomes text."""
     name = str(value) if type(value) is int else value
     if not isinstance(name, str):
         return name
@@ -125,7 +122,7 @@ def _checked_id(value: Any) -> Any:
 
 
 class _Columns(BaseModel):
-    """The columns that a row can have: those of `tables.COLUMNS`."""
+    """A row's columns: `tables.COLUMNS`."""
 
     model_config = ConfigDict(str_strip_whitespace=True, frozen=True, extra="forbid")
 
@@ -148,7 +145,7 @@ class _Columns(BaseModel):
 
 
 def together(tasks: Iterable[Task], most: int) -> Iterator[tuple[Task, ...]]:
-    """Neighbours that are pictures of one row with seeds that follow one another, up to `most` at a time."""
+    """Groups of up to `most` neighbouring tasks of one row with consecutive seeds."""
     group: list[Task] = []
     for task in tasks:
         if group and task != replace(group[-1], id=task.id, seed=group[-1].seed + 1):
@@ -163,9 +160,9 @@ def together(tasks: Iterable[Task], most: int) -> Iterator[tuple[Task, ...]]:
 
 
 def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task | Fault]:
-    """One task for each of the row's pictures: `apple`, `apple-2`, `apple-3`, … with seeds that follow one another.
+    """One task for each of the row's pictures: `apple`, `apple-2`, `apple-3`, … with consecutive seeds.
 
-    The first is what the row gives alone, so that a later run that asks for more draws what is missing.
+    The first does not depend on the count, so that a later run with more pictures draws only those.
     """
     said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
     task_id = columns.id or _id_of(said)
@@ -181,7 +178,7 @@ def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task 
 
 
 def _id_of(said: dict[str, Any]) -> str:
-    """An id from what the row itself says, so that rows can move, and other runs' pictures have the same names."""
+    """An id from the row's own columns, which does not depend on its place or the run."""
     slug = re.sub(r"[^a-z0-9]+", "-", said["prompt"].lower()).strip("-")[:40].strip("-")
     return "-".join(filter(None, (slug, _hash(json.dumps(said, sort_keys=True), 8))))
 
@@ -191,16 +188,12 @@ def _hash(text: str, size: int) -> str:
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a table's cell says nothing: CSV has empty text there, and pandas NaN."""
+    """Whether a cell is empty: CSV has empty text, pandas NaN."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def check_defaults(defaults: Defaults) -> None:
-    """Refuse defaults that no row could have, and any seed, with which no second run could go on.
-
-    Raises:
-        RedilateError: names the first.
-    """
+    """RedilateError for invalid defaults, and for a random seed, with which a batch could not resume."""
     if defaults.seed == ANY_SEED:
         raise RedilateError(
             "seed -1 means any for a row; a batch needs a seed of its own, 0 for example, to go on by"

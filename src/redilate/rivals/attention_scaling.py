@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 
 def scale_of_query(tokens: int, trained: float) -> float:
-    """√(log_T N) for N `tokens` and T tokens in training; 1 where T is too small for a logarithm to that base."""
+    """√(log_T N) for N `tokens` and T tokens in training; 1 if T or N is 1 or less."""
     return math.sqrt(math.log(tokens) / math.log(trained)) if tokens > 1 and trained > 1 else 1.0
 
 
 @contextmanager
 def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> Iterator[None]:
-    """Scale every self-attention of a pipeline's U-Net for the size of the latents that arrive.
+    """Scale every self-attention of a pipeline's U-Net by the size of the latents.
 
     Raises:
         RedilateError: see `installing`; or if there is no self-attention, or its projections are fused.
     """
     native = native_latent_size(pipe, native_size)
     with installing(pipe, "attention_scaling") as (unet, stack):
-        # The last module that a query passes before the product with the keys.
+        # The last module before the product with the keys.
         queries = [
             one.to_q if one.norm_q is None else one.norm_q for one in unfused_self_attentions(unet).values()
         ]
@@ -72,7 +72,7 @@ def self_attentions(unet: nn.Module) -> dict[str, Attention]:
 
 
 def unfused_self_attentions(unet: nn.Module) -> dict[str, Any]:
-    """`self_attentions`, whose queries and keys are made by `to_q` and `to_k`; RedilateError for fused projections."""
+    """`self_attentions` with separate `to_q` and `to_k`; RedilateError for fused projections."""
     found = self_attentions(unet)
     for name, module in found.items():
         if module.fused_projections:

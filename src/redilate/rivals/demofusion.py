@@ -1,15 +1,14 @@
 """DemoFusion: Du et al., "DemoFusion: Democratising High-Resolution Image Generation With No $$$", CVPR 2024,
 arXiv 2311.16973.
 
-- Progressive upscaling. A picture of the native size is enlarged in phases, by one native side each. A phase begins
-  with the latents of the one before, bicubically enlarged, z′₀, and all its noise levels z′_t.
+- Progressive upscaling. A picture of the native size is enlarged in phases, by one native side each. A phase starts
+  from the phase before, bicubically enlarged: z′₀, and noised z′_t.
 - Skip residual. Before each step ẑ_t = c₁ z′_t + (1 − c₁) z_t, with c₁ = ((1 + cos(π (T − t) / T)) / 2)^α₁.
-- Local paths. Overlapping crops of the native size, shifted at random, are denoised each on its own and averaged.
-- Dilated sampling. Blurred latents are cut into s² interleaved ones of the native size, which are denoised on their
-  own: the global paths. The step is c₂ global + (1 − c₂) local, with c₂ as c₁ and α₂.
+- Local paths. Overlapping crops of the native size, shifted at random, are denoised separately and averaged.
+- Dilated sampling. Blurred latents are split into s² interleaved ones of the native size, which are denoised
+separately: the global paths. The step is c₂ global + (1 − c₂) local, with c₂ as c₁ and α₂.
 
-No loop is copied: each phase is a call of the pipeline. The paths are views of its U-Net, and the skip residual is its
-callback.
+Each phase is one call of the pipeline. The paths are views of its U-Net, and the skip residual is its callback.
 """
 
 from __future__ import annotations
@@ -48,9 +47,9 @@ _CLIPPING = ("clip_sample", "thresholding")
 
 
 def phases(size: Size, native: Size, scale: int) -> list[Size]:
-    """The sizes (height, width) in pixels that a picture of `size` passes through, the native one first.
+    """The sizes (height, width) in pixels of all phases, the native one first.
 
-    All have the shape of `size`, as nearly as multiples of `scale` allow; the first has one side at its native length.
+    All have about the shape of `size`, in multiples of `scale`; the first has one side of native length.
     """
     longest = max(size[0] / native[0], size[1] / native[1])
     smaller = [
@@ -77,14 +76,11 @@ def draw(
     sigma: float = SIGMA,
     native_size: int | Size | None = None,
 ) -> Generation:
-    """One picture with DemoFusion, in as many phases as the native side goes into it.
+    """One picture with DemoFusion.
 
     Args:
-        skip: α₁, the power of the cosine that the skip residual falls by; the rest as for `fused_paths` and
-            `generation.generate`. `steps` is for each phase.
-
-    Raises:
-        RedilateError: for anything that cannot be done, before any work.
+        skip: α₁, the power of the skip residual's cosine; the rest as for `fused_paths` and `generation.generate`.
+            `steps` is for each phase.
     """
     check_text_to_image(pipe)
     scale = latent_scale(pipe)
@@ -118,7 +114,7 @@ def draw(
     noise = torch.Generator("cpu").manual_seed(seed)
 
     def call(phase: int, residual: _Residual | None) -> Any:
-        """One phase: the pipeline's own call; its latents, or the pictures of the last one."""
+        """One phase, a call of the pipeline: its latents, or the last phase's pictures."""
 
         def report(_: Any, index: int, __: Any, tensors: dict) -> dict:
             if on_step is not None:
@@ -166,11 +162,11 @@ class _Residual:
         self._noise = torch.randn(clean.shape, generator=dice).to(latents.device, latents.dtype)
 
     def first(self) -> Tensor:
-        """What the phase begins with, as a pipeline takes its `latents`: before its own scaling of the noise."""
+        """The phase's first latents as a pipeline's argument, before it scales the noise."""
         return self._at(0) / self._scheduler.init_noise_sigma
 
     def before(self, index: int, latents: Tensor) -> Tensor:
-        """The latents that step `index` is to start from; unchanged behind the last step."""
+        """The latents before step `index`; unchanged after the last step."""
         if index >= len(self._scheduler.timesteps):
             return latents
         share = cosine(self._level_at(self._scheduler.timesteps[index]), self._power)
@@ -187,14 +183,14 @@ def cosine(noise_level: float, power: float) -> float:
 
 
 def most_shift(length: int, window: int) -> int:
-    """How far crops along an axis may be shifted: a quarter of their overlap, so that neighbours go on overlapping."""
+    """The largest shift of a crop along an axis: a quarter of the overlap, so that neighbours still overlap."""
     return (window - _pace(window)) // 4 if length > window else 0
 
 
 def shifted_corners(size: Size, window: Size, dice: torch.Generator) -> list[tuple[int, int]]:
     """(top, left) of crops of `window` that cover `size`, half a window apart, each shifted at random.
 
-    A crop at a border is only shifted outwards, by up to `most_shift`: a seam never stands where it stood before.
+    A crop at a border is only shifted outwards, by up to `most_shift`.
     """
 
     def shifted(start: int, length: int, part: int) -> int:
@@ -214,7 +210,7 @@ def _pace(window: int) -> int:
 
 
 def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
-    """Gaussian blur with a kernel of 2 · factor − 1 taps a side, each picture's mean and deviation kept."""
+    """Gaussian blur with a kernel of 2 · factor − 1 taps a side, keeping each picture's mean and deviation."""
     taps = torch.arange(1 - factor, factor, dtype=torch.float32, device=latents.device)
     line = torch.exp(-(taps**2) / (2 * sigma**2))
     line = line / line.sum()
@@ -228,13 +224,13 @@ def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
 
 
 def interleaved(latents: Tensor, factor: int) -> list[Tensor]:
-    """Every `factor`-th pixel from each of the factor² beginnings, row by row; beginnings outside are left out."""
+    """Every `factor`-th pixel from each of factor² offsets, row by row, without empty ones."""
     parts = [latents[..., row::factor, column::factor] for row in range(factor) for column in range(factor)]
     return [part for part in parts if part.numel()]
 
 
 def put_together(parts: list[Tensor], factor: int, size: Size) -> Tensor:
-    """The tensor of `size` (height, width) that `interleaved` took apart."""
+    """The inverse of `interleaved`, for a tensor of `size` (height, width)."""
     whole = parts[0].new_empty((*parts[0].shape[:2], *size))
     for part, place in zip(parts, interleaved(whole, factor), strict=True):
         place.copy_(part)
@@ -242,17 +238,16 @@ def put_together(parts: list[Tensor], factor: int, size: Size) -> Tensor:
 
 
 def latents_in_predictions(scheduler: Any, timestep: Any) -> float:
-    """How much of a prediction has the effect on the next step that one unit of the U-Net's input has.
+    """The change of the prediction that affects a step as much as one unit of the U-Net's input.
 
-    A step is a · latents + b · prediction (+ what does not depend on either); asked of a copy of the scheduler, so
-    that it holds for every kind of prediction and noise schedule: a / (b · c), c being what the scheduler scales its
-    latents by for the U-Net.
+    A step is a · latents + b · prediction + constant, and the U-Net's input is c · latents: a / (b · c), measured on a
+    copy of the scheduler, so that it holds for every kind of prediction and noise schedule.
     """
     unit = torch.ones(1, 1, 1, 1, dtype=torch.float64)
 
     def step(prediction: float, latents: float) -> float:
         probe = copy.deepcopy(scheduler)
-        # What clips is not linear; around the latents of a picture it lets through what it is given.
+        # Clipping is not linear, and has no effect near a picture's latents.
         probe.register_to_config(**{name: False for name in _CLIPPING if name in probe.config})
         noise = {"generator": torch.Generator().manual_seed(0)}
         extra = noise if "generator" in inspect.signature(probe.step).parameters else {}
@@ -278,13 +273,13 @@ def fused_paths(
 ) -> Iterator[None]:
     """Have a pipeline's U-Net predict through DemoFusion's local and global paths.
 
-    The published step takes its global part from the blurred latents. What these differ by from the pipeline's own is
-    added to the prediction, in the measure that the scheduler's step will undo: exact for schedulers whose step is
-    linear (DDIM, Euler and the like).
+    The published step has its global part from the blurred latents. Here their difference from the pipeline's latents
+    is added to the prediction, scaled by `latents_in_predictions`: exact for schedulers with linear steps (DDIM,
+    Euler).
 
     Args:
-        factor: s, how many times the native side the latents are.
-        dilated, blurred: α₂ and α₃, the powers of the cosine that the global paths' share and their blur fall by.
+        factor: s, the latents' side over the native side.
+        dilated, blurred: α₂ and α₃, the powers of the cosine for the global paths' share and their blur.
         sigma: of the blur at pure noise, in latents.
         seed: of the crops' shifts.
         native_size: as for `redilate.apply`.
@@ -304,7 +299,7 @@ def fused_paths(
         level = level_at(timestep)
         corners = shifted_corners(size, crop, dice)
         soft = blur(sample, factor, sigma * (0.99 * cosine(level, blurred) + 0.01))
-        # The crops reach over the border by what they may be shifted: there the latents are mirrored.
+        # Shifted crops reach over the border, where the latents are mirrored.
         down, right = (most_shift(length, part) for length, part in zip(size, crop, strict=True))
         wider = F.pad(sample, (right, right, down, down), mode="reflect")
         places = [(top + down, left + right) for top, left in corners]

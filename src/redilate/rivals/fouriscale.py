@@ -1,15 +1,15 @@
 """FouriScale: Huang et al., "FouriScale: A Frequency Perspective on Training-Free High-Resolution Image Synthesis",
 ECCV 2024, arXiv 2403.12963.
 
-- A convolution of the deeper blocks becomes F⁻¹(H ⊙ F(h)) ⊛ Φ_r(k): the features are low-passed as far as
-  subsampling by r would need, then convolved with the kernel dilated by r. For a picture of another shape the features
-  are padded to r times the trained size first, with one r for both axes, and cropped afterwards.
-- FouriScale guidance: beside ε̃(x, ∅) and ε̃(x, c) a third estimate of a gentler filter takes the queries and keys of
-  its self-attention from ε̃(x, c), and the guidance is ε̃(x, ∅) + w (ε̂(x, c) − ε̃(x, ∅)).
+- A convolution of the deeper blocks becomes F⁻¹(H ⊙ F(h)) ⊛ Φ_r(k): the features are low-passed as for subsampling by
+  r, then convolved with the kernel dilated by r. For another shape the features are first padded to r times the trained
+  size, with one r for both axes, and cropped afterwards.
+- FouriScale guidance: a third estimate ε̂(x, c), with a gentler filter, has the queries and keys of its self-attention
+  from ε̃(x, c), and the guidance is ε̃(x, ∅) + w (ε̂(x, c) − ε̃(x, ∅)).
 - r decays to 1 at the later steps; then the network runs as trained.
 
-The third estimate is a third part of the batch, put in before the U-Net and taken out behind it, so that any
-pipeline's own guidance does the rest.
+The third estimate is a third part of the batch, added before the U-Net and removed after it, so that the pipeline's own
+guidance does the rest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from .attention_scaling import unfused_self_attentions
 from .installing import installing, native_latent_size
 
 NAME = "fouriscale"
-# (steps of fifty at full strength, step of the end), below a ratio of 4 and from there on: the published settings.
+# Published settings below a ratio of 4, and from 4 on: (of fifty steps those with the full dilation, the last dilated
+# one).
 _STEPS = ((10, 30), (20, 35))
 
 
@@ -46,10 +47,10 @@ Fall = tuple[float, float]
 
 
 def dilation_at(ratio: int, noise_level: float, fall: Fall | None = None) -> float:
-    """The dilation at a noise level: r at first, then a straight line down to 1.
+    """The dilation at a noise level: r, then linearly down to 1.
 
     Args:
-        fall: the noise levels in [0, 1] at which it begins to fall and at which it is 1; None: as published.
+        fall: the noise levels in [0, 1] at which it begins to fall and reaches 1; None: as published.
     """
     full, end = fall or (level_after(steps) for steps in _STEPS[ratio >= 4])
     if noise_level <= end:
@@ -58,8 +59,9 @@ def dilation_at(ratio: int, noise_level: float, fall: Fall | None = None) -> flo
 
 
 def dilated_names(names: list[str], which: Levels = "published") -> list[str]:
-    """The convolutions that are dilated: of every level, of all but the outermost, or those of the published settings:
-    the mid block, the lower half of the way down, and of the way up all but the outermost level."""
+    """The dilated convolutions: of all levels, of all inner ones, or the published ones (the mid block, the lower
+    half of the encoder, all but the outermost level of the decoder).
+    """
     levels = count_resolution_levels(names)
     if which != "published":
         return [name for name in names if which == "all" or resolution_level(name, levels) > 0]
@@ -72,12 +74,12 @@ def dilated_names(names: list[str], which: Levels = "published") -> list[str]:
 
 @dataclass
 class _State:
-    """The call under way."""
+    """The current call."""
 
     latents: Size = (0, 0)
     ratio: int = 1
     dilation: float = 1.0
-    parts: int = 1  # of the batch, the gentle estimate among them
+    parts: int = 1  # of the batch, with the third estimate
 
     @property
     def at_work(self) -> bool:
@@ -93,12 +95,12 @@ def fouriscale(
     fall: Fall | None = None,
     native_size: int | Size | None = None,
 ) -> Iterator[None]:
-    """Put FouriScale and its guidance on a pipeline's U-Net; at the native size and below nothing is changed.
+    """Put FouriScale and its guidance on a pipeline's U-Net; no effect up to the native size.
 
     Args:
-        pipe: any diffusers pipeline whose U-Net can be re-dilated, guiding with [∅, c] or not at all.
-        floor: what the filters leave of the highest frequencies, in [0, 1]; None: as published, 0.6 for SDXL and its
-            kin, 0 for others.
+        pipe: any diffusers pipeline whose U-Net can be re-dilated, with guidance on [∅, c] or without guidance.
+        floor: the filters' gain at the highest frequencies, in [0, 1]; None: as published, 0.6 for SDXL and models like
+            it, 0 for others.
         levels: which convolutions are dilated, see `dilated_names`.
         fall: as for `dilation_at`.
         native_size: as for `redilate.apply`.
@@ -140,7 +142,7 @@ def fouriscale(
             batch = sample.shape[0]
 
             def grow(tensor: Tensor) -> Tensor:
-                """[∅, c] → [∅, c, c], or [c] → [c, c], in everything that has the batch as its first axis."""
+                """[∅, c] → [∅, c, c], or [c] → [c, c], if the first axis is the batch."""
                 if tensor.dim() == 0 or tensor.shape[0] != batch:
                     return tensor
                 return torch.cat([tensor, tensor[batch - batch // chunks :]])
@@ -155,7 +157,7 @@ def fouriscale(
             return with_sample(output, torch.cat([*others, gentle]))
 
         def as_strong(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
-            """Queries or keys with those of ĉ exchanged for those of c."""
+            """Queries or keys with those of ĉ replaced by those of c."""
             if not state.at_work:
                 return None
             *others, _gentle = output.chunk(state.parts)
@@ -166,7 +168,7 @@ def fouriscale(
         for name, conv in convs:
             stack.callback(restore, conv)
             exchange(conv, None, "taps")
-            if "upsamplers" not in name:  # what was just enlarged has no high frequencies to lose
+            if "upsamplers" not in name:  # after an enlargement there are no high frequencies
                 hook = _filtering(state, native, conv, kept)
                 stack.callback(conv.register_forward_pre_hook(hook).remove)
         for attention in unfused_self_attentions(unet).values():
@@ -176,12 +178,12 @@ def fouriscale(
 
 
 def floor_of(unet: nn.Module) -> float:
-    """The published `floor` for a U-Net: SDXL and its kin are known by their conditioning."""
+    """The published `floor` for a U-Net; SDXL is recognised by its conditioning."""
     return 0.6 if getattr(unet.config, "addition_embed_type", None) == "text_time" else 0.0
 
 
 def _filtering(state: _State, native: Size, conv: nn.Conv2d, floor: float) -> Any:
-    """A pre-hook that low-passes what a dilated convolution is given."""
+    """A pre-hook that low-passes a dilated convolution's input."""
 
     def filtered(_: nn.Module, args: tuple) -> tuple | None:
         if not state.at_work:
@@ -192,7 +194,7 @@ def _filtering(state: _State, native: Size, conv: nn.Conv2d, floor: float) -> An
             max(height, state.ratio * math.ceil(height * native[0] / state.latents[0])),
             max(width, state.ratio * math.ceil(width * native[1] / state.latents[1])),
         )
-        # A downsampler's own stride already asks for less.
+        # The network was trained with what the stride itself aliases.
         scale = (max(1.0, state.dilation / conv.stride[0]), max(1.0, state.dilation / conv.stride[1]))
         part = features.shape[0] // state.parts
         strong = low_pass(features[:-part], scale, padded, floor=floor)

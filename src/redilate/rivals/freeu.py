@@ -1,7 +1,7 @@
 """FreeU: Si et al., "FreeU: Free Lunch in Diffusion U-Net", CVPR 2024, arXiv 2309.11497, as diffusers has it.
 
-The decoder's backbone features are scaled by b, the low frequencies of its skip connections by s. An add-on: on top
-of direct inference, or of re-dilation.
+The decoder's backbone features are scaled by b, the low frequencies of its skip connections by s; on top of direct
+inference, or of re-dilation.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _PUBLISHED = {
 
 
 def published(pipe: Any) -> dict[str, float]:
-    """The published s1, s2, b1, b2 for a pipeline's family; SDXL's for an unknown one, which are the mildest."""
+    """The published s1, s2, b1, b2 for a pipeline's family; SDXL's, the mildest, for an unknown one."""
     return dict(_PUBLISHED[family_of(unet_of(pipe)) or "sdxl"])
 
 
 @contextmanager
 def freeu(pipe: Any, **factors: float) -> Iterator[None]:
-    """diffusers' `enable_freeu` on a pipeline's U-Net; afterwards whatever was set before.
+    """A context with diffusers' `enable_freeu` on a pipeline's U-Net.
 
     Args:
-        factors: s1, s2, b1, b2; those left out are `published`'s.
+        factors: s1, s2, b1, b2 in place of the published ones.
 
     Raises:
-        RedilateError: for a factor of another name, or a U-Net that diffusers has no FreeU for.
+        RedilateError: for an unknown factor, or a U-Net that diffusers has no FreeU for.
     """
     values = published(pipe)
     if unknown := sorted(set(factors) - set(values)):

@@ -1,11 +1,11 @@
 """HiDiffusion: Zhang et al., "HiDiffusion: Unlocking Higher-Resolution Creativity and Efficiency in Pretrained
 Diffusion Models", ECCV 2024, arXiv 2311.17528.
 
-- RAU-Net. At high noise the outermost downsampler reduces its features as far as the picture is too large (a stride
-  and a dilation of as many times more), so that the deeper blocks see the size that they were trained on; the
-  matching upsampler brings them back. From a ratio of 4 the reduction is shared with the next level.
-- MSW-MSA. The outermost self-attention looks through windows of half its width and height, shifted by a stride that
-  changes from step to step.
+- RAU-Net. At high noise the outermost downsampler reduces its features further, by the ratio to the native size (its
+  stride and dilation grow by it), so that the deeper blocks see their training size; the matching upsampler brings them
+  back. From a ratio of 4 on the next level shares the reduction.
+- MSW-MSA. The outermost self-attention has windows of half the width and height, with a shift that changes from step to
+  step.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Trained = tuple[Pair, Pair, Pair]  # a convolution's stride, padding and dilatio
 def reductions(
     ratio: tuple[float, float], noise_level: float, levels: int, switches: Switches | None = None
 ) -> list[tuple[int, int]]:
-    """How much further than as trained each downsampler reduces its features, (height, width), outermost first.
+    """How much further than in training each downsampler reduces its features, (height, width), outermost first.
 
     Args:
-        ratio: how many times the native size the latents are, per axis.
-        noise_level: in [0, 1]; the share of the denoising that is done is 1 minus it.
-        levels: how many resolutions the U-Net works at; it has one downsampler less.
+        ratio: the latents' side over the native side, per axis.
+        noise_level: in [0, 1].
+        levels: the U-Net's number of resolutions; it has one downsampler less.
         switches: T1 and T2, the shares of the denoising after which the outermost downsampler, and the next one,
             work as trained; None: as published.
     """
@@ -65,8 +65,7 @@ def reductions(
 def reduce_further(conv: nn.Conv2d, trained: Trained, reduction: Pair) -> None:
     """Have `conv` reduce its features `reduction` (height, width) times further than as `trained`.
 
-    From Conv(stride 2, dilation 1, padding 1) to Conv(stride 2α, dilation α, padding α) (section 3.2): its nine taps
-    cover as much of the picture as in training, and the output has the size of training.
+    From Conv(stride 2, dilation 1, padding 1) to Conv(stride 2α, dilation α, padding α) (section 3.2).
     """
     conv.stride, conv.padding, conv.dilation = (
         (height * reduction[0], width * reduction[1]) for height, width in trained
@@ -75,7 +74,7 @@ def reduce_further(conv: nn.Conv2d, trained: Trained, reduction: Pair) -> None:
 
 @dataclass
 class _State:
-    """What the call under way needs: the downsamplers' reductions, the shift, and what was seen on the way down."""
+    """The current call: the downsamplers' reductions, the windows' shift, and feature sizes by level."""
 
     reductions: list[tuple[int, int]] = field(default_factory=list)
     shift: int = 0
@@ -86,16 +85,16 @@ class _State:
 def hidiffusion(
     pipe: Any, *, switches: Switches | None = None, seed: int = 0, native_size: int | Size | None = None
 ) -> Iterator[None]:
-    """Put RAU-Net and MSW-MSA on a pipeline's U-Net; at the native size and below nothing is changed.
+    """Put RAU-Net and MSW-MSA on a pipeline's U-Net; no effect up to the native size.
 
     Args:
-        pipe: a diffusers pipeline whose U-Net halves its features with convolutions (Stable Diffusion, SDXL).
+        pipe: a diffusers pipeline whose U-Net downsamples with convolutions (Stable Diffusion, SDXL).
         switches: as for `reductions`.
         seed: of the windows' shifts.
         native_size: as for `redilate.apply`.
 
     Raises:
-        RedilateError: see `installing`; or for a U-Net whose samplers are of another kind.
+        RedilateError: see `installing`; or for a U-Net with other samplers.
     """
     native = native_latent_size(pipe, native_size)
     level_at = noise_level_of(pipe)
@@ -130,7 +129,7 @@ def hidiffusion(
 def _samplers(
     unet: nn.Module, named: dict[str, list[nn.Conv2d]], levels: int
 ) -> tuple[list[list[tuple[nn.Conv2d, Any]]], list[nn.Module]]:
-    """Each level's downsampler, its convolutions as they were trained, and the upsampler that leads back to it."""
+    """Each level's downsampler convolutions with their trained settings, and the upsampler back to it."""
     from diffusers.models.upsampling import Upsample2D
 
     downs, ups = [], []
@@ -149,10 +148,7 @@ def _samplers(
 
 
 def _resize_back(stack: ExitStack, state: _State, level: int, down: nn.Module, up: Any) -> None:
-    """Have an upsampler return to the size that its level had on the way down.
-
-    As trained, it doubles (nearest neighbour) before its convolution; what is then missing is bicubic.
-    """
+    """Have an upsampler return to its level's size on the way down: nearest by 2 as trained, then bicubic."""
 
     def remember(_: nn.Module, args: tuple) -> None:
         state.sizes[level] = (args[0].shape[-2], args[0].shape[-1])
@@ -160,7 +156,7 @@ def _resize_back(stack: ExitStack, state: _State, level: int, down: nn.Module, u
     def double(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if all(reduction == (1, 1) for reduction in state.reductions):
             return None
-        return (args[0], None), {}  # without the `output_size` that the U-Net works out for halved features
+        return (args[0], None), {}  # without the U-Net's `output_size` for halved features
 
     def stretch(_: nn.Module, args: tuple) -> tuple | None:
         size = state.sizes[level]
@@ -174,7 +170,7 @@ def _resize_back(stack: ExitStack, state: _State, level: int, down: nn.Module, u
 
 
 def _outermost_attentions(unet: nn.Module, levels: int) -> list[tuple[int, nn.Module]]:
-    """(level, transformer) for the transformers of the outermost level that has them, on the way down and up."""
+    """(level, transformer) for the transformers of the outermost level with any."""
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
     found = [
@@ -187,7 +183,7 @@ def _outermost_attentions(unet: nn.Module, levels: int) -> list[tuple[int, nn.Mo
 
 
 def window_of(size: Size, trained: Size) -> Size:
-    """Half the feature map on an axis that is longer than in training and even; all of it on another."""
+    """Half the feature map along an even axis that is longer than in training, else all of it."""
     height, width = (
         length // 2 if length > usual and length % 2 == 0 else length
         for length, usual in zip(size, trained, strict=True)
@@ -198,7 +194,7 @@ def window_of(size: Size, trained: Size) -> Size:
 def _look_through_windows(
     stack: ExitStack, state: _State, native: Size, level: int, transformer: nn.Module
 ) -> None:
-    """Have the self-attentions of a transformer see windows, where its features are larger than in training."""
+    """Give the self-attentions of a transformer windows if its features are larger than in training."""
     trained = (math.ceil(native[0] / 2**level), math.ceil(native[1] / 2**level))
     layout: Layout | None = None
 

@@ -1,4 +1,4 @@
-"""What the methods have in common that change a U-Net for the time of a call: undoing it, and drawing within it."""
+"""Shared by methods that change a U-Net: undoing the change, and drawing within it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MARK = "_redilate_rival"
 
 @contextmanager
 def installing(pipe: Any, name: str) -> Iterator[tuple[nn.Module, ExitStack]]:
-    """The pipeline's U-Net, and a stack whose callbacks undo what is put on it, run also after an exception.
+    """The pipeline's U-Net, and a stack of callbacks that undo the changes, also after an exception.
 
     Raises:
-        RedilateError: for a pipeline without a U-Net, one that is re-dilated, compiled, has a ControlNet, or draws
-            with another of these methods already.
+        RedilateError: for a pipeline without a U-Net, and one that is re-dilated, compiled, has a ControlNet, or uses
+            another of these methods.
     """
     unet = unet_of(pipe)
     if find_patch(unet) is not None:
@@ -57,9 +57,9 @@ def native_latent_size(pipe: Any, native_size: int | Size | None = None) -> Size
 def draw_within(
     method: Callable[..., AbstractContextManager[Any]], pipe: Any, prompt: str, **arguments: Any
 ) -> Generation:
-    """Direct inference inside `method(pipe, …)`, with its name and its settings in the picture's.
+    """Direct inference inside `method(pipe, …)`, which is recorded in the settings.
 
-    The method's own arguments go to it, the others to `generation.generate`; both take `seed` and `native_size`.
+    The method's arguments go to it, the others to `generation.generate`, and `seed` and `native_size` to both.
     """
     shared = ("seed", "native_size")
     _, *takes = inspect.signature(method).parameters.values()

@@ -1,12 +1,11 @@
 """MultiDiffusion: Bar-Tal et al., "MultiDiffusion: Fusing Diffusion Paths for Controlled Image Generation", ICML 2023,
 arXiv 2302.08113.
 
-Overlapping windows of the native size are denoised each on its own at every step, and the next large latent is the one
-nearest to all of them, which for windows of equal weight is their mean at each pixel (equation 5).
+Overlapping windows of the native size are denoised separately at every step, and the next large latent is their mean at
+each pixel (equation 5 for windows of equal weight).
 
-Here the mean is taken of the windows' predictions, before the scheduler's step. A step that is linear in latents and
-prediction, as DDIM's, Euler's and those of the multistep solvers, turns the one mean into the other exactly; noise
-that a stochastic scheduler adds is drawn once for the whole.
+Here the mean is of the windows' predictions, before the scheduler's step. That is equal for steps that are linear in
+latents and prediction (DDIM's, Euler's, multistep solvers'); a stochastic scheduler draws its noise once for the whole.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ STRIDE = 0.25
 def multidiffusion(
     pipe: Any, *, stride: float = STRIDE, native_size: int | Size | None = None
 ) -> Iterator[None]:
-    """Have a pipeline's U-Net see nothing but windows of the native size, and predict their mean.
+    """Have a pipeline's U-Net predict the mean over windows of the native size.
 
     Args:
-        stride: from one window to the next as a share of the window, in (0, 1]. At twice the side, 1/8 (the paper's)
-            makes 81 evaluations of a step, 1/4 makes 25, 1/2 makes 9.
+        stride: between windows as a share of the window, in (0, 1]. At twice the side a step takes 81 evaluations with
+            1/8 (the paper's), 25 with 1/4, 9 with 1/2.
         native_size: as for `redilate.apply`.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Every way of drawing large by its name: what the command line and the evaluation choose from.
+"""Every method of drawing large by its name, for the command line and the evaluation.
 
-Nothing of torch's weight is imported before a method is called, so that `redilate --help` can list the names.
+Methods are imported when they are called, so that `redilate --help` is fast.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """A function, found when it is first called, that draws one picture from one prompt."""
+    """A function that draws one picture from one prompt; imported when it is called."""
 
     module: str
     function: str = "draw"
-    fixed: Mapping[str, Any] = field(default_factory=dict)  # arguments that make this method of it
-    within: bool = False  # it is a context manager for a pipeline, to draw within
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # the method's fixed arguments of the function
+    within: bool = False  # it is a context manager on a pipeline, to draw within
 
     def found(self) -> Any:
         """The function itself; its keyword arguments are the method's settings."""
@@ -56,12 +56,12 @@ METHODS: Mapping[str, Method] = {
     "freeu": Method(".freeu"),
     "redilate_freeu": Method(".freeu", fixed={"method": "redilate"}),
 }
-# Presets of `generate` have a name of their own, so that a study can hold them beside one another.
+# Those of `generate`: its presets have names, for comparisons.
 OWN = ("direct", "redilate", "strength1", "published", "faithful")
 
 
 def find(name: str) -> Method:
-    """The method of that name; RedilateError lists those that there are."""
+    """The method of that name; RedilateError lists the known ones."""
     if name not in METHODS:
         raise RedilateError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
     return METHODS[name]

@@ -1,8 +1,4 @@
-"""Drawing at the native size and enlarging the picture: what any way of drawing large has to beat.
-
-With Lanczos' filter, or with a super-resolution network, Real-ESRGAN or another file's: `generation.super_resolution`
-has the networks and their source.
-"""
+"""Drawing at the native size and enlarging the picture, by Lanczos or by a super-resolution network."""
 
 from __future__ import annotations
 
@@ -52,7 +48,7 @@ def by_network(
     if weights is not None:
         how = partial(enlarge, network=from_file(weights))
         return _draw(how, name, {"weights": str(weights)}, pipe, prompt, **arguments)
-    shipped_model(model)  # refused now where it is not installed, and not when the picture is drawn
+    shipped_model(model)  # refuse before drawing if it is not installed
     if model == "realesr-animevideov3":
         name = "upscale_animevideo"
     return _draw(partial(enlarged_by, model), name, {"model": model}, pipe, prompt, **arguments)
@@ -70,9 +66,8 @@ def _draw(
     native_size: int | Size | None = None,
     **arguments: Any,
 ) -> Generation:
-    """A picture of the native area, the one that `generate` enlarges by default, made `height` × `width` by `enlarge`.
-
-    A size that is no larger than the native area is drawn as it is.
+    """The native picture that `generate` would start from, enlarged by `enlarge`; sizes up to the native area are drawn
+    directly.
     """
     check_size(width, height, latent_scale(pipe))
     native = native_size_of(pipe, native_size)

@@ -1,7 +1,7 @@
-"""A U-Net that predicts a large latent through several small views of it, in any pipeline's own loop.
+"""Predicting a large latent through several small views of it, in any pipeline's loop.
 
-Two of torch's hooks on the root: before a call the sample is exchanged for the first view, after it the other views
-are evaluated and all predictions are merged. The pipeline and its scheduler see one call.
+Two torch hooks on the U-Net: before a call the first view replaces the sample, after it the other views are evaluated
+and all predictions merged. The pipeline and its scheduler see one call.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..pipelines.families import Size
 
 
 class View(NamedTuple):
-    """What the network is shown: a sample (B, C, h, w), and where it was cropped from, in pixels (top, left)."""
+    """A view's sample (B, C, h, w), and its crop's corner (top, left) in pixels."""
 
     sample: Tensor
     corner: tuple[int, int] | None = None
 
 
 class Split(NamedTuple):
-    """The views of one call, and how their predictions become that of the whole, (B, C, H, W)."""
+    """The views of one call, and the function that merges their predictions into one (B, C, H, W)."""
 
     views: Sequence[View]
     merge: Callable[[list[Tensor]], Tensor]
@@ -35,10 +35,10 @@ def predict_by_views(unet: nn.Module, stack: ExitStack, split: Callable[[Tensor,
     """Have `unet` predict through views until `stack` is closed.
 
     Args:
-        split: (sample, timestep) → the views of this call; None: the network sees the whole, as always.
+        split: (sample, timestep) → the views of this call; None: the network sees the whole.
     """
     inside = False
-    pending: tuple[Split, tuple, dict] | None = None  # a call whose other views are still to be evaluated
+    pending: tuple[Split, tuple, dict] | None = None  # a call whose other views are yet to be evaluated
 
     def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         nonlocal pending
@@ -70,7 +70,7 @@ def predict_by_views(unet: nn.Module, stack: ExitStack, split: Callable[[Tensor,
 
 
 def _showing(view: View, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A call's arguments with the view in place of the whole; SDXL is also told where the view was cropped."""
+    """A call's arguments with the view as the sample, and for SDXL with its crop's corner."""
     if args:
         args = (view.sample, *args[1:])
     else:
@@ -85,19 +85,15 @@ def _showing(view: View, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows of `window` begin along an axis of `length`: every `stride`, the last flush with the end.
-
-    A window that is not smaller than the axis begins at 0, alone.
-    """
+    """The starts of windows along an axis of `length`: every `stride`, the last one flush with the end."""
     last = max(length - window, 0)
     return [*range(0, last, stride), last]
 
 
 def average(predictions: Sequence[Tensor], corners: Sequence[tuple[int, int]], size: Size) -> Tensor:
-    """At each pixel of a (B, C, *size) tensor the mean of those predictions (B, C, h, w) that cover it.
+    """The mean of the predictions (B, C, h, w) that cover each pixel of `size` (height, width), NaN without any.
 
-    Args:
-        corners: (top, left) of each prediction. What none covers of `size` (height, width) is NaN.
+    `corners` are (top, left) of each prediction.
     """
     first = predictions[0]
     total = first.new_zeros((*first.shape[:2], *size), dtype=torch.promote_types(first.dtype, torch.float32))
