@@ -30,35 +30,23 @@ class Setting:
     schedule: Shape = "hold"
 
 
+# The blocks of Stable Diffusion's settings with one dilation for all.
+_EVEN = ("d1", "d2", "d3", "mid", "u0", "u1", "u2")
+_SD15_AT_4: Blocks = {"d1": 2, "d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 3, "u2": 2}
+_SD21_AT_4: Blocks = {"d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 4, "u2": 3, "u3": 2}
+_SDXL_AT_4: Blocks = {"d2": 4, "mid": 4, "u0": 4, "u1": 3, "u2": 2}
+_MILD: Blocks = {"mid": 2, "u0": 2}
 # By family and by how many times the native side: 1024² from 512² and 2048² from 1024² are both 2.
 SETTINGS: dict[tuple[Family, float], Setting] = {
-    ("sd15", 2): Setting(30, {"d1": 2, "d2": 2, "d3": 2, "mid": 2, "u0": 2, "u1": 2, "u2": 2}),
-    ("sd21", 2): Setting(20, {"d1": 2, "d2": 2, "d3": 2, "mid": 2, "u0": 2, "u1": 2, "u2": 2}),
-    ("sd15", 2.5): Setting(
-        35, {"d1": 2.5, "d2": 2.5, "d3": 2.5, "mid": 2.5, "u0": 2.5, "u1": 2.5, "u2": 2.5}
-    ),
-    ("sd21", 2.5): Setting(
-        30, {"d1": 2.5, "d2": 2.5, "d3": 2.5, "mid": 2.5, "u0": 2.5, "u1": 2.5, "u2": 2.5}
-    ),
-    ("sd15", 4): Setting(
-        35,
-        {"d1": 2, "d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 3, "u2": 2},
-        35,
-        {"d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 3},
-        "progressive",
-    ),
-    ("sd21", 4): Setting(
-        37,
-        {"d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 4, "u2": 3, "u3": 2},
-        37,
-        {"mid": 2, "u0": 2},
-        "progressive",
-    ),
+    ("sd15", 2): Setting(30, dict.fromkeys(_EVEN, 2)),
+    ("sd21", 2): Setting(20, dict.fromkeys(_EVEN, 2)),
+    ("sd15", 2.5): Setting(35, dict.fromkeys(_EVEN, 2.5)),
+    ("sd21", 2.5): Setting(30, dict.fromkeys(_EVEN, 2.5)),
+    ("sd15", 4): Setting(35, _SD15_AT_4, 35, {"d2": 3, "d3": 4, "mid": 4, "u0": 4, "u1": 3}, "progressive"),
+    ("sd21", 4): Setting(37, _SD21_AT_4, 37, _MILD, "progressive"),
     ("sdxl", 2): Setting(30, {"mid": 2, "u0": 2}),
     ("sdxl", 2.5): Setting(30, {"mid": 2.5, "u0": 2.5}),
-    ("sdxl", 4): Setting(
-        35, {"d2": 4, "mid": 4, "u0": 4, "u1": 3, "u2": 2}, 35, {"mid": 2, "u0": 2}, "progressive"
-    ),
+    ("sdxl", 4): Setting(35, _SDXL_AT_4, 35, _MILD, "progressive"),
 }
 
 
