@@ -14,11 +14,9 @@ import openai
 import pytest
 
 import redilate
-from redilate.apps.server.keys import Keys
-from redilate.apps.server.limits import Limits
-from redilate.apps.server.pipeline import ServedPipeline
+from redilate.apps.server.guard import Keys
 from redilate.apps.server.run import Server, listen
-from redilate.apps.server.service import Service
+from redilate.apps.server.service import Limits, Service
 from tests.models import tiny_sdxl
 
 KEY = "a key for tests alone"
@@ -92,7 +90,7 @@ def _serving(
     **limits: Any,
 ) -> Iterator[Served]:
     limits = {"megapixels": 0.3, "steps": 1000} | limits
-    server = Server(Service(ServedPipeline(pipe, None), Limits(**limits), Keys(keys), names, origins))
+    server = Server(Service(pipe, None, Limits(**limits), Keys(keys), names, origins))
     with listen("127.0.0.1", 0) as socket:
         root = f"http://127.0.0.1:{socket.getsockname()[1]}"
         thread = Thread(target=server.run, kwargs={"sockets": [socket]})

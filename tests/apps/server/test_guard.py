@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from redilate import RedilateError
-from redilate.apps.server.keys import Keys, read_keys
+from redilate.apps.server.guard import Keys, read_keys
 from redilate.apps.server.run import check_host, listen
 
 from .conftest import KEY, Serving

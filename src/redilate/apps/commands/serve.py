@@ -63,9 +63,9 @@ def serve(
     with command_line.one_line_endings():
         if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
-        from ..server.keys import read_keys
-        from ..server.limits import Limits
+        from ..server.guard import read_keys
         from ..server.run import Server, check_host, check_origins, listen, run
+        from ..server.service import Limits, Service
 
         keys = read_keys(api_key_file)
         check_host(host, keys, insecure)
@@ -83,12 +83,7 @@ def serve(
             pipe = command_line.load_pipeline(
                 model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
             )
-            from ..server.pipeline import ServedPipeline
-            from ..server.service import Service
-
-            pipeline = ServedPipeline(pipe, model)
-            bound = socket.getsockname()[1]
-            place = f"[{host}]" if ":" in host else host
-            print(f"{pipeline.name} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
-            service = Service(pipeline, limits, keys, served_model_name or (), cors or ())
+            service = Service(pipe, model, limits, keys, served_model_name or (), cors or ())
+            place, bound = f"[{host}]" if ":" in host else host, socket.getsockname()[1]
+            print(f"{service.names[0]} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
             run(Server(service), socket)

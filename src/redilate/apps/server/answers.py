@@ -6,17 +6,17 @@ import asyncio
 import json
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from ..drawing_thread import Cancelled, Done, Failed, Job
-from .errors import NO_RETRY, ApiError, from_failure, shutting_down
-from .pipeline import Partial, Picture, ServiceRequest
-from .schemas import ImageData, ImagesResponse
+from ..drawing_thread import Done, Failed, Job
+from .draw import Partial, Picture, ServiceRequest
+from .errors import NO_RETRY, ApiError, answer_to
+from .schemas import EditRequest, GenerationRequest, ImageData, ImagesResponse
 from .service import Service
 
 # No tokens are counted here, but clients may look for them.
@@ -28,15 +28,25 @@ _USAGE = {
 }
 
 
-async def all_at_once(service: Service, http: Request, request: ServiceRequest, urls: bool) -> ImagesResponse:
-    """Wait for every picture; ApiError if one fails, 499 (for the metrics) if the client left."""
+async def answer(
+    service: Service, http: Request, body: GenerationRequest, request: ServiceRequest
+) -> ImagesResponse | StreamingResponse:
+    """Submit a request; wait for every picture, or stream previews and the picture as the body asks.
+
+    Raises:
+        ApiError: a picture failed, or (499, for the metrics) the client left.
+        QueueFull, Cancelled: the request was not taken.
+    """
+    events = _submit(service, http, request)
+    if body.stream:
+        lines = _lines(events, request, "image_edit" if isinstance(body, EditRequest) else "image_generation")
+        return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
     data = []
-    async with _events(service, http, request) as events:
+    async with aclosing(events):
         async for event in events:
-            if not isinstance(event, Picture):
-                continue
+            assert isinstance(event, Picture)  # previews are only streamed
             one = ImageData(seed=event.seed, notes=list(event.notes))
-            if urls:
+            if body.response_format == "url":
                 name = service.store.put(event.data, f"image/{request.output}")
                 one.url = str(http.url_for("stored_file", name=name))
             else:
@@ -47,93 +57,72 @@ async def all_at_once(service: Service, http: Request, request: ServiceRequest, 
     )
 
 
-async def streamed(service: Service, http: Request, request: ServiceRequest, name: str) -> StreamingResponse:
-    """Stream previews and the picture, as `name`.partial_image and `name`.completed."""
-    context = _events(service, http, request)
-    events = await context.__aenter__()
-
-    async def lines() -> AsyncIterator[str]:
+async def _lines(
+    events: AsyncGenerator[Partial | Picture], request: ServiceRequest, name: str
+) -> AsyncIterator[str]:
+    """Server-sent events `name`.partial_image and `name`.completed."""
+    async with aclosing(events):
         try:
             async for event in events:
                 if isinstance(event, Partial):
-                    said = {"partial_image_index": event.index}
-                    yield _line(f"{name}.partial_image", request, event.data, said)
+                    kind, more = "partial_image", {"partial_image_index": event.index}
                 else:
-                    said = {"usage": _USAGE, "seed": event.seed, "notes": event.notes}
-                    yield _line(f"{name}.completed", request, event.data, said)
+                    kind, more = "completed", {"usage": _USAGE, "seed": event.seed, "notes": event.notes}
+                said = {
+                    "type": f"{name}.{kind}",
+                    "b64_json": b64encode(event.data).decode(),
+                    "created_at": int(time.time()),
+                    "size": request.size,
+                    "quality": "auto",
+                    "background": "opaque",
+                    "output_format": request.output,
+                }
+                yield f"event: {name}.{kind}\ndata: {json.dumps(said | more)}\n\n"
         except ApiError as error:
             yield f"event: error\ndata: {json.dumps(error.body)}\n\n"
-        finally:
-            await context.__aexit__(None, None, None)
-
-    return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-@asynccontextmanager
-async def _events(
-    service: Service, http: Request, request: ServiceRequest
-) -> AsyncIterator[AsyncIterator[Partial | Picture]]:
-    """A context that submits a request and gives its events; the drawing ends with it."""
+def _submit(service: Service, http: Request, request: ServiceRequest) -> AsyncGenerator[Partial | Picture]:
+    """Submit a request; → its events, with which the drawing ends, too."""
     events: asyncio.Queue[Any] = asyncio.Queue()
     loop = asyncio.get_running_loop()
+    deadline = loop.time() + service.limits.timeout
 
     def put(event: Any) -> None:
         with suppress(RuntimeError):  # the event loop has ended before the drawing
             loop.call_soon_threadsafe(events.put_nowait, event)
 
+    job = Job(request, put)
+    service.thread.submit(job)
+
     async def watch() -> None:
         """End the job when its client leaves, and tell the listener."""
         while (await http.receive())["type"] != "http.disconnect":
             pass
-        left = ApiError(499, "the client has left", code="client_closed_request")
-        events.put_nowait(Failed(left))
+        events.put_nowait(Failed(ApiError(499, "client_closed_request", "the client has left")))
         service.thread.cancel(job)
 
-    job = Job(request, put)
-    try:
-        service.thread.submit(job)
-    except Cancelled as error:
-        raise shutting_down() from error
-    watching = asyncio.create_task(watch())
-    try:
-        yield _until_done(service, request, events)
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-        service.thread.cancel(job)
-
-
-async def _until_done(
-    service: Service, request: ServiceRequest, events: asyncio.Queue[Any]
-) -> AsyncIterator[Partial | Picture]:
-    deadline = asyncio.get_running_loop().time() + service.limits.timeout
-    while True:
+    async def until_done() -> AsyncGenerator[Partial | Picture]:
+        watching = asyncio.create_task(watch())
         try:
-            async with asyncio.timeout_at(deadline):
-                event = await events.get()
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    event = await events.get()
+                match event:
+                    case Done():
+                        return
+                    case Failed(error):
+                        raise answer_to(error)
+                    case Picture(legs=legs):
+                        service.metrics.images.labels(request.method, legs).inc()
+                yield event
         except TimeoutError:
-            given = f"within {service.limits.timeout:g} s, waiting included; it has been given up"
-            late = f"the picture was not done {given}"
-            raise ApiError(504, late, code="timeout", headers=NO_RETRY) from None
-        match event:
-            case Done():
-                return
-            case Failed(error):
-                raise from_failure(error)
-            case Picture():
-                service.metrics.images.labels(request.method, event.legs).inc()
-        yield event
+            late = f"the picture was not done within {service.limits.timeout:g} s, waiting included"
+            raise ApiError(504, "timeout", f"{late}; it has been given up", headers=NO_RETRY) from None
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            service.thread.cancel(job)
 
-
-def _line(kind: str, request: ServiceRequest, data: bytes, more: dict[str, Any]) -> str:
-    said = {
-        "type": kind,
-        "b64_json": b64encode(data).decode(),
-        "created_at": int(time.time()),
-        "size": request.size,
-        "quality": "auto",
-        "background": "opaque",
-        "output_format": request.output,
-    }
-    return f"event: {kind}\ndata: {json.dumps(said | more)}\n\n"
+    return until_done()

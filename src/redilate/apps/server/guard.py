@@ -1,15 +1,22 @@
-"""Middleware that checks keys and bounds bodies before any of a body is read."""
+"""API keys, and the middleware that checks them and bounds bodies before any of a body is read."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import ApiError
-from .keys import Keys
-from .limits import Limits
+from redilate.errors import RedilateError
 
+from .errors import ApiError
+
+_VARIABLE = "REDILATE_API_KEYS"
+_SHORTEST = 8
 # Paths without a key; the names of files cannot be guessed.
 _OPEN = ("/healthz", "/openapi.json", "/v1/files/")
 # Bytes: enough for two prompts of 32,000 escaped characters.
@@ -17,26 +24,72 @@ _FIELDS = 2**20
 _EDITS = "/v1/images/edits"
 
 
-class Guard:
-    """ASGI middleware: 401 without a key, 413 for a too long body, 408 for one that does not arrive."""
+class Keys:
+    """The server's keys; without any, everybody may use it.
 
-    def __init__(self, app: ASGIApp, keys: Keys, limits: Limits):
-        self._app, self._keys = app, keys
-        self._upload = _FIELDS + int(limits.upload_megabytes * 1e6)
-        self._seconds = limits.body_seconds
+    Only hashes are kept, all of one length, so that comparisons take constant time.
+    """
+
+    def __init__(self, keys: Iterable[str] = ()):
+        self._hashes = [sha256(key.encode()).digest() for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._hashes)
+
+    def open_to(self, authorization: bytes | None) -> bool:
+        """Whether an `Authorization` header is `Bearer` and one of the keys."""
+        if not self:
+            return True
+        scheme, _, key = (authorization or b"").partition(b" ")
+        given = sha256(key.strip()).digest()
+        # All are compared, so that the time does not tell which one matched.
+        matches = [hmac.compare_digest(given, one) for one in self._hashes]
+        return scheme.lower() == b"bearer" and any(matches)
+
+
+def read_keys(file: Path | None) -> Keys:
+    """The keys in `file`, one a line (`#` starts a comment), and in REDILATE_API_KEYS, separated by commas.
+
+    Raises:
+        RedilateError: an unreadable file or one without keys, a key of under 8 characters.
+    """
+    found = [key.strip() for key in os.environ.get(_VARIABLE, "").split(",")]
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RedilateError(f"cannot read the keys in {str(file)!r}: {error}") from error
+        in_file = [line.partition("#")[0].strip() for line in lines]
+        if not any(in_file):
+            raise RedilateError(f"there is no key in {str(file)!r}; it has one on each line")
+        found += in_file
+    keys = [key for key in found if key]
+    if short := [key for key in keys if len(key) < _SHORTEST]:
+        raise RedilateError(
+            f"a key of {len(short[0])} characters is too easily guessed; {_SHORTEST} is the least, 32 better"
+        )
+    return Keys(keys)
+
+
+class Guard:
+    """ASGI middleware: 401 without a key, 413 for a too long body, 408 for one that does not arrive.
+
+    Args:
+        upload: bytes of an uploaded picture.
+        seconds: until the next piece of a body must arrive.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys, upload: int, seconds: float):
+        self._app, self._keys, self._upload, self._seconds = app, keys, upload, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = dict(scope["headers"])
-        most = self._upload if scope["path"] == _EDITS else _FIELDS
+        most = _FIELDS + (self._upload if scope["path"] == _EDITS else 0)
         if not scope["path"].startswith(_OPEN) and not self._keys.open_to(headers.get(b"authorization")):
-            refusal = ApiError(
-                401,
-                "a key is needed, as `Authorization: Bearer KEY`; the one given, if any, is not known",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            told = "a key is needed, as `Authorization: Bearer KEY`; the one given, if any, is not known"
+            refusal = ApiError(401, "invalid_api_key", told, headers={"WWW-Authenticate": "Bearer"})
         elif int(headers.get(b"content-length", b"0")) > most:
             refusal = _too_long(most)
         else:
@@ -55,7 +108,8 @@ class Guard:
                 message = await asyncio.wait_for(receive(), self._seconds)
             except TimeoutError:
                 ended = True
-                raise ApiError(408, "the request's body did not come in time", code="body_timeout") from None
+                late = "the request's body did not come in time"
+                raise ApiError(408, "body_timeout", late) from None
             ended = not message.get("more_body", False)
             so_far += len(message.get("body", b""))
             if so_far > most:
@@ -67,9 +121,5 @@ class Guard:
 
 
 def _too_long(most: int) -> ApiError:
-    return ApiError(
-        413,
-        f"the request's body is longer than {most} bytes",
-        code="body_too_large",
-        headers={"Connection": "close"},
-    )
+    told = f"the request's body is longer than {most} bytes"
+    return ApiError(413, "body_too_large", told, headers={"Connection": "close"})

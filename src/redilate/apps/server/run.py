@@ -16,7 +16,7 @@ from uvicorn.config import LOGGING_CONFIG
 from redilate.errors import RedilateError
 
 from .app import create_app
-from .keys import Keys
+from .guard import Keys
 from .service import Service
 
 log = logging.getLogger("redilate.server")
@@ -27,12 +27,15 @@ _CONNECTIONS = 512
 
 def check_host(host: str, keys: Keys, insecure: bool) -> None:
     """RedilateError for a host that other machines can reach, without keys or `insecure`."""
-    if keys or insecure or _is_loopback(host):
-        return
-    raise RedilateError(
-        f"host {host!r} lets others than this machine in, and there are no keys: set REDILATE_API_KEYS or "
-        "--api-key-file, or say --insecure"
-    )
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not (keys or insecure or loopback):
+        raise RedilateError(
+            f"host {host!r} lets others than this machine in, and there are no keys: set REDILATE_API_KEYS or "
+            "--api-key-file, or say --insecure"
+        )
 
 
 def check_origins(origins: Sequence[str]) -> None:
@@ -73,27 +76,24 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called after a signal."""
-        thread = self.service.thread
-        drawing = thread.busy
-        turned_away = thread.drain()
-        log.info(
-            "shutting down: %d being drawn, %d waiting and turned away with 503", int(drawing), turned_away
-        )
-        ending = asyncio.create_task(self._give_up())
+        thread, grace = self.service.thread, self.service.limits.grace
+        drawing, cancelled = thread.busy, False
+
+        def give_up() -> None:
+            nonlocal cancelled
+            if cancelled := thread.cancel_running():
+                told = "the one being drawn was not done within %g s: cancelled, and answered with 503"
+                log.warning(told, grace)
+
+        waiting = thread.drain()
+        log.info("shutting down: %d being drawn, %d waiting and turned away with 503", int(drawing), waiting)
+        ending = asyncio.get_running_loop().call_later(grace, give_up)
         try:
             await super().shutdown(sockets)
         finally:
             ending.cancel()
-        if drawing and not thread.busy and not (ending.done() and not ending.cancelled()):
+        if drawing and not thread.busy and not cancelled:
             log.info("the one being drawn was finished")
-
-    async def _give_up(self) -> None:
-        await asyncio.sleep(self.service.limits.grace)
-        if self.service.thread.cancel_running():
-            log.warning(
-                "the one being drawn was not done within %g s: cancelled, and answered with 503",
-                self.service.limits.grace,
-            )
 
 
 def run(server: Server, listening: socket.socket) -> None:
@@ -102,15 +102,6 @@ def run(server: Server, listening: socket.socket) -> None:
         # While uvicorn runs, its own handlers hold; at its end it raises the signal again.
         signal.signal(one, lambda *_: None)
     server.run(sockets=[listening])
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _logging() -> dict:

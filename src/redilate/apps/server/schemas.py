@@ -20,10 +20,8 @@ STEPS = {"low": 12, "medium": 25, "auto": 25, "standard": 25, "high": 40, "hd": 
 _SIDES = ("width", "height")
 
 
-class ImageRequest(BaseModel):
-    """Fields of generations and edits, also by other servers' names (`num_inference_steps`, `cfg_scale`, `width` and
-    `height` …). Unknown fields are refused.
-    """
+class GenerationRequest(BaseModel):
+    """The body of POST /v1/images/generations."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -71,6 +69,7 @@ class ImageRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _other_servers_names(cls, asked: Any) -> Any:
+        """The fields by the names here, for `num_inference_steps`, `cfg_scale`, `width` and `height` and others."""
         if not isinstance(asked, dict):
             return asked
         found: dict[Any, Any] = {}
@@ -98,11 +97,7 @@ def _refusal(message: str) -> PydanticCustomError:
     return PydanticCustomError("other_name", "{message}", {"message": message})
 
 
-class GenerationRequest(ImageRequest):
-    """The body of POST /v1/images/generations."""
-
-
-class EditRequest(ImageRequest):
+class EditRequest(GenerationRequest):
     """The fields of POST /v1/images/edits beside `image`."""
 
     input_fidelity: Literal["high", "low"] | None = Field(None, description="Has no effect.")

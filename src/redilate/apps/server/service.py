@@ -1,33 +1,73 @@
-"""`Service`: the pipeline, queue and limits that the routes share, and requests from bodies."""
+"""One server's parts, its limits, and how a body becomes a request within them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
 
 from PIL.Image import Image
+from pydantic import BaseModel, ConfigDict, Field
 
 from redilate.errors import RedilateError
 from redilate.generation.drawing import settled_seed
 from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
+from redilate.generation.resolve import resolve
+from redilate.pipelines.families import latent_scale, native_size
 
 from ..command_line import parse_size
 from ..drawing_thread import DrawingThread
+from ..metadata import check_prompts, provenance
+from .draw import ServiceRequest, draw
 from .errors import ApiError, invalid
-from .keys import Keys
-from .limits import Limits
+from .guard import Keys
 from .metrics import Metrics
-from .pipeline import ServedPipeline, ServiceRequest
-from .schemas import STEPS, EditRequest, ImageRequest
+from .schemas import STEPS, EditRequest, GenerationRequest
 from .store import Store
 from .uploads import fitted
+
+Positive = Annotated[float, Field(gt=0)]
 
 _SAME_RATIO = 0.05  # sides in multiples of 8 seldom have the exact ratio
 
 
+class Limits(BaseModel):
+    """The server's limits.
+
+    Attributes:
+        megapixels: of one picture.
+        count: pictures of one request, at most OpenAI's 10.
+        steps: denoising steps of one picture.
+        queue: requests that wait, beside the one being drawn; further ones get 429.
+        timeout: seconds from a request's arrival to its answer, with the wait.
+        grace: seconds to finish the current picture at shutdown.
+        body_seconds: seconds until the next piece of a request's body must arrive.
+        upload_megabytes, upload_megapixels: of an uploaded picture.
+        stored_megabytes, stored_seconds: of all pictures stored for answers with URLs, and how long they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    megapixels: Positive = 4.2
+    count: Annotated[int, Field(ge=1, le=10)] = 4
+    steps: Annotated[int, Field(ge=1)] = 100
+    queue: Annotated[int, Field(ge=0)] = 16
+    timeout: Positive = 600.0
+    grace: Annotated[float, Field(ge=0)] = 30.0
+    body_seconds: Positive = 30.0
+    upload_megabytes: Positive = 20.0
+    upload_megapixels: Positive = 40.0
+    stored_megabytes: Positive = 256.0
+    stored_seconds: Positive = 3600.0
+
+
 class Service:
     """One server's parts.
+
+    Args:
+        pipe: the pipeline, which nothing else may use meanwhile.
+        model: where it is from, as for `load_pipeline`.
 
     Attributes:
         names: the model's names in requests: its own, and others for clients with a built-in name.
@@ -37,51 +77,61 @@ class Service:
 
     def __init__(
         self,
-        pipeline: ServedPipeline,
+        pipe: Any,
+        model: str | None,
         limits: Limits | None = None,
         keys: Keys | None = None,
         names: Sequence[str] = (),
         origins: Sequence[str] = (),
     ):
-        self.pipeline = pipeline
-        self.names = tuple(dict.fromkeys((pipeline.name, *names)))
-        self.origins = tuple(origins)
-        self.limits = limits or Limits()
-        self.keys = keys or Keys()
-        self.thread = DrawingThread(pipeline.draw, self.limits.queue)
+        made_by = provenance(pipe, model)
+        self._pipe, self.origins = pipe, origins
+        self._native, self._unit = native_size(pipe), latent_scale(pipe)
+        self.limits, self.keys = limits or Limits(), keys or Keys()
+        self.names = tuple(dict.fromkeys((made_by["model"], *names)))
+        self.thread = DrawingThread(partial(draw, pipe, made_by), self.limits.queue)
         self.metrics = Metrics(self.thread)
         self.store = Store(self.limits.stored_megabytes * 1e6, self.limits.stored_seconds)
         self.started = int(time.time())
 
-    def request(self, body: ImageRequest, image: Image | None = None) -> ServiceRequest:
-        """The request in a body, yet to be `checked`; of an edit's `image` only the size is used.
+    def request(
+        self,
+        body: GenerationRequest,
+        image: Image | None = None,
+        mask: Image | None = None,
+        notes: Sequence[str] = (),
+    ) -> ServiceRequest:
+        """The request in a body, with an edit's `image`, its `mask` and the `notes` on them.
 
         Raises:
             ApiError: beyond the limits, or for something that this server does not have.
+            RedilateError: for what could not be drawn.
         """
+        limits, count, output = self.limits, body.n or 1, body.output_format or "png"
         if body.model is not None and body.model not in self.names:
             raise self.no_such_model(body.model)
         if body.background == "transparent":
             raise invalid("background", "pictures are opaque; leave it out")
-        count = body.n or 1
         if body.stream and count > 1:
             raise invalid("n", f"a stream is one picture, not {count}")
         if body.stream and body.response_format == "url":
             raise invalid("response_format", "a stream has its pictures in b64_json")
-        if count > self.limits.count:
-            raise invalid("n", f"{count} pictures are more than the {self.limits.count} of one request")
-        steps = body.steps or min(STEPS[body.quality or "auto"], self.limits.steps)
-        if steps > self.limits.steps:
-            raise invalid("steps", f"{steps} is more than {self.limits.steps}")
+        if count > limits.count:
+            raise invalid("n", f"{count} pictures are more than the {limits.count} of one request")
+        steps = body.steps or min(STEPS[body.quality or "auto"], limits.steps)
+        if steps > limits.steps:
+            raise invalid("steps", f"{steps} is more than {limits.steps}")
         width, height = self._size(body.size, image)
-        most = self.limits.megapixels
-        if width * height > most * 1e6:
-            raise invalid("size", f"{width}x{height} is more than the {most:g} megapixels of one picture")
-        output = body.output_format or "png"
+        if width * height > limits.megapixels * 1e6:
+            most = f"the {limits.megapixels:g} megapixels of one picture"
+            raise invalid("size", f"{width}x{height} is more than {most}")
         if body.output_compression is not None and output == "png":
             raise invalid("output_compression", "a PNG loses nothing; it is for jpeg and webp")
+        if image is not None and abs(image.width * height / (image.height * width) - 1) > _SAME_RATIO:
+            had, asked = f"{image.width}x{image.height}", f"{width}x{height}"
+            notes = (*notes, f"the picture is {had}: what {asked} leaves no place for is cut")
         edit = isinstance(body, EditRequest)
-        return ServiceRequest(
+        request = ServiceRequest(
             prompt=body.prompt,
             negative=body.negative_prompt or None,
             width=width,
@@ -93,35 +143,22 @@ class Service:
             method=body.method,
             preset=body.preset,
             strength=EDIT_STRENGTH if edit and body.strength is None else body.strength,
+            image=None if image is None else fitted(image, width, height),
+            mask=None if mask is None else fitted(mask, width, height),
             from_picture="edit",
+            notes=tuple(notes),
             partials=(body.partial_images or 0) if body.stream else 0,
             output=output,
             quality=body.output_compression,
         )
-
-    def checked(
-        self, request: ServiceRequest, image: Image | None = None, mask: Image | None = None
-    ) -> ServiceRequest:
-        """The request with `image` and `mask`, if any, fitted to its size; RedilateError if it could not be drawn."""
-        if image is not None:
-            width, height = request.width or image.width, request.height or image.height
-            notes = request.notes
-            if abs(image.width * height / (image.height * width) - 1) > _SAME_RATIO:
-                had = f"{image.width}x{image.height}"
-                notes += (f"the picture is {had}: what {request.size} leaves no place for is cut",)
-            fitted_mask = None if mask is None else fitted(mask, width, height)
-            request = replace(request, image=fitted(image, width, height), mask=fitted_mask, notes=notes)
-        self.pipeline.check(request)
+        check_prompts(output.upper(), body.prompt, request.negative)
+        resolve(self._pipe, request)  # refused before it waits
         return request
 
     def no_such_model(self, name: str) -> ApiError:
-        """The answer for a model that is not served."""
-        return ApiError(
-            404,
-            f"there is no model {name!r} here; {' or '.join(map(repr, self.names))} is served",
-            code="model_not_found",
-            param="model",
-        )
+        """The answer to a model that is not served."""
+        message = f"there is no model {name!r} here; {' or '.join(map(repr, self.names))} is served"
+        return ApiError(404, "model_not_found", message, "model")
 
     def _size(self, asked: str | None, image: Image | None) -> tuple[int, int]:
         if asked is not None and asked != "auto":
@@ -130,8 +167,6 @@ class Service:
             except RedilateError as error:
                 raise invalid("size", str(error)) from error
         if image is None:
-            height, width = self.pipeline.native
-            return width, height
-        unit = self.pipeline.scale
-        width, height = image.size
-        return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
+            return self._native[1], self._native[0]
+        width, height = (max(self._unit, round(side / self._unit) * self._unit) for side in image.size)
+        return width, height
