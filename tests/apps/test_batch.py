@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from redilate.apps.cli import main
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 
 # The bundled model, at its own size, in one step: seconds for each picture where nothing else runs.
 USUAL = ["--size", "256x256", "--steps", "1", "--guidance", "3", "--method", "direct"]

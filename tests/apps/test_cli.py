@@ -18,7 +18,7 @@ from PIL import Image, ImageChops
 
 from redilate import Plan, __version__
 from redilate.apps.cli import app, main
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 from redilate.rivals.registry import METHODS
 
 COMMAND = [sys.executable, "-m", "redilate"]

@@ -14,7 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from redilate import RedilateError
-from redilate.apps.metadata import _SAMPLERS, check_prompts, embedding, parameters, read_settings
+from redilate.apps.metadata import _SAMPLERS, check_prompts, embedding, parameters
+from redilate.apps.recorded_settings import read_settings
 
 SETTINGS = {
     "prompt": "a red apple",

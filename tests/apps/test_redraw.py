@@ -11,7 +11,8 @@ from PIL import Image
 
 import redilate
 from redilate.apps.cli import main
-from redilate.apps.metadata import embedding, read_settings
+from redilate.apps.metadata import embedding
+from redilate.apps.recorded_settings import read_settings
 from redilate.generation.drawing import versions
 
 FEW = ["--steps", "2", "--guidance", "3", "--size", "384x256"]

@@ -18,7 +18,7 @@ import pytest
 
 from redilate import RedilateError
 from redilate.apps.commands.batch import png
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 from redilate.batch.batch import Tally, draw_missing, missing_tasks, survey
 from redilate.batch.draw import Drawn, draw
 from redilate.batch.engine import Outcome

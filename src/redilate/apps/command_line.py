@@ -5,15 +5,18 @@ torch and diffusers are imported inside the functions, so that `--help` and `--v
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -30,7 +33,6 @@ from redilate.errors import RedilateError
 from redilate.generation.upscalers import UPSCALERS
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import DiffusionPipeline
 
     from redilate.generation.drawing import Drawing
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 
 # Exit codes; the last three as in a shell.
 FAILED, REFUSED, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-
-OnStep = Callable[[int, int], None]
 
 
 def say(message: str) -> None:
@@ -99,17 +99,15 @@ class Bars:
         self._bar = bar
         self._drawing = bar.add_task("drawing", total=None)
         self._decoding = bar.add_task("decoding", total=100, visible=False)
-        self.on_decode: OnStep | None = None if bar.disable else self._decode
+        self.on_decode = None if bar.disable else self._decode
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._drawing, completed=done, total=total)
 
     def _decode(self, done: int, total: int) -> None:
-        percent = 100 * done // total
-        visible = self._bar.tasks[self._decoding].visible
-        if done < total and not visible:
-            self._bar.reset(self._decoding, visible=True)
-        self._bar.update(self._decoding, completed=percent, visible=done < total)
+        if done < total and not self._bar.tasks[self._decoding].visible:
+            self._bar.reset(self._decoding)
+        self._bar.update(self._decoding, completed=100 * done // total, visible=done < total)
 
 
 @contextmanager
@@ -125,6 +123,23 @@ def progress(console: Console) -> Iterator[Bars]:
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Bars(bar)
+
+
+def report(
+    paths: Sequence[Path],
+    seeds: Sequence[int],
+    seconds: float,
+    settings: Mapping[str, Any],
+    how: str,
+    as_json: bool,
+) -> None:
+    """Write what was drawn to stdout: its paths, with size, `how` and `seconds` on stderr, or one JSON object."""
+    if as_json:
+        images = [{"path": str(path), "seed": seed} for path, seed in zip(paths, seeds, strict=True)]
+        print(json.dumps({"images": images, "seconds": round(seconds, 3), "settings": settings}))
+        return
+    print(*paths, sep="\n")
+    print(f"{settings['width']}x{settings['height']}{how}, {seconds:.1f} s", file=sys.stderr)
 
 
 def silence_libraries() -> None:
@@ -224,6 +239,40 @@ OffloadTo = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class PipelineOptions:
+    """The options that `with_pipeline_options` gives to a command."""
+
+    scheduler: Scheduler = None
+    device: Device = None
+    dtype: Dtype = None
+    vae: Vae = None
+    lora: Lora = None
+    offload: OffloadTo = None
+
+    def load(self, model: str | None, *, quiet: bool = False) -> DiffusionPipeline:
+        """Load `model` with these options."""
+        return load_pipeline(model, **vars(self), quiet=quiet)
+
+
+def with_pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` as Typer sees it: with the options of `PipelineOptions` in place of its parameter `pipeline`."""
+    options = list(inspect.signature(PipelineOptions, eval_str=True).parameters.values())
+    own = inspect.signature(command, eval_str=True).parameters.values()
+
+    @wraps(command)
+    def expanded(**given: Any) -> None:
+        chosen = PipelineOptions(**{option.name: given.pop(option.name) for option in options})
+        command(**given, pipeline=chosen)
+
+    parameters = [one for each in own for one in (options if each.name == "pipeline" else [each])]
+    # By keyword, so that the order of parameters with and without defaults is free.
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {one.name: one.annotation for one in parameters}
+    return expanded
+
+
 def load_pipeline(
     model: str | None,
     device: str | None = None,
@@ -237,6 +286,8 @@ def load_pipeline(
 ) -> DiffusionPipeline:
     """Load the pipeline with its scheduler; arguments are checked before the weights are loaded."""
     silence_libraries()
+    import torch
+
     from redilate.pipelines.loading import check_addons, check_model, load
     from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
 
@@ -251,7 +302,7 @@ def load_pipeline(
         pipe = load(
             model,
             device=device,
-            dtype=torch_dtype(dtype),
+            dtype=None if dtype is None else getattr(torch, dtype),
             vae=vae,
             lora=lora or (),
             offload=offload,
@@ -298,19 +349,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def torch_dtype(name: str | None) -> torch.dtype | None:
-    """`"float16"` → `torch.float16`; None stays None, the loader's choice."""
-    import torch
-
-    return None if name is None else getattr(torch, name)
-
-
 def check_device(name: str | None) -> None:
     """RedilateError if torch does not know the device or this machine does not have it; None always passes."""
-    import torch
-
     if name is None:
         return
+    import torch
+
     here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
         here.append("mps")

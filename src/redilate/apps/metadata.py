@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
@@ -20,16 +22,15 @@ from PIL.PngImagePlugin import PngInfo
 from redilate.atomic import replacing
 from redilate.errors import RedilateError
 
-from .command_line import lora_name, model_name
-from .embedded import FORMATS as FORMATS
-from .embedded import MARK, SETTINGS
+from .command_line import PipelineOptions, lora_name, model_name
 
-if TYPE_CHECKING:
-    from .recorded_settings import Recorded
-
-
-# The PNG text chunk with A1111's text.
-PARAMETERS = "parameters"
+FORMATS = ("PNG", "JPEG", "WEBP")
+# Pillow's name of each format, by extension.
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+# The PNG text chunks with the JSON and with A1111's text.
+_SETTINGS, _PARAMETERS = "redilate", "parameters"
+# Before the JSON in EXIF's description, which other programs write too.
+_MARK = "redilate:"
 # EXIF's mark of a UTF-16 comment; the byte order is A1111's.
 _UTF16 = b"UNICODE\0"
 # A JPEG's segment without its length and the word "Exif".
@@ -90,10 +91,10 @@ def embedding(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     if kind == "PNG":
         info = PngInfo()
-        info.add_text(PARAMETERS, parameters(settings))
-        info.add_text(SETTINGS, json.dumps(settings))
+        info.add_text(_PARAMETERS, parameters(settings))
+        info.add_text(_SETTINGS, json.dumps(settings))
         return {"pnginfo": info}
-    exif = _exif(parameters(settings), MARK + json.dumps(settings))
+    exif = _exif(parameters(settings), _MARK + json.dumps(settings))
     if kind == "JPEG" and len(exif) > _JPEG_HOLDS:
         raise RedilateError(
             f"the settings take {len(exif)} bytes, and a JPEG holds {_JPEG_HOLDS}; PNG and WebP hold them"
@@ -114,11 +115,32 @@ def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
         )
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings in the picture at `path`, as checked by `Recorded.read`."""
-    from .recorded_settings import Recorded  # imports torch
+def read_text(path: str | Path) -> tuple[str, tuple[int, int]]:
+    """The JSON inside the picture at `path`, yet to be validated, and the picture's size (width, height).
 
-    return Recorded.read(path).settings
+    Raises:
+        RedilateError: not a readable PNG, JPEG or WebP, or without settings of Redilate.
+    """
+    if not Path(path).is_file():
+        raise RedilateError(f"there is no file {str(path)!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about many pixels and odd EXIF
+            with Image.open(path, formats=FORMATS) as image:
+                text = image.info.get(_SETTINGS)
+                if image.format != "PNG":
+                    said = str(image.getexif().get(ExifTags.Base.ImageDescription))
+                    text = said.removeprefix(_MARK) if said.startswith(_MARK) else None
+    # Pillow's exceptions for damaged files.
+    except (
+        OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError, KeyError, IndexError, OverflowError,
+        MemoryError, Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RedilateError(f"{path} is not a PNG, JPEG or WebP that can be read ({cause})") from error
+    if not isinstance(text, str):
+        raise RedilateError(f"{path} carries no settings of Redilate; pictures that `redilate` writes do")
+    return text, image.size
 
 
 def _exif(comment: str, description: str) -> bytes:
@@ -141,9 +163,8 @@ def _quoted(value: object) -> str:
 def provenance(
     pipe: Any,
     model: str | None,
+    options: PipelineOptions | None = None,
     *,
-    vae: str | None = None,
-    lora: Sequence[str] = (),
     controlnet: str | None = None,
     hires_model: str | None = None,
 ) -> dict[str, Any]:
@@ -153,56 +174,16 @@ def provenance(
     from redilate.pipelines.families import weights_fingerprint
     from redilate.pipelines.out_of_memory import execution_device
 
+    options = options or PipelineOptions()
+    others = {"vae": options.vae, "controlnet": controlnet, "hires_model": hires_model}
     return {
         "model": model_name(model),
-        **({} if vae is None else {"vae": model_name(vae)}),
-        **({"lora": [lora_name(one) for one in lora]} if lora else {}),
-        **({} if controlnet is None else {"controlnet": model_name(controlnet)}),
-        **({} if hires_model is None else {"hires_model": model_name(hires_model)}),
+        **{name: model_name(other) for name, other in others.items() if other is not None},
+        **({"lora": [lora_name(one) for one in options.lora]} if options.lora else {}),
         "fingerprint": weights_fingerprint(pipe),
         "device": execution_device(pipe).type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
     }
-
-
-def differences(recorded: Recorded, made_by: Mapping[str, str], versions: Mapping[str, str]) -> list[str]:
-    """The reasons why a picture drawn now may differ from the recorded one.
-
-    Args:
-        recorded: the picture's settings.
-        made_by: `provenance` of the pipeline that draws now.
-        versions: `generation.drawing.versions()`.
-    """
-    now = dict(made_by)
-    if recorded.model != now["model"]:
-        return [f"it was made with the model {recorded.model!r}, not {now['model']!r}"]
-    if recorded.controlnet != now.get("controlnet"):
-        before, after = (name or "none" for name in (recorded.controlnet, now.get("controlnet")))
-        return [f"its ControlNet was {before}, and is {after} now; --controlnet and --control say it"]
-    found = []
-    if recorded.hires_model != now.get("hires_model"):
-        before, after = (
-            name or "the first pass's" for name in (recorded.hires_model, now.get("hires_model"))
-        )
-        found.append(f"its second pass's model was {before}, and is {after} now; --hires-model says it")
-    if recorded.fingerprint is not None and recorded.fingerprint != now["fingerprint"]:
-        found.append(
-            f"the model {recorded.model!r} has other weights now ({now['fingerprint']}, not {recorded.fingerprint})"
-        )
-    for name in ("device", "dtype"):
-        before = getattr(recorded, name)
-        if before is not None and before != now[name]:
-            found.append(f"it was made in {before}, not {now[name]}" if name == "dtype" else
-                         f"it was made on {before}, not {now[name]}")  # fmt: skip
-    for package, version in versions.items():
-        before = recorded.versions.get(package)
-        if before != version:
-            found.append(f"it was made with {package} {before or 'unknown'}, not {version}")
-    return found
-
-
-# Pillow's name of each format, by extension.
-PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def numbered(path: Path, count: int) -> list[Path]:
@@ -219,28 +200,29 @@ def check_output(path: Path, extensions: Sequence[str]) -> None:
         raise RedilateError(
             f"can't write {str(path)!r}: extension {path.suffix!r} is unknown; one of {known} works"
         )
-    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.is_dir():
             raise RedilateError(f"can't write {str(path)!r}: it is a folder")
         if not path.parent.is_dir():
             raise RedilateError(f"can't write {str(path)!r}: there is no folder {str(path.parent)!r}")
-        # Permissions, read-only mounts and overlong names can only be tried.
-        probe.touch()
-        probe.unlink()
+        _try_to_write(path.with_name(f".{path.name}.{os.getpid()}.tmp"))
     except OSError as error:
         raise RedilateError(f"can't write {str(path)!r}: {error.strerror}") from error
 
 
 def check_folder(folder: Path) -> None:
     """Make `folder` if it is missing; RedilateError if no files can be written into it."""
-    probe = folder / f".{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        _try_to_write(folder / f".{os.getpid()}.tmp")
     except OSError as error:
         raise RedilateError(f"can't write to the folder {str(folder)!r}: {error.strerror}") from error
+
+
+def _try_to_write(probe: Path) -> None:
+    # Permissions, read-only mounts and overlong names can only be tried.
+    probe.touch()
+    probe.unlink()
 
 
 def save_picture(path: Path, image: Image.Image, settings: Mapping[str, Any] | None = None) -> None:
@@ -252,7 +234,7 @@ def save_picture(path: Path, image: Image.Image, settings: Mapping[str, Any] | N
 def picture_bytes(
     image: Image.Image, kind: str, settings: Mapping[str, Any] | None = None, quality: int | None = None
 ) -> bytes:
-    """The bytes of a file of the format `kind`, one of `embedded.FORMATS`."""
+    """The bytes of a file of the format `kind`, one of `FORMATS`."""
     extra = {} if settings is None else embedding(kind, settings)
     if kind != "PNG" and quality is not None:
         extra["quality"] = quality

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from typer.testing import CliRunner
 
 from redilate.apps.cli import app, main
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 from redilate.generation import resolve as resolving
 
 run = CliRunner()

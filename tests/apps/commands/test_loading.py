@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from redilate.apps.cli import app
 from redilate.apps.command_line import lora_name
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 from redilate.pipelines import loading
 from tests.models import tiny_sdxl
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 
 from .visitor import PATIENCE, visiting
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from redilate import RedilateError
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 from redilate.apps.web import pictures
 from redilate.apps.web.draw import PageRequest
 

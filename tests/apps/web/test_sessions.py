@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from redilate.apps.drawing_thread import Cancelled
-from redilate.apps.metadata import read_settings
+from redilate.apps.recorded_settings import read_settings
 from redilate.apps.web import sessions as module
 from redilate.apps.web.draw import PageRequest
 from redilate.apps.web.pictures import Picture

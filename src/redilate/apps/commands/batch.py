@@ -19,7 +19,7 @@ from rich.console import Console
 from redilate.errors import RedilateError
 
 from .. import command_line
-from ..metadata import picture_bytes, read_settings
+from ..metadata import picture_bytes
 from ..workers import cores, worker_devices
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def batch(
             from redilate.pipelines.loading import check_addons, check_model
             from redilate.pipelines.schedulers import check_scheduler_name
             from redilate.rivals.registry import find
+
+            from ..recorded_settings import read_settings
 
             find(method)
             check_model(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from .. import command_line
 from ..metadata import PICTURES, check_output, provenance, save_picture
 
 
+@command_line.with_pipeline_options
 def enlarge(
     picture: Annotated[Path, typer.Argument(help="The picture to enlarge, of any size and ratio.")],
     scale: Annotated[float | None, typer.Option(help="How many times its sides.")] = None,
@@ -53,12 +53,8 @@ def enlarge(
             "as before, since an autoencoder shifts a photograph's."
         ),
     ] = "as-drawn",
-    scheduler: command_line.Scheduler = None,
-    device: command_line.Device = None,
-    dtype: command_line.Dtype = None,
-    vae: command_line.Vae = None,
-    lora: command_line.Lora = None,
-    offload: command_line.OffloadTo = None,
+    *,
+    pipeline: command_line.PipelineOptions,
     as_json: command_line.Json = False,
 ) -> None:
     """Enlarge PICTURE, with detail that the model draws; the file carries the settings that made it."""
@@ -76,16 +72,7 @@ def enlarge(
             if upscaler is not None:
                 check_network(upscaler)
             photo = read_photo(picture, on_note=command_line.say)  # refused before the model is loaded
-            pipe = command_line.load_pipeline(
-                model,
-                device=device,
-                dtype=dtype,
-                scheduler=scheduler,
-                quiet=as_json,
-                vae=vae,
-                lora=lora,
-                offload=offload,
-            )
+            pipe = pipeline.load(model, quiet=as_json)
             with command_line.progress(Console(stderr=True, quiet=as_json)) as bars:
                 made = redilate.enlarge(
                     pipe,
@@ -106,15 +93,7 @@ def enlarge(
                     on_step=bars,
                     on_decode=bars.on_decode,
                 )
-        settings = made.settings | provenance(pipe, model, vae=vae, lora=lora or ())
+        settings = made.settings | provenance(pipe, model, pipeline)
         save_picture(output, made.images[0], settings)
-        if as_json:
-            told = {
-                "images": [{"path": str(output), "seed": made.seeds[0]}],
-                "seconds": round(made.seconds, 3),
-            }
-            print(json.dumps(told | {"settings": settings}))
-        else:
-            print(output)
-            drawn = f"{settings['width']}x{settings['height']}"
-            print(f"{drawn} from {photo.width}x{photo.height}, {made.seconds:.1f} s", file=sys.stderr)
+        how = f" from {photo.width}x{photo.height}"
+        command_line.report([output], made.seeds, made.seconds, settings, how, as_json)

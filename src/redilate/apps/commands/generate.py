@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -16,14 +15,14 @@ from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
 from .. import command_line
-from ..metadata import PICTURES, check_output, check_prompts, differences, numbered, provenance, save_picture
+from ..metadata import PICTURES, check_output, check_prompts, numbered, provenance, save_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..redraw import Options
+    from ..recorded_settings import Options
 
-# The methods that take all arguments of `redilate.generate`.
+# The methods that take all that `redilate.generate` does.
 OURS = ("redilate", "direct")
 _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hires_scheduler", "hires_lora_scale",
           "hires_model", "upscaler", "control")  # fmt: skip
@@ -33,6 +32,7 @@ def _second_pass(help: str, **more: Any) -> Any:
     return typer.Option(help=help, rich_help_panel="Second pass", **more)
 
 
+@command_line.with_pipeline_options
 def generate(
     context: typer.Context,
     output: Annotated[
@@ -105,17 +105,13 @@ def generate(
             "of each large leg.",
         ),
     ] = None,
-    scheduler: command_line.Scheduler = None,
-    device: command_line.Device = None,
-    dtype: command_line.Dtype = None,
-    vae: command_line.Vae = None,
-    lora: command_line.Lora = None,
-    offload: command_line.OffloadTo = None,
+    *,
+    pipeline: command_line.PipelineOptions,
     as_json: command_line.Json = False,
 ) -> None:
     """Draw PROMPT at any size; the picture carries the settings that made it."""
     with command_line.one_line_endings():
-        asked_size = (None, None) if size is None else command_line.parse_size(size)
+        width, height = (None, None) if size is None else command_line.parse_size(size)
         paths = numbered(output, count)
         previews = [] if preview is None else numbered(preview, count)
         for path in [*paths, *previews]:
@@ -123,15 +119,16 @@ def generate(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             from pydantic import ValidationError
 
-            from redilate.generation.drawing import Hires, first_cause, settled_seed, versions
-            from redilate.generation.generate import generate as draw
+            from redilate.generation.drawing import Hires, first_cause, settled_seed
             from redilate.generation.photos import read_photo
+            from redilate.generation.resolve import resolve
+            from redilate.generation.run import Callbacks, run
             from redilate.generation.super_resolution import check_network
             from redilate.pipelines.families import native_size
             from redilate.pipelines.loading import with_controlnet
             from redilate.plans.plan import Plan
 
-            from ..redraw import Options, options_to_redraw
+            from ..recorded_settings import Options, options_to_redraw
 
             if upscaler is not None:
                 check_network(upscaler)
@@ -157,23 +154,22 @@ def generate(
                 raise RedilateError(f"the second pass: {first_cause(error)}") from error
             asked = Options(
                 prompt=prompt,
-                width=asked_size[0],
-                height=asked_size[1],
+                width=width,
+                height=height,
                 seed=seed,
+                count=count,
                 steps=steps,
                 guidance=guidance,
                 strength=strength,
                 preset=preset,
                 negative=negative,
-                method=method,
+                method=cast(Any, method),
                 plan=None if plan is None else Plan.read(plan),
                 hires=hires,
-                scheduler=scheduler,
-                model=model,
-                device=device,
-                dtype=dtype,
                 sequential=sequential,
                 windows=windows,
+                model=model,
+                pipeline=pipeline,
             )
             recorded = None
             if source is not None:
@@ -183,48 +179,37 @@ def generate(
             if asked.prompt is None:
                 raise RedilateError("missing argument PROMPT: what to draw, or --from PICTURE")
             _check_method(asked, preview, hires_model)
-            check_prompts(PICTURES[output.suffix.lower()], asked.prompt, asked.negative)
-            pipe = command_line.load_pipeline(
-                asked.model,
-                device=asked.device,
-                dtype=asked.dtype,
-                scheduler=asked.scheduler,
-                quiet=as_json,
-                vae=vae,
-                lora=lora,
-                offload=offload,
-            )
+            check_prompts(PICTURES[output.suffix.lower()], str(asked.prompt), asked.negative)
+            pipe = asked.pipeline.load(asked.model, quiet=as_json)
             second = None
             if hires_model is not None:
-                second = command_line.load_pipeline(
-                    hires_model, device=asked.device, dtype=asked.dtype, quiet=as_json, offload=offload
-                )
+                plain = replace(asked.pipeline, scheduler=None, vae=None, lora=None)
+                second = plain.load(hires_model, quiet=as_json)
             extra: dict[str, Any] = {}
             if controlnet is not None and control == "enlarged":
                 second = with_controlnet(second or pipe, controlnet, image_to_image=True)
             elif controlnet is not None:
                 pipe = with_controlnet(pipe, controlnet)
                 extra = {"image": followed}
-            if asked.model is None and (line := command_line.advice(asked.prompt)) is not None:
+            if asked.model is None and (line := command_line.advice(str(asked.prompt))) is not None:
                 command_line.say(line)
-            asked = replace(asked, seed=settled_seed(asked.seed, count))
             made_by = provenance(
-                pipe, asked.model, vae=vae, lora=lora or (), controlnet=controlnet, hires_model=hires_model
+                pipe, asked.model, asked.pipeline, controlnet=controlnet, hires_model=hires_model
             )
-            if recorded is not None:
-                lost = [] if recorded.lost is None else [recorded.lost]
-                if why := [*lost, *differences(recorded, made_by, versions())]:
-                    command_line.say_warning(f"{source} may not come out the same: {'; '.join(why)}")
+            if recorded is not None and (why := recorded.differences(made_by)):
+                command_line.say_warning(f"{source} may not come out the same: {'; '.join(why)}")
             native_height, native_width = native_size(pipe)
-            common = {
-                "width": asked.width or native_width,
-                "height": asked.height or native_height,
-                "steps": asked.steps,
-                "guidance": asked.guidance,
-                "negative": asked.negative,
-            }
+            asked = replace(
+                asked,
+                width=asked.width or native_width,
+                height=asked.height or native_height,
+                seed=settled_seed(asked.seed, count),
+                hires=asked.hires.model_copy(update={"pipe": second}),
+                extra=extra,
+            )
             left, left_previews = iter(paths), iter(previews)
 
+            # Saved as soon as it is finished: if a long run is ended, its pictures so far are not lost.
             def keep(image: Image, settings: dict[str, Any]) -> None:
                 save_picture(next(left), image, settings | made_by)
 
@@ -232,38 +217,27 @@ def generate(
                 save_picture(next(left_previews), image)
 
             with command_line.progress(Console(stderr=True, quiet=as_json)) as bars:
-                # Each is written as soon as it is finished, so that an interrupted run loses nothing.
                 if asked.method in OURS:
-                    made = [
-                        draw(
-                            pipe,
-                            asked.prompt,
-                            **common,
-                            method=asked.method,
-                            count=count,
-                            seed=asked.seed,
-                            strength=asked.strength,
-                            preset=asked.preset,
-                            plan=asked.plan,
-                            hires=asked.hires.model_copy(update={"pipe": second}),
-                            extra=extra,
-                            sequential=asked.sequential,
-                            windows=asked.windows,
-                            on_step=bars,
-                            on_decode=bars.on_decode,
-                            on_drawing=command_line.say_notes,
-                            on_note=command_line.say,
-                            on_preview=keep_preview if previews else None,
-                            on_picture=keep,
-                        )
-                    ]
+                    callbacks = Callbacks(
+                        on_drawing=command_line.say_notes,
+                        on_step=bars,
+                        on_preview=keep_preview if previews else None,
+                        on_decode=bars.on_decode,
+                        on_note=command_line.say,
+                        on_picture=keep,
+                    )
+                    made = [run(pipe, resolve(pipe, asked), callbacks)]
                 else:
                     made = []
                     for index in range(count):
                         one = find(asked.method)(
                             pipe,
-                            asked.prompt or "",
-                            **common,
+                            str(asked.prompt),
+                            width=asked.width,
+                            height=asked.height,
+                            steps=asked.steps,
+                            guidance=asked.guidance,
+                            negative=asked.negative,
                             seed=asked.seed + index,
                             on_step=lambda done, total, before=index: bars(
                                 before * total + done, count * total
@@ -271,15 +245,9 @@ def generate(
                         )
                         keep(one.images[0], one.settings)
                         made.append(one)
-        settings, seconds = made[0].settings | made_by, sum(one.seconds for one in made)
-        if as_json:
-            images = [{"path": str(path), "seed": asked.seed + index} for index, path in enumerate(paths)]
-            print(json.dumps({"images": images, "seconds": round(seconds, 3), "settings": settings}))
-        else:
-            for path in paths:
-                print(path)
-            drawn = f"{settings['width']}x{settings['height']}"
-            print(f"{drawn}, {asked.steps} steps, {seconds:.1f} s", file=sys.stderr)
+        seeds, seconds = range(asked.seed, asked.seed + count), sum(one.seconds for one in made)
+        settings = made[0].settings | made_by
+        command_line.report(paths, seeds, seconds, settings, f", {asked.steps} steps", as_json)
 
 
 def _check_method(asked: Options, preview: Path | None, hires_model: str | None) -> None:

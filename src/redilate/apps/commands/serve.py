@@ -17,6 +17,7 @@ from .. import command_line
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
 
+@command_line.with_pipeline_options
 def serve(
     host: Annotated[
         str, typer.Option(help="Where to listen; beyond this machine, keys are needed.")
@@ -52,12 +53,8 @@ def serve(
     ] = 16,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
-    scheduler: command_line.Scheduler = None,
-    device: command_line.Device = None,
-    dtype: command_line.Dtype = None,
-    vae: command_line.Vae = None,
-    lora: command_line.Lora = None,
-    offload: command_line.OffloadTo = None,
+    *,
+    pipeline: command_line.PipelineOptions,
 ) -> None:
     """Serve pictures over HTTP in the words of OpenAI's images API; needs the extra `serve`."""
     with command_line.one_line_endings():
@@ -80,9 +77,7 @@ def serve(
             grace=grace,
         )
         with listen(host, port) as socket:
-            pipe = command_line.load_pipeline(
-                model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
-            )
+            pipe = pipeline.load(model)
             service = Service(pipe, model, limits, keys, served_model_name or (), cors or ())
             place, bound = f"[{host}]" if ":" in host else host, socket.getsockname()[1]
             print(f"{service.names[0]} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)

@@ -18,18 +18,15 @@ from .. import command_line
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")
 
 
+@command_line.with_pipeline_options
 def web(
     model: command_line.Model = None,
     host: Annotated[
         str, typer.Option(help="Where to listen; 0.0.0.0 opens the page to the whole network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
-    scheduler: command_line.Scheduler = None,
-    device: command_line.Device = None,
-    dtype: command_line.Dtype = None,
-    vae: command_line.Vae = None,
-    lora: command_line.Lora = None,
-    offload: command_line.OffloadTo = None,
+    *,
+    pipeline: command_line.PipelineOptions,
 ) -> None:
     """Open a page to draw on, in a browser on this machine; needs the extra `web`."""
     with command_line.one_line_endings(), contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
@@ -39,9 +36,7 @@ def web(
             if error.name != "gradio":
                 raise
             raise RedilateError("the page needs Gradio; pip install 'redilate[web]' brings it") from error
-        pipe = command_line.load_pipeline(
-            model, device=device, dtype=dtype, scheduler=scheduler, vae=vae, lora=lora, offload=offload
-        )
+        pipe = pipeline.load(model)
         with serving(
             pipe,
             command_line.model_name(model),
