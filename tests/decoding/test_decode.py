@@ -230,10 +230,10 @@ def test_activations_wait_on_the_host_where_a_gpu_has_too_little_free(monkeypatc
     needed = module.bytes_needed(vae, 9, 9, gpu)
     for free, wanted in ((needed, None), (needed - 1, cpu)):
         monkeypatch.setattr(module, "device_bytes", lambda _, free=free: (free, 10 * free))
-        assert module._storage(vae, (9, 9), gpu, None) == wanted
+        assert module._limits(vae, (9, 9), gpu, None).storage == wanted
         assert (
-            module._storage(vae, (9, 9), gpu, "cuda") == gpu
-            and module._storage(vae, (9, 9), cpu, None) is None
+            module._limits(vae, (9, 9), gpu, "cuda").storage == gpu
+            and module._limits(vae, (9, 9), cpu, None).storage is None
         )
 
 

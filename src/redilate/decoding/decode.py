@@ -80,8 +80,8 @@ def decode(
     last = (vae.decoder.conv_norm_out, vae.decoder.conv_out)
     size = (latents.shape[2], latents.shape[3])
     offload_the_others(vae)
-    limits = Limits(strip_bytes(latents.device), _storage(vae, size, latents.device, storage))
-    return _run(vae, steps, last, latents, dtype, limits, on_progress).clamp_(-1, 1)
+    limits = _limits(vae, size, latents.device, storage)
+    return in_strips(steps, last, latents, limits, on_progress).clamp_(-1, 1)
 
 
 @torch.inference_mode()
@@ -134,12 +134,11 @@ def posterior_of(
     """
     steps = encoder_steps(vae, pool)
     _check_given(vae, image, vae.config.in_channels, "a picture")
-    image = image.to(computing_device(vae, image))
+    image = image.to(computing_device(vae, image), dtype or working_type(vae))
     last = (vae.encoder.conv_norm_out, vae.encoder.conv_out)
     size = size_after(steps, (image.shape[2], image.shape[3]))
     offload_the_others(vae)
-    limits = Limits(strip_bytes(image.device), _storage(vae, size, image.device, storage))
-    out = _run(vae, steps, last, image, dtype, limits, on_progress)
+    out = in_strips(steps, last, image, _limits(vae, size, image.device, storage), on_progress)
     if vae.quant_conv is None:
         return out
     return next(pointwise([out], vae.quant_conv))
@@ -205,32 +204,22 @@ def _where_tiny_is(vae: Any, batch: Tensor) -> Tensor:
     return batch.to(computing_device(vae), vae.dtype)
 
 
-def _storage(
-    vae: Any, size: tuple[int, int], device: torch.device, asked: torch.device | str | None
-) -> torch.device | None:
-    """The device that stores activations: as asked, or the host if a GPU has too little memory for `size`."""
-    if asked is not None:
-        return torch.device(asked)
-    if device.type != "cuda" or bytes_needed(vae, *size, device) <= device_bytes(device)[0]:
-        return None
-    return torch.device("cpu")
+def _limits(
+    vae: Any, size: tuple[int, int], device: torch.device, storage: torch.device | str | None
+) -> Limits:
+    """Strips for `device`, stored as asked, or on the host if a GPU has too little memory for latents of `size`."""
+    if (
+        storage is None
+        and device.type == "cuda"
+        and bytes_needed(vae, *size, device) > device_bytes(device)[0]
+    ):
+        storage = "cpu"
+    return Limits(strip_bytes(device), None if storage is None else torch.device(storage))
 
 
 def strip_bytes(device: torch.device) -> int:
     """The size of a strip in bytes."""
     return _STRIP_ON_CPU if device.type == "cpu" else _STRIP_ELSEWHERE
-
-
-def _run(
-    vae: Any,
-    steps: list[Step],
-    last: tuple[Any, Any],
-    batch: Tensor,
-    dtype: torch.dtype | None,
-    limits: Limits,
-    on_progress: OnProgress | None,
-) -> Tensor:
-    return in_strips(steps, last, batch.to(dtype or working_type(vae)), limits, on_progress)
 
 
 def in_strips(

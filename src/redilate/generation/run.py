@@ -385,10 +385,6 @@ def _groups(drawing: Drawing) -> Iterator[list[int]]:
 
 
 def _coloured(picture: Any, before: Any, leg: Leg) -> Any:
-    if (
-        leg.colour == "as-drawn"
-        or not isinstance(picture, Image.Image)
-        or not isinstance(before, Image.Image)
-    ):
+    if not isinstance(picture, Image.Image) or not isinstance(before, Image.Image):
         return picture
     return keep_colour(picture, before, leg.colour)
