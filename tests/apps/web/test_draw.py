@@ -9,7 +9,7 @@ from PIL import Image
 import redilate
 from redilate import RedilateError
 from redilate.apps.drawing_thread import Cancelled, Job
-from redilate.apps.web.draw import PageRequest, Step, draw
+from redilate.apps.web.draw import PageRequest, Progress, draw
 from redilate.apps.web.sizes import Sizes
 from tests.models import tiny_sdxl
 
@@ -92,7 +92,7 @@ def test_a_picture_is_the_one_that_generate_makes(pipe, method):
     )
     assert np.array_equal(made.images[0], expected.images[0])
     assert made.settings == expected.settings
-    assert steps == [Step(1, 2), Step(2, 2)]
+    assert steps == [Progress(1, 2), Progress(2, 2)]
 
 
 def test_a_stopped_picture_ends_at_its_next_step_and_leaves_the_pipeline_clean(pipe):
@@ -106,7 +106,7 @@ def test_a_stopped_picture_ends_at_its_next_step_and_leaves_the_pipeline_clean(p
     job = Job(request, put)
     with pytest.raises(Cancelled):
         draw(pipe, job)
-    assert seen == [Step(1, 50)]
+    assert seen == [Progress(1, 50)]
     # A pipeline that is still re-dilated would be refused.
     redilate.generate(pipe, "a red apple", steps=1, method="direct")
 
@@ -115,7 +115,7 @@ def test_a_picture_to_start_from_is_followed_as_far_as_the_strength_says(pipe):
     image = Image.effect_noise((300, 200), 80).convert("RGB")
     request = PageRequest.checked(SIZES, **FORM | {"image": image, "strength": 0.5, "steps": 4})
     step, *_, made = events_of(pipe, request)
-    assert request.large_steps == 2 and step == Step(1, 2)
+    assert request.large_steps == 2 and step == Progress(1, 2)
     assert made.images[0].size == (512, 256) and made.settings["strength"] == 0.5
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from redilate.apps.web import messages
 from redilate.apps.web.draw import PageRequest
-from redilate.apps.web.pictures import Picture
-from redilate.apps.web.sizes import Sizes
-from redilate.apps.web.speed import Speed
+from redilate.apps.web.sessions import Picture
+from redilate.apps.web.sizes import Sizes, Speed
 
 SETTINGS = {"method": "redilate", "strength": 0.45, "legs": [{"dilated": 0}, {"dilated": 9}]}
 SIZES = Sizes(native=(256, 256), step=8, even=32)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from redilate import RedilateError
 from redilate.apps.recorded_settings import read_settings
-from redilate.apps.web import pictures
+from redilate.apps.web import draw, sessions
 from redilate.apps.web.draw import PageRequest
 
 SETTINGS = {
@@ -20,8 +20,8 @@ SETTINGS = {
 
 def test_a_kept_picture_carries_its_settings_and_has_a_small_copy(tmp_path: Path):
     image = Image.effect_noise((640, 320), 60).convert("RGB")
-    path = pictures.own_folder(tmp_path) / pictures.file_name(SETTINGS)
-    kept = pictures.Picture(PageRequest("a red apple"), path, 1.5, SETTINGS)
+    path = sessions.own_folder(tmp_path) / sessions.file_name(SETTINGS)
+    kept = sessions.Picture(PageRequest("a red apple"), path, 1.5, SETTINGS)
     kept.write(image)
     assert read_settings(kept.path) == SETTINGS
     with Image.open(kept.path) as stored, Image.open(kept.small) as small:
@@ -34,7 +34,7 @@ def test_a_kept_picture_carries_its_settings_and_has_a_small_copy(tmp_path: Path
 
 @pytest.mark.parametrize("prompt", ["../../etc/passwd", "", "苹果", "a\x00b/c\\d", "x" * 500])
 def test_file_names_are_harmless_whatever_the_prompt(prompt: str):
-    name = pictures.file_name(SETTINGS | {"prompt": prompt})
+    name = sessions.file_name(SETTINGS | {"prompt": prompt})
     assert re.fullmatch(r"[a-z0-9-]{1,95}\.png", name)
 
 
@@ -46,7 +46,7 @@ def test_uploads_are_read_upright_and_opaque(kind: str, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     image.save(tmp_path / "it", kind, exif=exif)
-    read, notes = pictures.read_upload(tmp_path / "it")
+    read, notes = draw.read_upload(tmp_path / "it")
     assert notes == () and read.mode == "RGB" and read.size == (20, 40)
     assert np.asarray(read).min() > 250  # what was transparent is white
 
@@ -54,7 +54,7 @@ def test_uploads_are_read_upright_and_opaque(kind: str, tmp_path: Path):
 def test_what_of_an_upload_is_not_used_is_told(tmp_path: Path):
     frames = [Image.new("RGB", (40, 20), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "it", "WEBP", save_all=True, append_images=frames[1:])
-    _, notes = pictures.read_upload(tmp_path / "it")
+    _, notes = draw.read_upload(tmp_path / "it")
     assert notes == ("the picture has 2 frames or pages; the first is used",)
 
 
@@ -70,7 +70,7 @@ def test_uploads_that_are_no_pictures_are_refused(tmp_path: Path):
     }.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RedilateError, match=r"not a PNG, JPEG or WebP|cut short"):
-            pictures.read_upload(tmp_path / name)
+            draw.read_upload(tmp_path / name)
 
 
 def test_a_small_file_of_enormous_size_is_refused_before_it_is_decoded(tmp_path: Path):
@@ -78,12 +78,12 @@ def test_a_small_file_of_enormous_size_is_refused_before_it_is_decoded(tmp_path:
     Image.new("1", (8000, 8000)).save(bomb)
     assert bomb.stat().st_size < 50_000
     with pytest.raises(RedilateError, match="8000x8000 has 64000000 pixels; 50000000"):
-        pictures.read_upload(bomb)
+        draw.read_upload(bomb)
 
 
 def test_a_large_file_is_refused_unread(tmp_path: Path):
     big = tmp_path / "big.png"
     with big.open("wb") as file:
-        file.truncate(pictures.MOST_BYTES + 1)
+        file.truncate(draw.MOST_BYTES + 1)
     with pytest.raises(RedilateError, match="more than 32 MB"):
-        pictures.read_upload(big)
+        draw.read_upload(big)

@@ -88,7 +88,7 @@ def test_no_address_from_a_client_is_fetched(api: httpx.Client, monkeypatch: pyt
 
 
 def test_a_file_that_is_too_large_is_not_taken(api: httpx.Client):
-    from redilate.apps.web.pictures import MOST_BYTES
+    from redilate.apps.web.draw import MOST_BYTES
 
     answer = api.post("gradio_api/upload", files={"files": ("it.png", b"\0" * (MOST_BYTES + 1))})
     assert answer.status_code == 413

@@ -8,9 +8,8 @@ import pytest
 from redilate.apps.drawing_thread import Cancelled
 from redilate.apps.recorded_settings import read_settings
 from redilate.apps.web import sessions as module
-from redilate.apps.web.draw import PageRequest
-from redilate.apps.web.pictures import Picture
-from redilate.apps.web.sessions import Backend, Progress, Waiting
+from redilate.apps.web.draw import PageRequest, Progress
+from redilate.apps.web.sessions import Backend, Picture, Waiting
 from redilate.pipelines.families import weights_fingerprint
 from tests.models import tiny_sdxl
 
@@ -97,8 +96,8 @@ def test_old_pictures_are_forgotten(backend: Backend, monkeypatch: pytest.Monkey
 
 def test_a_second_press_takes_nothing_while_a_picture_is_under_way(backend: Backend):
     session = backend.session("a")
-    assert session.begin() and session.busy
-    assert not session.begin(), "two quick presses draw once"
-    session.end()
-    assert not session.busy and session.begin()
-    session.end()
+    assert session.lock.acquire(blocking=False) and session.lock.locked()
+    assert not session.lock.acquire(blocking=False), "two quick presses draw once"
+    session.lock.release()
+    assert not session.lock.locked() and session.lock.acquire(blocking=False)
+    session.lock.release()

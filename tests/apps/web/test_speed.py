@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from redilate.apps.web.speed import Speed
+from redilate.apps.web.sizes import Speed
 from tests.models import tiny_sdxl
 
 

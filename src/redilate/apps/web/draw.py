@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self, get_args
 
-from PIL import Image
+from PIL.Image import Image
 
 from redilate.errors import RedilateError
 from redilate.generation.drawing import Method, Request
+from redilate.generation.photos import read_photo
 from redilate.generation.resolve import resolve
 from redilate.generation.run import Callbacks, run
 
 from ..command_line import say_warning
 from ..drawing_thread import Job
+from ..metadata import FORMATS
 from .sizes import Sizes
 
+# Of an upload; so many pixels take 150 MB as RGB.
+MOST_BYTES, MOST_PIXELS = 32 * 2**20, 50_000_000
 MOST_STEPS, MOST_LETTERS, MOST_SEED = 200, 4_000, 2**32 - 1
 
 
 @dataclass(frozen=True)
-class Step:
-    """A job's event: `done` of `total` denoising steps."""
+class Progress:
+    """`done` of `total` denoising steps, and the seconds left if known."""
 
     done: int
     total: int
+    left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class PageRequest(Request):
         negative: str | None = None,
         method: Method = "redilate",
         strength: float | None = 1.0,
-        image: Image.Image | None = None,
+        image: Image | None = None,
         notes: tuple[str, ...] = (),
     ) -> Self:
         """The form's values in the engine's types; RedilateError for the first invalid one."""
@@ -107,7 +113,7 @@ class PageRequest(Request):
 
 
 def draw(pipe: Any, job: Job) -> None:
-    """Draw a job's `PageRequest`; its events are `Step`, the picture at native size (a Pillow image), and `Generation`.
+    """Draw a job's `PageRequest`; its events: `Progress`, the picture at native size (Pillow), `Generation`.
 
     Raises:
         Cancelled: at the next denoising step after `job` was cancelled.
@@ -119,7 +125,7 @@ def draw(pipe: Any, job: Job) -> None:
 
     def on_step(done: int, total: int) -> None:
         job.check()
-        job.put(Step(done, total))
+        job.put(Progress(done, total))
 
     made = run(
         pipe, resolve(pipe, request), Callbacks(on_step=on_step, on_preview=job.put, on_note=say_warning)
@@ -134,3 +140,19 @@ def _within(name: str, value: float | None, least: float, most: float, *, whole:
         shown = "missing" if value is None else f"{value:g}"
         raise RedilateError(f"the {name} is {shown}; it is {kind} from {least:g} to {most:g}")
     return value
+
+
+def read_upload(path: Path) -> tuple[Image, tuple[str, ...]]:
+    """An uploaded picture, upright and in RGB, and notes about what of it is not used.
+
+    Raises:
+        RedilateError: it is not a readable PNG, JPEG or WebP, or has too many bytes or pixels.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        raise RedilateError(
+            f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"
+        )
+    notes: list[str] = []
+    # As bytes, because a message would name this machine's path.
+    image = read_photo(path.read_bytes(), max_pixels=MOST_PIXELS, formats=FORMATS, on_note=notes.append)
+    return image, tuple(notes)

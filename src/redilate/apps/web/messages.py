@@ -8,9 +8,8 @@ from html import escape
 from typing import Any
 
 from .draw import PageRequest
-from .pictures import Picture
-from .sizes import Sizes
-from .speed import Speed
+from .sessions import Picture
+from .sizes import Sizes, Speed
 
 # A kernel's nine taps, and the same nine dilated.
 _LOGO = "".join(

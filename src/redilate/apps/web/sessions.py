@@ -2,55 +2,84 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
-from PIL import Image
+from PIL.Image import Image
 
 from redilate.generation.run import Generation
 from redilate.pipelines.families import defaults_family
 from redilate.plans.defaults import DEFAULTS
 
 from ..drawing_thread import Done, DrawingThread, Failed, Job
-from ..metadata import provenance
-from .draw import PageRequest, Step, draw
-from .pictures import Picture, file_name, own_folder
-from .sizes import Sizes
-from .speed import Speed
+from ..metadata import provenance, save_picture
+from .draw import PageRequest, Progress, draw
+from .sizes import Sizes, Speed
 
 # A session's older pictures are deleted.
 MOST_PICTURES = 48
 _PATIENCE = 0.2  # seconds between looks at the queue
+_THUMBNAIL = 320  # pixels of the longer side
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a session: its request, its PNG, its settings and notes."""
+
+    request: PageRequest
+    path: Path
+    seconds: float
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def small(self) -> Path:
+        """The thumbnail's path."""
+        return self.path.with_name("small.webp")
+
+    def write(self, image: Image) -> None:
+        """Write its files."""
+        save_picture(self.path, image, self.settings)
+        small = image.copy()
+        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        small.save(self.small)
+
+    def forget(self) -> None:
+        """Delete its files."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def own_folder(folder: Path) -> Path:
+    """A new folder in `folder` with an unguessable name."""
+    own = folder / secrets.token_hex(16)
+    own.mkdir(parents=True)
+    return own
+
+
+def file_name(settings: dict[str, Any]) -> str:
+    """A file's name by its settings: a-red-apple-512x512-seed-7-redilate.png."""
+    words = re.sub(r"[^a-z0-9]+", "-", settings["prompt"].lower()).strip("-")[:40].rstrip("-") or "picture"
+    size = f"{settings['width']}x{settings['height']}"
+    return f"{words}-{size}-seed-{settings['seed']}-{settings['method']}.png"
 
 
 @dataclass
 class Session:
-    """One visitor's pictures, newest first, the one shown, and the current job."""
+    """One visitor's pictures, newest first, the one shown, and the current job; `lock` is held during a drawing."""
 
     pictures: list[Picture] = field(default_factory=list)
     shown: Picture | None = None
     job: Job | None = None
-    _busy: threading.Lock = field(default_factory=threading.Lock)
-
-    def begin(self) -> bool:
-        """Reserve the session for one picture; False if one is being drawn. Thread-safe."""
-        return self._busy.acquire(blocking=False)
-
-    def end(self) -> None:
-        """Release the session."""
-        self._busy.release()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a picture is being drawn."""
-        return self._busy.locked()
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def partner(self) -> Picture | None:
         """The picture to compare the shown one with, if it has been drawn."""
@@ -72,15 +101,6 @@ class Waiting:
     """So many pictures are drawn before this one."""
 
     ahead: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """`done` of `total` steps, and the seconds left if known."""
-
-    done: int
-    total: int
-    left: float | None
 
 
 class Backend:
@@ -127,33 +147,28 @@ class Backend:
         """
         events: SimpleQueue[Any] = SimpleQueue()
         job = session.job = Job(request, events.put)
-        made = early = event = estimate = None
-        ahead, started = -1, time.monotonic()
+        made = early = before = None
         try:
             self.thread.submit(job)
-            while not isinstance(event, Done):
-                if ahead != 0:
-                    before, ahead = ahead, self.thread.ahead(job)
-                    started = time.monotonic()
-                    if ahead == 0:  # the pictures before have improved the estimate
-                        estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
-                    if ahead != before:
-                        yield Waiting(ahead) if ahead else Progress(0, request.large_steps, estimate)
-                try:
-                    event = events.get(timeout=_PATIENCE)
-                except Empty:
-                    continue
+            while ahead := self.thread.ahead(job):
+                if ahead != before:
+                    yield Waiting(ahead)
+                before = ahead
+                time.sleep(_PATIENCE)
+            job.check()
+            # Only now, since the pictures before have improved the estimate.
+            estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
+            started = time.monotonic()
+            yield Progress(0, request.large_steps, estimate)
+            while not isinstance(event := events.get(), Done):
                 match event:
                     case Failed(error):
                         raise error
-                    case Step(done, total):
-                        left = _left(request, event, time.monotonic() - started, estimate)
-                        yield Progress(done, total, left)
-                    case Image.Image():
+                    case Progress():
+                        yield replace(event, left=_left(request, event, time.monotonic() - started, estimate))
+                    case Image():
                         early = own_folder(self.folder) / "early.webp"
-                        event.save(
-                            early, quality=90
-                        )  # without settings, since it is not the requested picture
+                        event.save(early, quality=90)  # without settings: it is not the requested picture
                         yield early
                     case Generation():
                         made = event
@@ -179,7 +194,7 @@ class Backend:
             self.end(name)
 
 
-def _left(request: PageRequest, step: Step, passed: float, estimate: float | None) -> float | None:
+def _left(request: PageRequest, step: Progress, passed: float, estimate: float | None) -> float | None:
     """The seconds left: by the pace so far if all steps have one size, else by the estimate."""
     if request.one_leg:
         return passed / step.done * (step.total - step.done)
