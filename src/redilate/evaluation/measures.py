@@ -1,4 +1,4 @@
-"""What is measured, under which name and in which direction it is better; and the measuring of one picture."""
+"""The measures by name, and the measuring of one picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .features import crops, feature_distance, features, side_by_side
 from .repetition import count_objects, count_parts, palette, self_similarity
 from .statistics import Centre
 
-VERSION = 1  # raised where a measure changes, so that what an earlier version measured is measured again
+VERSION = 1  # raised when a measure changes, so that pictures are measured again
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Measure:
 
     key: str  # its name in the JSON
     title: str
-    # "native", "real": as the native picture or real ones have it.
+    # "native", "real": near the native picture's or real pictures' value.
     better: Literal["less", "more", "native", "real"]
     form: str = ".3f"  # Python's format of a value
-    centre: Centre = "mean"  # what stands for many pictures
+    centre: Centre = "mean"  # over pictures
 
 
-# By group, as the tables show them. The first four groups have a value for each picture, the last for sets of them.
+# By group, as in the tables. The first three groups have a value for each picture, the others for sets of pictures.
 GROUPS: Mapping[str, tuple[Measure, ...]] = {
     "Repetition": (
         Measure("objects", "objects", "native", ".2f"),
@@ -49,7 +49,7 @@ GROUPS: Mapping[str, tuple[Measure, ...]] = {
         Measure("colour_drift", "colour drift, ΔE", "less", ".1f"),
     ),
     "Cost": (
-        # A machine that was busy or stopped for a while stretches single pictures beyond all measure.
+        # The median, because a busy machine slows single pictures.
         Measure("seconds", "s per picture", "less", ".1f", "median"),
         Measure("memory", "peak memory, MiB", "less", ".0f"),
         Measure("evaluations", "U-Net evaluations", "less", ".0f"),
@@ -72,9 +72,9 @@ OF_ONE_PICTURE = [one for group in ("Repetition", "Structure and look", "Cost") 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one large picture shows."""
+    """The values and features of one large picture."""
 
-    # For every measure of one picture but the cost, `recognised` and `broken_up`, which take other pictures.
+    # Of every measure of one picture but the cost, `recognised` and `broken_up`, which need other pictures.
     values: Mapping[str, float]
     whole: np.ndarray  # its features shrunk to the native scale, float32 of shape (1, 1280)
     pieces: np.ndarray  # those of its crops at full resolution, float32 of shape (CROPS, 1280)
@@ -94,7 +94,7 @@ class Measurement:
 def measure_picture(native: Image.Image, large: Image.Image, *, scale: int, seed: int) -> Seen:
     """Measure a large picture against the native one of its prompt and seed.
 
-    `scale` is the pipeline's pixels for each latent, `seed` decides where the crops lie.
+    `scale` is the pipeline's pixels per latent; `seed` decides the crops' places.
     """
     reference, shrunk = side_by_side(native, large)
     objects_native, objects = count_objects(native), count_objects(large)
@@ -119,9 +119,8 @@ def measure_picture(native: Image.Image, large: Image.Image, *, scale: int, seed
 
 
 def enlarged(native: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The native picture as a large one: on its own ground at the ratio of `size`, then enlarged (Lanczos).
-
-    What every method starts from and has to beat: nothing repeated, nothing added.
+    """The native picture on its own ground at the ratio of `size`, enlarged (Lanczos): nothing repeated, nothing
+    added.
     """
     canvas, _ = side_by_side(native, Image.new("RGB", size))
     return canvas.resize(size, Image.Resampling.LANCZOS)
@@ -133,5 +132,5 @@ def with_cost(seen: Seen, cost: Cost) -> dict[str, float]:
 
 
 def is_broken_up(values: Mapping[str, float], native: Mapping[str, float]) -> bool:
-    """Whether a large picture has more than twice the parts of the native one: its object is repeated or in pieces."""
+    """Whether a large picture has more than twice the parts of the native one."""
     return values["parts"] > 2 * native["parts"]

@@ -1,4 +1,4 @@
-"""The pictures of a study on disk: each drawn once, kept with what it was asked for, and found again."""
+"""A study's pictures on disk, with their requests inside."""
 
 from __future__ import annotations
 
@@ -21,25 +21,22 @@ from ..rivals.registry import find as find_method
 from .cost import Cost, metered
 from .tasks import Request, Task
 
-_KEY = "redilate-study"  # the PNG's text entry that holds the request and the cost
+_KEY = "redilate-study"  # the PNG's text entry with the request and the cost
 
-# Called with (the stage, what is at hand, how much of the stage is done, of how much).
+# Called with (phase, description, done, total).
 OnProgress = Callable[[str, str, float, int], None]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture and what it cost."""
+    """A finished picture and its cost."""
 
     image: Image.Image
     cost: Cost
 
 
 def find(request: Request, path: Path) -> Picture | None:
-    """The picture at `path`, or None where there is none.
-
-    RedilateError if it was made for another request, so that no table mixes two models, plans or step counts.
-    """
+    """The picture at `path`, or None; RedilateError if it was made for another request."""
     if not path.exists():
         return None
     try:
@@ -63,12 +60,10 @@ def draw(
     progress: OnProgress,
     workers: Callable[..., Any] | None = None,
 ) -> None:
-    """Make the pictures that are not there yet, all that can be made; RedilateError names what could not.
+    """Draw the missing pictures; at the end RedilateError for those that could not be made.
 
-    Args:
-        workers: `batch.local.run` with its `make_pipe`, for pipelines with the weights of `pipe`, and its numbers, for
-            processes that draw; None: this one does. On a CPU they slow one another, so that seconds per picture are
-            comparable only without them, or with one.
+    `workers`: `batch.local.run` with its `make_pipe` (for pipelines with the weights of `pipe`) and its numbers; None:
+    this process draws.
     """
     missing = [task for task in tasks if find(task.request, task.path) is None]
     if not missing:
@@ -99,7 +94,7 @@ def draw(
 
 
 def make(pipe: DiffusionPipeline, task: Task, on_step: Callable[[int, int], None] | None = None) -> None:
-    """Generate the picture and keep it at its path, where it appears whole or not at all."""
+    """Draw the picture and write it atomically to its path."""
     request = task.request
     with metered(unet_of(pipe), pipe._execution_device) as cost:
         result = find_method(request.method)(

@@ -1,4 +1,4 @@
-"""The tables as pictures: for each size every measure with its intervals, and the quality against the time."""
+"""Plots: for each size every measure with its intervals, and quality against time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .summary import NATIVE, Row
 _COLUMNS = 4
 _WIDTH, _LINE = 3.4, 0.28  # inches of a panel's width and of a method's height in it
 _ARROWS = {"less": "  ↓", "more": "  ↑", "native": "  → native", "real": "  → real"}
-# Against the seconds: structure, repetition, and detail against real pictures or else native ones.
+# Plotted against the seconds; the last one without real pictures.
 _CURVES = ("feature_distance", "broken_up", "kid_crop_r", "kid_crop_b")
 
 
@@ -73,7 +73,7 @@ def _write_measures(path: Path, title: str, rows: Sequence[Row], measures: Seque
 
 
 def _figure(width: float, height: float, title: str) -> Any:
-    # The object-oriented interface, which leaves a caller's pyplot and back-end alone.
+    # Not pyplot, which has global state.
     figure = needed("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title)
     return figure

@@ -1,4 +1,4 @@
-"""What a study draws: one prompt in each line of a text file."""
+"""A study's prompts, one in each line of a text file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ..errors import RedilateError
 
-# Of the bundled model's concepts; the package has no other model's prompts.
+# Of the bundled model's subjects.
 BUNDLED = Path(__file__).with_name("prompts.txt")
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a text file, in order, # starting a comment line; RedilateError if it has none."""
+    """The prompts of a text file, in order, without lines that start with #; RedilateError if there are none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Real pictures to hold the drawn ones against, at the size that those have."""
+"""Real pictures for comparison, at the drawn ones' size."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _KINDS = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def real_pictures(folder: Path, size: tuple[int, int]) -> list[Path]:
-    """The files of the real pictures for `size` (width, height) in pixels, by name.
+    """The files of the real pictures for `size` (width, height), sorted by name.
 
-    They are `folder`/WIDTHxHEIGHT/*, of that very size, if there is such a folder; else `folder`/*, pictures of at
-    least that size, which are shrunk to it. RedilateError if there are fewer than two, one cannot be read, or one is
-    too small: an enlarged picture is no reference for detail.
+    `folder`/WIDTHxHEIGHT/* if there is such a folder, else `folder`/*; larger pictures are shrunk. RedilateError for
+    fewer than two, an unreadable one, or one that is too small, since an enlarged picture is no reference for detail.
     """
     width, height = size
     exact = folder / f"{width}x{height}"
@@ -44,7 +43,7 @@ def real_pictures(folder: Path, size: tuple[int, int]) -> list[Path]:
 
 
 def load_real(paths: list[Path], size: tuple[int, int]) -> Iterator[Image.Image]:
-    """The pictures at `size`, whatever is over at the sides of another ratio cut off equally."""
+    """The pictures at `size`, cropped around the middle."""
     for path in paths:
         with Image.open(path) as image:
             yield ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)

@@ -1,7 +1,6 @@
-"""Whether a picture can be told for what it should show: is its own reference the nearest one among many?
+"""Whether a picture is recognised: whether its own reference is the nearest of many; chance is 1 / references.
 
-A count of objects cannot see a single object that is drawn beyond recognition; this can, and its chance level is
-known: 1 / references. It cannot see a flaw that leaves the picture nearer to its own reference than to all others.
+It cannot see a flaw that leaves the picture nearest to its own reference.
 """
 
 from __future__ import annotations
@@ -16,19 +15,17 @@ from .features import side_by_side, signature
 
 
 class Gallery:
-    """Pictures of one size that others, of another size, are told by.
+    """Reference pictures.
 
     Args:
         references: at least one, all of one size.
-        size: (width, height) of the pictures that will be compared with them.
-
-    RedilateError if the `eval` extra is not installed.
+        size: (width, height) of the pictures to compare with them.
     """
 
     def __init__(self, references: Sequence[Image.Image], size: tuple[int, int]):
         self._first = references[0]
         blank = Image.new("RGB", size)
-        # A reference lies on a canvas of the pictures' ratio, as in `features.feature_distance`.
+        # On a canvas of the pictures' ratio, as in `features.feature_distance`.
         self._known = torch.stack([signature(side_by_side(one, blank)[0]) for one in references])
 
     def distances(self, picture: Image.Image) -> Tensor:
@@ -37,5 +34,5 @@ class Gallery:
         return (self._known - seen).square().sum(dim=1)
 
     def nearest(self, picture: Image.Image) -> int:
-        """The index of the reference that is nearest to the picture."""
+        """The index of the nearest reference."""
         return int(self.distances(picture).argmin())

@@ -1,9 +1,9 @@
-"""Whether a picture repeats its object: how many objects and parts it shows, and how well it fits on itself.
+"""Measures of repetition: the number of objects and parts, and self-similarity.
 
-A diffusion model that runs far above its training size repeats the object that was asked for. On a plain ground, such
-as the bundled model's white, every separate object is one connected region, which can be counted. Often the outline
-stays one and holds too many parts: a face of twelve eyes, a cactus of seven stems. A part is a connected region of
-about one colour. Parts that touch are seen by their contours, which lie on one another when the picture is shifted.
+Far above its training size a diffusion model repeats the object. On a plain ground, such as the bundled model's white,
+every separate object is one connected region. Often there is one outline with too many parts: a face of twelve eyes, a
+cactus of seven stems. A part is a connected region of about one colour. Touching parts show in their contours, which
+coincide when the picture is shifted.
 """
 
 from __future__ import annotations
@@ -12,41 +12,40 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-# Pictures of any size are measured at one size, so that a picture and its enlargement give the same values.
+# All pictures are measured at one size, so that an enlargement has the same values.
 WORKING_SIZE = 256  # pixels of the short side, for objects and parts
 
-# Of 255, in any channel. JPEG-like noise and a decoder's tint of a white ground stay well below it, and a
-# light grey part of an object is above it.
+# Of 255, in any channel: above noise and a decoder's tint of a white ground, below a light grey part of an object.
 THRESHOLD = 24
-# Gaps of less than twice as many pixels do not part an object: highlights and outlines, not space.
+# Gaps of less than twice as many pixels (highlights, outlines) do not separate objects.
 CLOSING = 2
-# A region of less than this share of the largest one's area is a detail (a spark, a drop), not a repetition.
-# The measure is the largest region and not the whole foreground, in which 50 equal objects have 2 % each.
+# A region of less than this share of the largest one's area is a detail (a spark, a drop). Not of the whole
+# foreground, in which 50 equal objects have 2 % each.
 SMALLEST_OBJECT = 0.04
-# A region of less than this share of the picture is noise, even where nothing larger is drawn.
+# A region of less than this share of the picture is noise.
 SMALLEST_AREA = 0.0005
 
 COLOURS = 8  # of the native picture's palette
 # A smaller region, as a share of a square of the short side, is noise or a rim between two colours.
 SMALLEST_PART = 0.0006
-# Of 255, summed over the channels: palette entries nearer than this are one colour, as a shaded surface is.
+# Of 255, summed over the channels: nearer palette entries are one colour, such as a shaded surface's.
 NEAREST_COLOUR = 90
 
 CONTOUR_SIZE = 128  # pixels of the short side, for self-similarity
 FINE, COARSE = 1.0, 4.0  # pixels: deviations of the two Gaussians whose difference is a contour
-NEAREST_SHIFT = 0.08  # of the short side: what fits on itself at less is one contour, not two parts
-_WAY_POINTS = 48  # looked at between the origin and a shift
+NEAREST_SHIFT = 0.08  # of the short side: at smaller shifts a contour coincides with itself
+_WAY_POINTS = 48  # between the origin and a shift
 
 
 def count_objects(image: Image.Image) -> int:
-    """The number of separate objects that `image`, of any size, shows on its plain ground; 0 for an empty one.
+    """The number of separate objects on the plain ground of `image`.
 
-    An object is a region (8-connected, its holes filled) that differs from the ground by more than THRESHOLD. Objects
-    that touch count as one: many eyes in one face are for `count_parts` and features.feature_distance to see.
+    An object is a region (8-connected, holes filled) that differs from the ground by more than THRESHOLD. Touching
+    objects count as one; `count_parts` and `features.feature_distance` see those.
     """
     pixels = _smooth(image)
     differs = np.abs(pixels - ground_colour(pixels)).max(axis=2) > THRESHOLD
-    # Padded, so that closing does not see the picture's edge as ground and eat into what touches it.
+    # Padded, so that closing does not erode objects at the picture's edge.
     closed = ndimage.binary_closing(np.pad(differs, CLOSING), iterations=CLOSING)
     regions = ndimage.binary_fill_holes(closed[CLOSING:-CLOSING, CLOSING:-CLOSING])
     areas = _areas(np.asarray(regions), np.ones((3, 3)))
@@ -55,16 +54,13 @@ def count_objects(image: Image.Image) -> int:
 
 
 def ground_colour(pixels: np.ndarray) -> np.ndarray:
-    """The colour, of shape (3,), that most of the border has; pixels: (h, w, 3).
-
-    A median: an object that crosses the border changes nothing until it fills half of it.
-    """
+    """The median colour (3,) of the border of `pixels` (h, w, 3)."""
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     return np.median(border, axis=0)
 
 
 def palette(native: Image.Image) -> np.ndarray:
-    """The colours, float32 of shape (n, 3) in [0, 255] with n ≤ COLOURS, that `native` is drawn in."""
+    """The colours of `native`, float32 of shape (n, 3) in [0, 255] with n ≤ COLOURS."""
     cut = native.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=2)
     found = np.asarray(cut.getpalette(), dtype=np.float32).reshape(-1, 3)
     times = np.bincount(np.asarray(cut).ravel(), minlength=len(found))
@@ -76,30 +72,29 @@ def palette(native: Image.Image) -> np.ndarray:
 
 
 def count_parts(image: Image.Image, colours: np.ndarray) -> int:
-    """The number of regions of one of `colours` (n, 3) that `image` has, the ground among them.
+    """The number of regions of one of `colours` (n, 3) in `image`, with the ground.
 
-    Give the native picture's palette for both pictures, so that one rule cuts both. It can't see parts that touch and
-    have one colour, nor a repetition that has the same number of parts.
+    Use the native picture's palette for both pictures. It can't see touching parts of one colour, nor a repetition with
+    the same number of parts.
     """
     nearest = np.square(_smooth(image)[:, :, None] - colours).sum(axis=3).argmin(axis=2)
     count = 0
     for colour in range(len(colours)):
-        # Opened, because between two colours lies a line of a third, blended one.
+        # Opened, because there is a line of a blended colour between two others.
         areas = _areas(ndimage.binary_opening(nearest == colour, iterations=2))
         count += int((areas >= SMALLEST_PART * WORKING_SIZE**2).sum())
     return count
 
 
 def self_similarity(image: Image.Image) -> float:
-    """The largest share, in [0, 1], of the contours' energy that a shift brings back onto the picture.
+    """The largest share, in [0, 1], of the contours' energy that coincides with the picture after a shift.
 
-    The autocorrelation A of the colour contours over its value at the origin. At a shift s it counts as A(s) less
-    the lowest A on the straight way there, if that is above 0: a straight edge fits on itself along its whole length
-    and never leaves, a repeated part has to come back. Only local maxima further off than NEAREST_SHIFT count.
+    The normalised autocorrelation A of the colour contours at a shift s, less the lowest A on the straight way there
+    (if above 0), since a straight edge coincides with itself all along. Only local maxima beyond NEAREST_SHIFT count.
 
-    A single object has 0, two equal halves 1/2, sixteen equal copies 3/4. Objects that repeat something by nature (a
-    dotted cookie, two eyes) have a share of their own: compare a large picture with the native one of the same prompt
-    and seed. It sees copies of equal size and direction, and not turned, mirrored or unequal ones.
+    A single object has 0, two equal halves 1/2, sixteen equal copies 3/4. Objects with repeated parts (a dotted cookie,
+    two eyes) have a value of their own: compare with the native picture of the same prompt and seed. It can't see
+    turned, mirrored or unequal copies.
     """
     pixels = _shrunk(image, CONTOUR_SIZE, Image.Resampling.LANCZOS).astype(np.float64) / 255
     fine, coarse = (ndimage.gaussian_filter(pixels, (sigma, sigma, 0)) for sigma in (FINE, COARSE))
@@ -108,7 +103,7 @@ def self_similarity(image: Image.Image) -> float:
     if energy <= 1e-9 * contours.size:
         return 0.0  # an empty picture
     height, width = contours.shape[:2]
-    # Twice the size, so that what leaves on one side does not come in on the other.
+    # Twice the size, so that shifts do not wrap around.
     spectrum = np.fft.rfft2(contours, (2 * height, 2 * width), axes=(0, 1))
     correlation = np.fft.irfft2(np.square(np.abs(spectrum)).sum(axis=2), (2 * height, 2 * width)) / energy
     correlation = np.fft.fftshift(correlation)
@@ -116,7 +111,7 @@ def self_similarity(image: Image.Image) -> float:
     peaks = (ndimage.maximum_filter(correlation, size=7) == correlation) & (
         np.hypot(y, x) > NEAREST_SHIFT * min(height, width)
     )
-    # A shift and its opposite fit equally well.
+    # A shift and its opposite are equal.
     shifts = np.argwhere(peaks & (x >= 0)) - (height, width)
     if not len(shifts):
         return 0.0
@@ -134,7 +129,7 @@ def _shrunk(image: Image.Image, short_side: int, resampling: Image.Resampling) -
 
 
 def _smooth(image: Image.Image) -> np.ndarray:
-    """The picture at WORKING_SIZE without noise: bilinear, since Lanczos draws a ring, a region of its own."""
+    """The picture at WORKING_SIZE without noise; bilinear, since Lanczos' ringing would be a region."""
     return ndimage.gaussian_filter(_shrunk(image, WORKING_SIZE, Image.Resampling.BILINEAR), sigma=(1, 1, 0))
 
 

@@ -1,4 +1,4 @@
-"""The results of a study: a file for machines, and for people tables and one page that needs no other file."""
+"""A study's results as JSON, as Markdown tables, and as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .statistics import Interval
 from .summary import NATIVE, Row
 from .tasks import Task
 
-PROMPTS = 64  # whose pictures are on the page: more would make it too heavy to open
+PROMPTS = 64  # with pictures on the page, which would be too large with more
 SIDE = 224  # pixels of a picture's height on the page
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -45,7 +45,7 @@ LEGEND = (
 def write_json(
     path: Path, settings: Mapping[str, Any], rows: Sequence[Row], measurements: Sequence[Measurement]
 ) -> None:
-    """Write the settings, the rows and every single measurement, whole or not at all."""
+    """Write the settings, the rows and every measurement."""
     content = {
         "settings": settings,
         "summary": [asdict(row) for row in rows],
@@ -55,7 +55,7 @@ def write_json(
 
 
 def write_table(path: Path, settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Write Markdown: what was run, the legend, then the tables of each size, whole or not at all."""
+    """Write Markdown: the settings, the legend, and the tables of each size."""
     parts = ["# Large pictures against native ones", _stated(settings), *_legend(rows)]
     for size, of_size in groupby(rows, key=lambda row: row.size):
         parts += [f"## {size.replace('x', '×')}", tables(list(of_size)), *_real_note(settings, size)]
@@ -63,7 +63,7 @@ def write_table(path: Path, settings: Mapping[str, Any], rows: Sequence[Row]) ->
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """The rows of one size as Markdown: one table for each group of measures that the rows have."""
+    """The rows of one size as Markdown tables, one for each group of measures."""
     parts = []
     for group, measures in groups_of(rows):
         titles = " | ".join(one.title for one in measures)
@@ -84,7 +84,7 @@ def write_page(
     measurements: Sequence[Measurement],
     plots: Mapping[str, tuple[Path, Path]],
 ) -> None:
-    """Write HTML, whole or not at all: of the first PROMPTS prompts the pictures, of all the figures."""
+    """Write HTML, with pictures of the first PROMPTS prompts."""
     jinja = needed("jinja2")
     environment = jinja.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined
@@ -121,14 +121,14 @@ def write_page(
 
 
 def groups_of(rows: Sequence[Row]) -> list[tuple[str, list[Measure]]]:
-    """The groups of measures that `rows` have values for, and the measures in them."""
+    """The groups of measures, with those that `rows` have values for."""
     there = {key for row in rows for key in row.values}
     found = [(name, [one for one in measures if one.key in there]) for name, measures in GROUPS.items()]
     return [(name, measures) for name, measures in found if measures]
 
 
 def _cell(row: Row, measure: Measure) -> tuple[str, str, str]:
-    """A row's value, its difference to the baseline, and `better` or `worse` where the interval says so."""
+    """A row's value, its difference to the baseline, and "better" or "worse" if the interval excludes 0."""
     value, difference = row.values.get(measure.key), row.differences.get(measure.key)
     first = "–" if value is None else _shown(value, measure.form)
     if difference is None:
@@ -150,14 +150,14 @@ def _legend(rows: Sequence[Row]) -> list[str]:
 
 
 def _stated(settings: Mapping[str, Any]) -> str:
-    """The settings that fit a line."""
+    """The scalar settings in one line."""
     return "; ".join(
         f"{name} {value}" for name, value in settings.items() if isinstance(value, str | int | float)
     )
 
 
 def _real_note(settings: Mapping[str, Any], size: str) -> list[str]:
-    """What the real pictures of a size are, if there are any."""
+    """A note about the real pictures of a size, if there are any."""
     count = settings["real pictures"].get(size)
     if not count:
         return []

@@ -1,4 +1,4 @@
-"""A study carried out: draw what is missing, measure, report. Killed, it goes on where it was."""
+"""Running a study: draw missing pictures, measure, report. A killed run can be continued."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .tasks import Study, Task, plan_tasks
 
 
 class Results(NamedTuple):
-    """What was run, as plain data, and a row for each size and method, the native pictures' first."""
+    """A study's settings as plain data, and a row for each size and method, the native pictures' first."""
 
     settings: dict[str, Any]
     rows: list[Row]
@@ -46,22 +46,22 @@ def run_study(
     on_progress: OnProgress = lambda *_: None,
     workers: Callable[..., Any] | None = None,
 ) -> Results:
-    """Make every picture that `out` lacks, measure them, and write the reports into `out`:
+    """Draw the pictures that `out` lacks, measure all, and write the reports into `out`.
 
-    results.json, results.md, results.html (one file that needs no other), and for each size sheet-SIZE.png,
-    plot-SIZE.png and curve-SIZE.png.
+    They are results.json, results.md, results.html (self-contained), and for each size sheet-SIZE.png, plot-SIZE.png
+    and curve-SIZE.png.
 
     Args:
         study: what is drawn and compared.
-        pipe: draws where there are no workers, and tells sizes and plans in any case.
+        pipe: the pipeline; workers have their own.
         out: a folder; made if missing.
-        model: the name that the reports give.
+        model: its name in the reports.
         on_progress: called as the work goes on.
-        workers: the processes that draw, see `pictures.draw`; None: this one does.
+        workers: see `pictures.draw`; None: this process draws.
 
     Raises:
-        RedilateError: before any work, for what cannot be run, for a missing library of the `eval` extra, and for
-            pictures in `out` made otherwise; after it, for pictures that could not be made, with the cause.
+        RedilateError: before any work, for an invalid study, a missing library of the `eval` extra, and pictures in
+            `out` with other settings; after drawing, for pictures that could not be made.
     """
     study.check()
     check_installed()
@@ -98,9 +98,9 @@ def run_study(
 def measure_all(
     study: Study, cases: Sequence[Sequence[Task]], out: Path, scale: int, progress: OnProgress
 ) -> tuple[list[Measurement], dict[str, SizeFeatures], dict[str, float]]:
-    """Every picture's measurement, the features of each size's sets, and how sharp each size's real pictures are.
+    """Every picture's measurement, the features of each size's sets, and the sharpness of each size's real pictures.
 
-    The native pictures, enlarged, are measured as one more method, so that a table shows what they have.
+    The native pictures, enlarged, are measured as one more method.
     """
     measurements: list[Measurement] = []
     found: dict[str, dict[str, list[Seen]]] = {}
@@ -145,7 +145,7 @@ def measure_all(
 def _measured_pictures(
     case: Sequence[Task], out: Path, scale: int
 ) -> Iterator[tuple[Task, str, Seen, Picture]]:
-    """For each size the native picture, enlarged, then each method's: what it shows and what it cost."""
+    """For each size the native picture, enlarged, then each method's, with its values and cost."""
     reference, *larges = case
     native = _existing(reference)
     for size in dict.fromkeys(task.size for task in larges):
@@ -163,7 +163,7 @@ def _measured_pictures(
 
 
 def keep_measured(path: Path, stamp: str, seen: Seen) -> None:
-    """Keep what was measured of the pictures of a stamp in `path` (.npz): measuring costs nearly as much as drawing."""
+    """Store measured values in `path` (.npz), since measuring takes nearly as long as drawing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
         values = json.dumps(dict(seen.values))
@@ -171,18 +171,18 @@ def keep_measured(path: Path, stamp: str, seen: Seen) -> None:
 
 
 def read_measured(path: Path, stamp: str) -> Seen | None:
-    """What `path` holds, if it was measured with this stamp; None where it is to be measured again."""
+    """The values in `path` if they have this stamp, else None."""
     try:
         with np.load(path) as archive:
             if archive["stamp"] != stamp:
                 return None
             return Seen(json.loads(str(archive["values"])), archive["whole"], archive["pieces"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return None  # not there, or not whole
+        return None
 
 
 def stamp_of(*pictures: Path) -> str:
-    """What changes with the files' content and with the measures."""
+    """A hash of the files' content and the measures' version."""
     digest = hashlib.sha256(f"{VERSION}".encode())
     for path in pictures:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -190,7 +190,7 @@ def stamp_of(*pictures: Path) -> str:
 
 
 def _see_real(folder: Path, size: tuple[int, int], native: tuple[int, int]) -> tuple[Views, float]:
-    """The real pictures' features, seen as the drawn ones are, and their mean sharpness."""
+    """The real pictures' features, and their mean sharpness."""
     whole, pieces, sharp = [], [], []
     blank = Image.new("RGB", native)
     for index, image in enumerate(load_real(real_pictures(folder, size), size)):

@@ -1,4 +1,4 @@
-"""Contact sheets: the native picture and every method's large one side by side, prompt by prompt."""
+"""Contact sheets: for each prompt the native picture and every method's large one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .summary import NATIVE
 from .tasks import Task
 
 CELL = 160  # pixels of a picture's height on the sheet
-ROWS = 16  # prompts below one another before the sheet goes on to the right
+ROWS = 16  # prompts in a column of the sheet
 _LABEL = 20  # pixels of height for the line of text above a picture
 _GAP = 8
 _MARGIN = 24  # between the strips
@@ -23,7 +23,7 @@ _FONT_SIZE = 13
 
 
 class SheetRow(NamedTuple):
-    """The pictures of one prompt: a caption, and for each column a picture's path and the note below it."""
+    """One prompt's caption, and the path and note of each picture."""
 
     caption: str
     pictures: Sequence[Path]
@@ -40,7 +40,7 @@ def write_sheets(out: Path, cases: Sequence[Sequence[Task]], measurements: Seque
 def sheet_of(
     size: str, cases: Sequence[Sequence[Task]], measurements: Sequence[Measurement]
 ) -> tuple[list[str], list[SheetRow]]:
-    """The headings and the rows that compare the native picture and every method at one size."""
+    """The headings and rows of one size's sheet."""
     measured = {(one.seed, one.method): one.values for one in measurements if one.size == size}
     columns: list[str] = []
     rows = []
@@ -59,9 +59,9 @@ def sheet_of(
 
 
 def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) -> None:
-    """Write a PNG with `columns` as headings, every picture CELL high at its own ratio, whole or not at all.
+    """Write a PNG with `columns` as headings and every picture CELL high.
 
-    All pictures of one column have one ratio. RAM holds the sheet and one picture at a time.
+    All pictures of one column have one ratio. The sheet and one picture at a time are in memory.
     """
     widths = [thumbnail(picture, CELL).width for picture in rows[0].pictures]
     strip_width = sum(widths) + _GAP * (len(widths) - 1)
@@ -89,7 +89,7 @@ def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[SheetRow]) ->
 
 
 def thumbnail(path: Path, height: int) -> Image.Image:
-    """The picture at `path`, so many pixels high."""
+    """The picture at `path` with that height in pixels."""
     with Image.open(path) as image:
         width = max(1, round(height * image.width / image.height))
         return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
@@ -98,7 +98,7 @@ def thumbnail(path: Path, height: int) -> Image.Image:
 def _text(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, *, bold: bool = False
 ) -> None:
-    """Write one line, cut to `width` pixels; bold by a thin outline, since Pillow ships one face only."""
+    """Write one line, cut to `width` pixels; bold by an outline, since Pillow has one font."""
     font = ImageFont.load_default(_FONT_SIZE)
     if draw.textlength(text, font=font) > width:
         too_long = bisect_left(

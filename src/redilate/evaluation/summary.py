@@ -1,4 +1,4 @@
-"""From single pictures to a row for each method: means, differences to the baseline, distances between sets."""
+"""A row for each method: means, differences to the baseline, distances between sets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Views:
 
 @dataclass(frozen=True)
 class SizeFeatures:
-    """What the set distances of one size are computed from; `real` is None where there are no real pictures."""
+    """The features of one size for the set distances; `real` is None without real pictures."""
 
     native: Views
     methods: Mapping[str, Views] = field(default_factory=dict)
@@ -44,9 +44,9 @@ class SizeFeatures:
 
 
 def summarise(measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatures] = {}) -> list[Row]:
-    """One row for each size and method, in the order in which they first appear.
+    """One row for each size and method, in their order; the first method of a size but NATIVE is its baseline.
 
-    The first method of a size that is not NATIVE is its baseline. `seen`: size → features, for the set distances.
+    `seen`: size → features, for the set distances.
     """
     groups: dict[str, dict[str, list[Measurement]]] = {}
     for one in sorted(measurements, key=lambda one: one.seed):
@@ -74,7 +74,7 @@ def summarise(measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatur
 
 
 def set_distances(features: SizeFeatures) -> dict[str, dict[str, Distance]]:
-    """Method → measure → distance; those to the real pictures for the native ones too. Empty for one picture."""
+    """Method → measure → distance; for the native pictures only those to real ones. Empty for one picture."""
     result: dict[str, dict[str, Distance]] = {}
     if len(features.native.whole) < 2:
         return result

@@ -1,4 +1,4 @@
-"""A study: the same prompts and seeds at native size and, by several methods, at larger ones."""
+"""A study, and its tasks: the same prompts and seeds at native size and, by several methods, at larger ones."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Study:
-    """What is drawn and compared; steps and guidance are as for `redilate.generate`.
+    """What is drawn and compared; steps and guidance as for `redilate.generate`.
 
-    Picture k is of prompt k, with seed k; past the last prompt they start over with new seeds.
+    Picture k is of prompt k with seed k; after the last prompt they start over with new seeds.
     """
 
     prompts: Sequence[str]
@@ -43,7 +43,7 @@ class Study:
     real: Path | None = None  # a folder, see `real.real_pictures`; None: no distances to real pictures
 
     def check(self) -> None:
-        """Refuse what cannot be run: RedilateError names it."""
+        """RedilateError for a study that cannot be run."""
         if not self.prompts or self.count < 1:
             raise RedilateError(
                 f"{len(self.prompts)} prompts and a count of {self.count}: at least 1 of each is needed"
@@ -75,8 +75,8 @@ class Request:
     steps: int
     guidance: float
     model: str  # the weights' fingerprint
-    variation: Variation | None = None  # the method's settings, where they are not its own defaults
-    # JSON types: for our own methods how the picture is made, for another's variation its settings.
+    variation: Variation | None = None  # the method's own settings
+    # JSON types: for our own methods the `Drawing`, for a rival's variation its settings.
     drawing: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -85,15 +85,15 @@ class Request:
         return {**asdict(self), "variation": variation}
 
     def differences(self, kept: dict[str, Any]) -> list[str]:
-        """The fields in which `kept`, an earlier request as JSON, is not this one."""
+        """The fields in which `kept`, an earlier request as JSON, differs."""
         own = json.loads(json.dumps(self.as_json()))
-        # What was drawn counts, and not in which words it was asked for.
+        # The drawing is compared, and not the variation that asked for it.
         return [name for name in own if name != "variation" and own[name] != kept.get(name)]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to be made: by which method (or NATIVE), how, and where it is kept."""
+    """One picture to draw: its method (or NATIVE), request and path."""
 
     method: str
     request: Request
@@ -106,7 +106,7 @@ class Task:
 
 
 def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Task]]:
-    """For each prompt and seed the native picture's task, then each size's and method's."""
+    """For each prompt and seed the native picture's task, then those of all sizes and methods."""
     for size in study.sizes:
         check_size(*size, latent_scale(pipe))
 
@@ -115,7 +115,7 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
         return resolve(pipe, Asked(prompt="", width=size[0], height=size[1], **asked)).as_json()
 
     height, width = native_size(pipe)
-    # The name, the size, the method that draws it, what `generate` is asked beside, how it is drawn.
+    # Name, size, method, variation, drawing.
     variants: list[tuple[str, tuple[int, int], str, Variation | None, dict[str, Any] | None]] = [
         (NATIVE, (width, height), "direct", None, None)
     ]
@@ -124,7 +124,7 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
             drawn = drawing(size, METHODS[method].fixed) if method in OWN else None
             variants.append((method, size, method, None, drawn))
         for name, variation in study.variations.items():
-            drawn = variation.arguments()  # what another's picture is known by, when it is found again
+            drawn = variation.arguments()
             if variation.method == "redilate":
                 drawn = drawing(size, drawn)
             variants.append((name, size, variation.method, variation, drawn))

@@ -1,4 +1,4 @@
-"""One more method of a study: another one with settings of its own."""
+"""A method with its own settings, as one more method of a study."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..rivals.registry import METHODS, OWN
 
 
 class Variation(Stored):
-    """A method with settings of its own, as a JSON file has it.
+    """A method with its own settings, from a JSON file.
 
     Attributes:
-        method: a name in `rivals.registry` of a method that is not ours, or "redilate".
-        settings: of such another method, keyword arguments of its function.
+        method: "redilate", or the name of a rival in `rivals.registry`.
+        settings: keyword arguments of the rival's function.
         strength, preset, plan, hires, windows, sequential: for "redilate", as for `generate`.
     """
 
@@ -50,11 +50,11 @@ class Variation(Stored):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of the method that it sets."""
+        """The method's keyword arguments."""
         return self._own() if self.method == "redilate" else dict(self.settings)
 
     def _own(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, which a file may spell out."""
+        """The fields that differ from their defaults."""
         return {
             name: getattr(self, name)
             for name, field in type(self).model_fields.items()
