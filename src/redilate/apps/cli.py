@@ -26,14 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(generate)
-app.command()(enlarge)
-app.command()(plan)
-app.command()(batch)
-app.command()(evaluate)
-app.command()(serve)
-app.command()(show)
-app.command()(web)
+for command in (generate, enlarge, plan, batch, evaluate, serve, show, web):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import re
 import sys
 import warnings
@@ -28,6 +29,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from typer import Option
 
 from redilate.errors import RedilateError
 from redilate.generation.upscalers import UPSCALERS
@@ -63,36 +65,36 @@ def one_line_endings() -> Iterator[None]:
     """Turn errors that a user can cause into one line and an exit code: 2 refused, 130 interrupted, 1 failed."""
     try:
         yield
-    except RedilateError as error:
-        say(str(error))
-        # By name, so that the engine is not imported for the class.
-        raise typer.Exit(FAILED if type(error).__name__ == "SafetyStopped" else REFUSED) from error
-    except KeyboardInterrupt as error:
-        say("interrupted")
-        raise typer.Exit(INTERRUPTED) from error
-    except BrokenPipeError as error:
-        raise typer.Exit(BROKEN_PIPE) from error
-    except (OSError, MemoryError) as error:
-        say(str(error) or "out of memory")
-        raise typer.Exit(FAILED) from error
-    except ModuleNotFoundError as error:
-        # After an installation with --no-deps.
-        say(f"{error.name} is not installed; pip install redilate, without --no-deps, brings it")
-        raise typer.Exit(REFUSED) from error
-    except RuntimeError as error:
-        # torch.OutOfMemoryError by name, so that torch is not imported for it.
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        say(f"out of memory; a smaller size, or --dtype float16 on a GPU, needs less ({error})")
-        raise typer.Exit(FAILED) from error
+    except BaseException as error:
+        # Classes by name, so that torch and the engine are not imported for them.
+        name = type(error).__name__
+        match error:
+            case RedilateError():
+                message, code = str(error), FAILED if name == "SafetyStopped" else REFUSED
+            case KeyboardInterrupt():
+                message, code = "interrupted", INTERRUPTED
+            case BrokenPipeError():
+                message, code = None, BROKEN_PIPE
+            case OSError() | MemoryError():
+                message, code = str(error) or "out of memory", FAILED
+            case ModuleNotFoundError():  # after an installation with --no-deps
+                brings = "pip install redilate, without --no-deps, brings it"
+                message, code = f"{error.name} is not installed; {brings}", REFUSED
+            case RuntimeError() if name == "OutOfMemoryError":
+                less = "a smaller size, or --dtype float16 on a GPU, needs less"
+                message, code = f"out of memory; {less} ({error})", FAILED
+            case _:
+                raise
+        if message is not None:
+            say(message)
+        raise typer.Exit(code) from error
 
 
 class Bars:
     """Progress bars: calling it with (steps done, steps in all) moves the bar "drawing".
 
-    Attributes:
-        on_decode: moves the bar "decoding", which is visible during a decode, with (work done, in all); None without a
-            terminal, so that the work is not counted.
+    `on_decode` moves the bar "decoding", visible during a decode, with (work done, in all); it is None without a
+    terminal, so that the work is not counted.
     """
 
     def __init__(self, bar: Progress):
@@ -163,16 +165,16 @@ def silence_libraries() -> None:
 SIZE = "Width and height in pixels, multiples of 8."
 Model = Annotated[
     str | None,
-    typer.Option(metavar="PATH_OR_HUB_ID", help="A diffusers pipeline; without it, the small bundled model."),
+    Option(metavar="PATH_OR_HUB_ID", help="A diffusers pipeline; without it, the small bundled model."),
 ]
-Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
+Steps = Annotated[int, Option(min=1, help="Denoising steps.")]
 Guidance = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Classifier-free guidance scale; without it, the model family's usual one."),
+    Option(min=0.0, help="Classifier-free guidance scale; without it, the model family's usual one."),
 ]
 Strength = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.0,
         max=1.0,
         help="Where the large legs start, as a noise level: low keeps the native picture, high invents; "
@@ -181,19 +183,18 @@ Strength = Annotated[
 ]
 UsedPreset = Annotated[
     Literal["default", "published", "faithful"],
-    typer.Option(
+    Option(
         "--preset",
         help="default; published: ScaleCrafter's settings, at full size; faithful: keeps to the native picture.",
     ),
 ]
-Negative = Annotated[str | None, typer.Option(help="What to keep away from.")]
+Negative = Annotated[str | None, Option(help="What to keep away from.")]
 Scheduler = Annotated[
-    str | None,
-    typer.Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own."),
+    str | None, Option(help="euler, ddim, dpm++ … or a diffusers class name; without it, the model's own.")
 ]
 Windows = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.0,
         max=1.0,
         metavar="LEVEL",
@@ -202,7 +203,7 @@ Windows = Annotated[
 ]
 Upscale = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--upscaler",
         metavar="NETWORK",
         help="Enlarge with this network before the model draws on: "
@@ -210,28 +211,26 @@ Upscale = Annotated[
         "another's .safetensors file (spandrel).",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout, and nothing else.")]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, mps …; without it, a GPU if there is one.")
-]
+Json = Annotated[bool, Option("--json", help="Write one JSON object to stdout, and nothing else.")]
+Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps …; without it, a GPU if there is one.")]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
-    typer.Option(help="The weights' precision; without it, what the device runs best."),
+    Option(help="The weights' precision; without it, what the device runs best."),
 ]
 Vae = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="PATH_OR_HUB_ID",
         help="Another autoencoder; fp16-fix: SDXL's that is safe in float16, for half of the decode's memory.",
     ),
 ]
 Lora = Annotated[
     list[str] | None,
-    typer.Option(metavar="FILE_OR_ID[:WEIGHT]", help="A LoRA, with its weight if not 1; as often as wanted."),
+    Option(metavar="FILE_OR_ID[:WEIGHT]", help="A LoRA, with its weight if not 1; as often as wanted."),
 ]
 OffloadTo = Annotated[
     Literal["none", "model", "sequential"] | None,
-    typer.Option(
+    Option(
         "--offload",
         help="Networks (model) or layers (sequential) wait in the host's memory until they are needed; without it, "
         "networks do where they do not all fit the GPU.",
@@ -333,11 +332,7 @@ def advice(prompt: str) -> str | None:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`"1024x768"` → (1024, 768), width and height in pixels.
-
-    Raises:
-        RedilateError: not of the form WxH, or a side that is not a positive multiple of 8.
-    """
+    """`"1024x768"` → (1024, 768), width and height in pixels; RedilateError unless positive multiples of 8."""
     match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", text)
     if match is None:
         raise RedilateError(f"size {text!r} is not of the form WxH; 1024x768, for example, works")
@@ -380,3 +375,17 @@ def lora_name(lora: str) -> str:
 
     name, weight = split_weight(lora)
     return model_name(name) + (lora.removeprefix(name) if weight != 1 else "")
+
+
+def worker_devices(device: str | None) -> list[str | None]:
+    """The workers' devices, in turn: every GPU, unless one device is named."""
+    import torch
+
+    if device in (None, "cuda") and torch.cuda.device_count() > 1:
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [device]
+
+
+def cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

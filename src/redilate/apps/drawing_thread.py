@@ -48,10 +48,7 @@ class Done:
 class Job:
     """One request in the queue or being drawn.
 
-    Args:
-        request: what to draw.
-        put: called with the job's events, in the drawing thread or the one that cancels; the last is `Done` or
-            `Failed`.
+    `put` is called with its events, in the drawing thread or the one that cancels; the last is `Done` or `Failed`.
     """
 
     def __init__(self, request: Any, put: Callable[[Any], None]):
@@ -69,15 +66,9 @@ class Job:
 
 
 class DrawingThread:
-    """Draws submitted jobs in their order.
+    """Draws submitted jobs in their order; at most `places` wait.
 
-    Args:
-        draw: draws one job's request, sends its events with `job.put` and calls `job.check` between steps.
-        places: how many jobs may wait.
-
-    Attributes:
-        cancelled: how many jobs were cancelled.
-        draining: whether new jobs are refused.
+    `draw` draws one job's request, sends its events with `job.put` and calls `job.check` between steps.
     """
 
     def __init__(self, draw: Callable[[Job], None], places: int):
@@ -87,7 +78,8 @@ class DrawingThread:
         self._changed = threading.Condition()
         self._stopped = False
         self._seconds = 1.0  # the mean of a job
-        self.cancelled, self.draining = 0, False
+        self.cancelled = 0  # jobs
+        self.draining = False  # new jobs are refused
         self._thread = threading.Thread(target=self._run, name="redilate-drawing", daemon=True)
         self._thread.start()
 

@@ -58,11 +58,10 @@ _ENDS_PROMPT = re.compile(r"(Negative prompt|^[ \t]*Steps):", re.MULTILINE)
 
 
 def parameters(settings: Mapping[str, Any]) -> str:
-    """The settings as A1111's `parameters` text: the prompt, the negative prompt, one line of `Name: value` pairs.
+    """A generation's settings as A1111's `parameters` text: both prompts, then one line of `Name: value` pairs.
 
-    `settings` are a generation's, with `model` and `scheduler` if they are known. A prompt that itself has "Negative
-    prompt:", or a line that starts with "Steps:", gets a space before that colon, so that readers do not end the prompt
-    there; the JSON has it unchanged.
+    In a prompt "Negative prompt:", or "Steps:" at a line's start, gets a space before the colon, so that readers do not
+    end the prompt there; the JSON has it unchanged.
     """
     scheduler = settings.get("scheduler")
     pairs = {
@@ -84,10 +83,8 @@ def parameters(settings: Mapping[str, Any]) -> str:
 
 
 def embedding(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of Pillow's `save` that put the settings into a file of the format `kind` (one of `FORMATS`).
-
-    Raises:
-        RedilateError: more than a JPEG holds.
+    """Arguments of Pillow's `save` for the settings in a file of the format `kind`; RedilateError if a JPEG is too
+    small for them.
     """
     if kind == "PNG":
         info = PngInfo()
@@ -116,11 +113,7 @@ def check_prompts(kind: str, prompt: str, negative: str | None) -> None:
 
 
 def read_text(path: str | Path) -> tuple[str, tuple[int, int]]:
-    """The JSON inside the picture at `path`, yet to be validated, and the picture's size (width, height).
-
-    Raises:
-        RedilateError: not a readable PNG, JPEG or WebP, or without settings of Redilate.
-    """
+    """The JSON inside the picture at `path`, yet to be validated, and the picture's size (width, height)."""
     if not Path(path).is_file():
         raise RedilateError(f"there is no file {str(path)!r}")
     try:

@@ -42,17 +42,7 @@ class RecordedLeg(BaseModel):
 class Recorded(PictureSettings):
     """A generation's settings as recorded in its picture; a later version's additions are kept and ignored.
 
-    Attributes:
-        method, preset, hires, windows, sequential, scheduler: as for `redilate.generate`.
-        legs: how it was drawn.
-        from_picture: "enlarge" or "edit" if it was made from another picture.
-        mode, plan, relay: version 0.1 recorded them in place of strength and legs.
-        model: "bundled", a hub name, or the last part of a path.
-        fingerprint: of the weights, `pipelines.families.weights_fingerprint`.
-        controlnet: the name of a ControlNet that followed a picture.
-        hires_model: the name of another model that drew the large legs.
-        device, dtype: of the computation.
-        versions: package → version.
+    Models are recorded by name: "bundled", a hub name, or the last part of a path.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
@@ -64,25 +54,22 @@ class Recorded(PictureSettings):
     windows: Annotated[float, Field(ge=0, le=1)] | None = None
     sequential: bool = False
     from_picture: Literal["enlarge", "edit"] | None = None
+    # Version 0.1 recorded these three in place of strength and legs.
     mode: Literal["single", "relay", "enlarge"] | None = None
     plan: Plan | None = None
     relay: dict[str, Any] | None = None
     scheduler: str | None = None
     model: str | None = None
-    fingerprint: str | None = None
+    fingerprint: str | None = None  # of the weights
     controlnet: str | None = None
-    hires_model: str | None = None
+    hires_model: str | None = None  # of the large legs
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
-    versions: dict[str, str]
+    versions: dict[str, str]  # by package
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read them from the picture at `path`.
-
-        Raises:
-            RedilateError: it can't be read, has no settings of Redilate, damaged ones, or ones of another size.
-        """
+        """Read them from the picture at `path`; RedilateError if they are missing, damaged or of another size."""
         text, size = read_text(path)
         try:
             # pydantic's JSON reader bounds the depth, json's does not.
@@ -173,18 +160,11 @@ class Options(Request):
 def options_to_redraw(path: Path, asked: Options, given: Set[str]) -> tuple[Options, Recorded, list[str]]:
     """The options that draw the picture at `path` again, with the given ones in place of the recorded.
 
-    A recorded plan belongs to its size, model and method: if one of these is given, the plan is made anew.
-
-    Args:
-        path: a picture with settings.
-        asked: all options, with defaults.
-        given: the names of the options on the command line; "hires" for any of the second pass.
+    `given` are the names of the options on the command line, "hires" for any of the second pass. A recorded plan
+    belongs to its size, model and method: if one of these is given, the plan is made anew.
 
     Returns:
         The options, the recorded settings, and the names of the options that replaced some.
-
-    Raises:
-        RedilateError: the picture can't be read or was not made from text, or its model's place is unknown.
     """
     recorded = Recorded.read(path)
     if recorded.of_picture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redilate.apps.server.store import Store
+from redilate.apps.server.service import Store
 
 
 class Clock:

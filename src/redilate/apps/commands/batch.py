@@ -20,7 +20,6 @@ from redilate.errors import RedilateError
 
 from .. import command_line
 from ..metadata import picture_bytes
-from ..workers import cores, worker_devices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -190,12 +189,12 @@ def _runner(
         return run, 1 if device == "cpu" else BATCH_ON_GPU
     from redilate.batch.local import run
 
-    devices = worker_devices(device)
+    devices = command_line.worker_devices(device)
     import torch
 
     on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())
     if workers is None:
-        workers = max(1, cores() // threads) if on_cpu else len(devices)
+        workers = max(1, command_line.cores() // threads) if on_cpu else len(devices)
     return partial(run, workers=workers, threads=threads, devices=devices), 1 if on_cpu else BATCH_ON_GPU
 
 

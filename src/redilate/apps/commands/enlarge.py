@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
 from rich.console import Console
+from typer import Argument, Option
 
 from redilate.errors import RedilateError
 
@@ -18,37 +18,35 @@ from ..metadata import PICTURES, check_output, provenance, save_picture
 
 @command_line.with_pipeline_options
 def enlarge(
-    picture: Annotated[Path, typer.Argument(help="The picture to enlarge, of any size and ratio.")],
-    scale: Annotated[float | None, typer.Option(help="How many times its sides.")] = None,
+    picture: Annotated[Path, Argument(help="The picture to enlarge, of any size and ratio.")],
+    scale: Annotated[float | None, Option(help="How many times its sides.")] = None,
     width: Annotated[
-        int | None, typer.Option(min=1, help="In place of --scale: pixels; the height follows.")
+        int | None, Option(min=1, help="In place of --scale: pixels; the height follows.")
     ] = None,
     height: Annotated[
-        int | None, typer.Option(min=1, help="In place of --scale: pixels; the width follows.")
+        int | None, Option(min=1, help="In place of --scale: pixels; the width follows.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="What it shows; it goes without.")] = None,
+    prompt: Annotated[str | None, Option(help="What it shows; it goes without.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             metavar="FILE",
             help="Where the result goes: .png, .jpg or .webp; without it, PICTURE-enlarged.png.",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=-1, max=2**63 - 1, help="Of the noise that is added; -1: any.")
-    ] = 0,
+    seed: Annotated[int, Option(min=-1, max=2**63 - 1, help="Of the noise that is added; -1: any.")] = 0,
     model: command_line.Model = None,
     strength: command_line.Strength = None,
     preset: command_line.UsedPreset = "default",
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps; each leg takes a share of them.")] = 25,
+    steps: Annotated[int, Option(min=1, help="Denoising steps; each leg takes a share of them.")] = 25,
     guidance: command_line.Guidance = None,
     negative: command_line.Negative = None,
     upscaler: command_line.Upscale = None,
     colour: Annotated[
         Literal["as-drawn", "moments", "low"],
-        typer.Option(
+        Option(
             help="as-drawn; moments: the mean and deviation of each channel as before; low: the colours of each part "
             "as before, since an autoencoder shifts a photograph's."
         ),

@@ -26,7 +26,6 @@ from redilate.errors import RedilateError
 
 from .. import command_line
 from ..metadata import check_folder
-from ..workers import cores, worker_devices
 
 if TYPE_CHECKING:
     from redilate.evaluation.variation import Variation
@@ -123,8 +122,8 @@ def evaluate(
                         run,
                         make_pipe=partial(command_line.load_pipeline, model, dtype=dtype, quiet=True),
                         workers=workers,
-                        threads=max(1, cores() // workers),  # they share the cores
-                        devices=worker_devices(device),
+                        threads=max(1, command_line.cores() // workers),  # they share the cores
+                        devices=command_line.worker_devices(device),
                     )
                 results = run_study(asked, pipe, out, command_line.model_name(model), on_progress, drawers)
         if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from typer import Argument, Option
 
 from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
@@ -29,59 +30,48 @@ _HIRES = ("hires_prompt", "hires_negative", "hires_guidance", "hires_steps", "hi
 
 
 def _second_pass(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, rich_help_panel="Second pass", **more)
+    return Option(help=help, rich_help_panel="Second pass", **more)
 
 
 @command_line.with_pipeline_options
 def generate(
     context: typer.Context,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="Where the picture goes: .png, .jpg or .webp."),
+        Path, Option("--output", "-o", metavar="FILE", help="Where the picture goes: .png, .jpg or .webp.")
     ],
-    prompt: Annotated[
-        str | None, typer.Argument(help="What to draw; with --from it may be left out.")
-    ] = None,
+    prompt: Annotated[str | None, Argument(help="What to draw; with --from it may be left out.")] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="PICTURE",
             help="Draw PICTURE again; options that are given replace what it says.",
         ),
     ] = None,
     size: Annotated[
-        str | None,
-        typer.Option(metavar="WxH", help=f"{command_line.SIZE} Without it, the model's native size."),
+        str | None, Option(metavar="WxH", help=f"{command_line.SIZE} Without it, the model's native size.")
     ] = None,
     strength: command_line.Strength = None,
     seed: Annotated[
-        int,
-        typer.Option(
-            min=-1, max=2**63 - 1, help="The first picture's seed; each further one adds 1. -1: any."
-        ),
+        int, Option(min=-1, max=2**63 - 1, help="The first picture's seed; each further one adds 1. -1: any.")
     ] = 0,
     model: command_line.Model = None,
     preset: command_line.UsedPreset = "default",
     method: Annotated[
-        str, typer.Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
+        str, Option(metavar="NAME", help=f"How to draw large: {', '.join(METHODS)}.")
     ] = "redilate",
     preview: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The picture at the native size, as soon as it is there."),
+        Path | None, Option(metavar="FILE", help="The picture at the native size, as soon as it is there.")
     ] = None,
     steps: command_line.Steps = 25,
     guidance: command_line.Guidance = None,
     negative: command_line.Negative = None,
     plan: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The plan of the last leg, as `redilate plan -o` writes it."),
+        Path | None, Option(metavar="FILE", help="The plan of the last leg, as `redilate plan -o` writes it.")
     ] = None,
-    count: Annotated[
-        int, typer.Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")
-    ] = 1,
+    count: Annotated[int, Option(min=1, help="How many pictures; they are numbered FILE-1, FILE-2 …")] = 1,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
+        bool, Option("--sequential", help="Guidance one sample at a time: half the U-Net's memory.")
     ] = False,
     windows: command_line.Windows = None,
     upscaler: command_line.Upscale = None,
@@ -95,11 +85,11 @@ def generate(
         str | None, _second_pass("Another pipeline for it.", metavar="PATH_OR_HUB_ID")
     ] = None,
     controlnet: Annotated[
-        str | None, typer.Option(metavar="PATH_OR_HUB_ID", help="A ControlNet, which follows --control.")
+        str | None, Option(metavar="PATH_OR_HUB_ID", help="A ControlNet, which follows --control.")
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="The picture that the ControlNet follows; `enlarged`: a tile ControlNet is fed the enlarged picture "
             "of each large leg.",

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from .. import command_line
 from ..metadata import check_output
 
 
 def plan(
-    size: Annotated[str, typer.Option(metavar="WxH", help=command_line.SIZE)],
+    size: Annotated[str, Option(metavar="WxH", help=command_line.SIZE)],
     strength: command_line.Strength = None,
     model: command_line.Model = None,
     preset: command_line.UsedPreset = "default",
@@ -25,8 +25,7 @@ def plan(
     device: command_line.Device = None,
     dtype: command_line.Dtype = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write the last leg's plan as JSON."),
+        Path | None, Option("--output", "-o", metavar="FILE", help="Also write the last leg's plan as JSON.")
     ] = None,
     as_json: command_line.Json = False,
 ) -> None:

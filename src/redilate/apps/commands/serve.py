@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from redilate.errors import RedilateError
 
@@ -19,40 +19,36 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
 @command_line.with_pipeline_options
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Where to listen; beyond this machine, keys are needed.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    host: Annotated[str, Option(help="Where to listen; beyond this machine, keys are needed.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
     model: command_line.Model = None,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Keys, one a line; also in REDILATE_API_KEYS, between commas."),
+        Option(metavar="FILE", help="Keys, one a line; also in REDILATE_API_KEYS, between commas."),
     ] = None,
     served_model_name: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="What the model may be called too, for clients that have a name built in; may be given several times.",
         ),
     ] = None,
     cors: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="ORIGIN",
             help="Whose web pages may use it from a browser: https://example.com, or * for all; may be given several "
             "times.",
         ),
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Let a network in without keys.")] = False,
-    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 4.2,
-    max_count: Annotated[int, typer.Option(min=1, max=10, help="Pictures of one request.")] = 4,
-    max_steps: Annotated[int, typer.Option(min=1, help="Denoising steps of one picture.")] = 100,
-    max_upload: Annotated[float, typer.Option(min=0.001, help="Megabytes of a picture sent in.")] = 20.0,
-    queue: Annotated[
-        int, typer.Option(min=0, help="Requests that may wait; further ones are told 429.")
-    ] = 16,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
+    insecure: Annotated[bool, Option("--insecure", help="Let a network in without keys.")] = False,
+    max_megapixels: Annotated[float, Option(min=0.001, help="Of one picture.")] = 4.2,
+    max_count: Annotated[int, Option(min=1, max=10, help="Pictures of one request.")] = 4,
+    max_steps: Annotated[int, Option(min=1, help="Denoising steps of one picture.")] = 100,
+    max_upload: Annotated[float, Option(min=0.001, help="Megabytes of a picture sent in.")] = 20.0,
+    queue: Annotated[int, Option(min=0, help="Requests that may wait; further ones are told 429.")] = 16,
+    timeout: Annotated[float, Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
+    grace: Annotated[float, Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
     *,
     pipeline: command_line.PipelineOptions,
 ) -> None:

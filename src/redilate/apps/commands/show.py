@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from redilate.errors import RedilateError
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def show(
     picture: Annotated[
-        Path | None, typer.Argument(metavar="PICTURE", help="A PNG, JPEG or WebP that `redilate` made.")
+        Path | None, Argument(metavar="PICTURE", help="A PNG, JPEG or WebP that `redilate` made.")
     ] = None,
     model: Annotated[
-        bool, typer.Option("--model", help="In place of a picture: the words that the bundled model knows.")
+        bool, Option("--model", help="In place of a picture: the words that the bundled model knows.")
     ] = False,
     as_json: command_line.Json = False,
 ) -> None:

@@ -22,19 +22,12 @@ log = logging.getLogger("redilate.server")
 
 @dataclass(frozen=True)
 class ServiceRequest(Request):
-    """A request, and how its pictures are sent.
-
-    Attributes:
-        notes: what of the uploaded picture is not used.
-        partials: how many previews are wanted.
-        output: the file format.
-        quality: Pillow's `quality` of a JPEG or WebP; None: Pillow's default.
-    """
+    """A request, and how its pictures are sent; `notes` say what of the uploaded picture is not used."""
 
     notes: tuple[str, ...] = ()
-    partials: int = 0
+    partials: int = 0  # previews that are wanted
     output: Literal["png", "jpeg", "webp"] = "png"
-    quality: int | None = None
+    quality: int | None = None  # of a JPEG or WebP; None: Pillow's default
 
     @property
     def size(self) -> str:

@@ -48,11 +48,7 @@ class Keys:
 
 
 def read_keys(file: Path | None) -> Keys:
-    """The keys in `file`, one a line (`#` starts a comment), and in REDILATE_API_KEYS, separated by commas.
-
-    Raises:
-        RedilateError: an unreadable file or one without keys, a key of under 8 characters.
-    """
+    """The keys in `file`, one a line (`#` starts a comment), and in REDILATE_API_KEYS, separated by commas."""
     found = [key.strip() for key in os.environ.get(_VARIABLE, "").split(",")]
     if file is not None:
         try:
@@ -74,9 +70,7 @@ def read_keys(file: Path | None) -> Keys:
 class Guard:
     """ASGI middleware: 401 without a key, 413 for a too long body, 408 for one that does not arrive.
 
-    Args:
-        upload: bytes of an uploaded picture.
-        seconds: until the next piece of a body must arrive.
+    An uploaded picture has at most `upload` bytes; the next piece of a body must arrive within `seconds`.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, upload: int, seconds: float):

@@ -16,11 +16,7 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 
 
 class Metrics(Collector):
-    """One server's metrics: pictures, the queue, the process's memory and time, and requests by route and status.
-
-    Attributes:
-        images: counts pictures by method and legs.
-    """
+    """One server's metrics, with the process's memory and time; `images` counts pictures by method and legs."""
 
     def __init__(self, thread: DrawingThread):
         self._thread, self._registry = thread, CollectorRegistry()

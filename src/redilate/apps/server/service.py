@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+from cachetools import TTLCache
 from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +26,6 @@ from .errors import ApiError, invalid
 from .guard import Keys
 from .metrics import Metrics
 from .schemas import STEPS, EditRequest, GenerationRequest
-from .store import Store
 from .uploads import fitted
 
 Positive = Annotated[float, Field(gt=0)]
@@ -33,46 +34,49 @@ _SAME_RATIO = 0.05  # sides in multiples of 8 seldom have the exact ratio
 
 
 class Limits(BaseModel):
-    """The server's limits.
-
-    Attributes:
-        megapixels: of one picture.
-        count: pictures of one request, at most OpenAI's 10.
-        steps: denoising steps of one picture.
-        queue: requests that wait, beside the one being drawn; further ones get 429.
-        timeout: seconds from a request's arrival to its answer, with the wait.
-        grace: seconds to finish the current picture at shutdown.
-        body_seconds: seconds until the next piece of a request's body must arrive.
-        upload_megabytes, upload_megapixels: of an uploaded picture.
-        stored_megabytes, stored_seconds: of all pictures stored for answers with URLs, and how long they are.
-    """
+    """The server's limits; times in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    megapixels: Positive = 4.2
-    count: Annotated[int, Field(ge=1, le=10)] = 4
-    steps: Annotated[int, Field(ge=1)] = 100
-    queue: Annotated[int, Field(ge=0)] = 16
-    timeout: Positive = 600.0
-    grace: Annotated[float, Field(ge=0)] = 30.0
-    body_seconds: Positive = 30.0
-    upload_megabytes: Positive = 20.0
+    megapixels: Positive = 4.2  # of one picture
+    count: Annotated[int, Field(ge=1, le=10)] = 4  # pictures of one request; OpenAI's limit is 10
+    steps: Annotated[int, Field(ge=1)] = 100  # of one picture
+    queue: Annotated[int, Field(ge=0)] = 16  # requests that wait; further ones get 429
+    timeout: Positive = 600.0  # from a request's arrival to its answer, with the wait
+    grace: Annotated[float, Field(ge=0)] = 30.0  # to finish the current picture at shutdown
+    body_seconds: Positive = 30.0  # until the next piece of a request's body must arrive
+    upload_megabytes: Positive = 20.0  # of an uploaded picture
     upload_megapixels: Positive = 40.0
-    stored_megabytes: Positive = 256.0
-    stored_seconds: Positive = 3600.0
+    stored_megabytes: Positive = 256.0  # of all pictures stored for answers with URLs
+    stored_seconds: Positive = 3600.0  # that each is stored
+
+
+class Kept(NamedTuple):
+    """A file and its media type."""
+
+    data: bytes
+    media: str
+
+
+class Store(TTLCache[str, Kept]):
+    """The newest pictures, up to `capacity` bytes and an age of `seconds`; for the event loop only."""
+
+    def __init__(self, capacity: float, seconds: float, clock: Callable[[], float] = time.monotonic):
+        # A larger picture is stored alone: TTLCache would refuse it.
+        super().__init__(capacity, seconds, clock, getsizeof=lambda kept: min(len(kept.data), capacity))
+
+    def put(self, data: bytes, media: str) -> str:
+        """Store a picture under a name that cannot be guessed, of 192 random bits; → the name."""
+        name = secrets.token_urlsafe(24)
+        self[name] = Kept(data, media)
+        return name
 
 
 class Service:
-    """One server's parts.
+    """One server's parts; nothing else may use `pipe`.
 
-    Args:
-        pipe: the pipeline, which nothing else may use meanwhile.
-        model: where it is from, as for `load_pipeline`.
-
-    Attributes:
-        names: the model's names in requests: its own, and others for clients with a built-in name.
-        origins: of web pages that may use the server from a browser, such as `https://example.com`; `*`: all.
-        started: seconds since 1970.
+    `names` are further names of the model, for clients with a built-in name; `origins` those of web pages that may use
+    the server from a browser, such as `https://example.com`, or `*` for all.
     """
 
     def __init__(
@@ -103,9 +107,8 @@ class Service:
     ) -> ServiceRequest:
         """The request in a body, with an edit's `image`, its `mask` and the `notes` on them.
 
-        Raises:
-            ApiError: beyond the limits, or for something that this server does not have.
-            RedilateError: for what could not be drawn.
+        ApiError beyond the limits or for something that this server does not have, RedilateError for what could not be
+        drawn.
         """
         limits, count, output = self.limits, body.n or 1, body.output_format or "png"
         if body.model is not None and body.model not in self.names:

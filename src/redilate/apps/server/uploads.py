@@ -73,9 +73,6 @@ def read_mask(data: bytes, image: Image.Image, *, megapixels: float) -> Image.Im
     """The mask of `image` as `redilate.edit` takes it: white where the picture is drawn anew.
 
     As for OpenAI, transparent parts are drawn anew; of a mask without transparency, white parts.
-
-    Raises:
-        ApiError: as for `read_picture`, and for a mask of another size or one that draws nothing anew.
     """
     flat = read_picture(data, megapixels=megapixels, name="mask")
     with Image.open(BytesIO(data), formats=FORMATS) as opened:

@@ -113,12 +113,7 @@ class PageRequest(Request):
 
 
 def draw(pipe: Any, job: Job) -> None:
-    """Draw a job's `PageRequest`; its events: `Progress`, the picture at native size (Pillow), `Generation`.
-
-    Raises:
-        Cancelled: at the next denoising step after `job` was cancelled.
-        RedilateError: if the engine refuses.
-    """
+    """Draw a job's `PageRequest`; its events: `Progress`, the picture at native size (Pillow), `Generation`."""
     request: PageRequest = job.request
     if request.image is None and request.method == "direct":
         request = replace(request, strength=None)  # direct inference takes none
@@ -143,11 +138,7 @@ def _within(name: str, value: float | None, least: float, most: float, *, whole:
 
 
 def read_upload(path: Path) -> tuple[Image, tuple[str, ...]]:
-    """An uploaded picture, upright and in RGB, and notes about what of it is not used.
-
-    Raises:
-        RedilateError: it is not a readable PNG, JPEG or WebP, or has too many bytes or pixels.
-    """
+    """An uploaded picture, upright and in RGB, and notes about what of it is not used."""
     if path.stat().st_size > MOST_BYTES:
         raise RedilateError(
             f"the picture to start from has more than {MOST_BYTES // 2**20} MB; a smaller file works"

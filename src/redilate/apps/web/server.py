@@ -40,16 +40,9 @@ def serving(
 ) -> Iterator[str]:
     """A context that serves the page and yields its address.
 
-    Uploads and pictures are in a folder that only this user can read, which is deleted at the end.
-
-    Args:
-        pipe: a pipeline, which nothing else may use.
-        model: its name in pictures.
-        port: 0 for any free one.
-        measure: draw two steps first, for estimates of the time.
-
-    Raises:
-        RedilateError: if the pipeline has no U-Net, or the port is taken.
+    Uploads and pictures are in a folder that only this user can read, which is deleted at the end. Nothing else may
+    use `pipe`; `model` is its name in pictures; port 0 is any free one; `measure` draws two steps first, for estimates
+    of the time.
     """
     with tempfile.TemporaryDirectory(prefix="redilate-web-", ignore_cleanup_errors=True) as folder:
         # Gradio serves files from this folder, which only the environment can set.

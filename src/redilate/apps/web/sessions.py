@@ -104,13 +104,7 @@ class Waiting:
 
 
 class Backend:
-    """The model, the one thread that draws with it, and the sessions.
-
-    Args:
-        pipe: the pipeline, which nothing else may use.
-        model: its name in pictures.
-        folder: of the sessions' pictures.
-    """
+    """The model, by its name in pictures, the thread that draws with it, and the sessions with pictures in `folder`."""
 
     def __init__(self, pipe: Any, model: str, folder: Path):
         self.model, self.folder = model, folder
@@ -139,12 +133,7 @@ class Backend:
                 picture.forget()
 
     def run(self, session: Session, request: PageRequest) -> Iterator[Waiting | Progress | Path | Picture]:
-        """Draw for a session: yields its progress, the path of the picture at native size, and at last the `Picture`.
-
-        Raises:
-            Cancelled: the session was stopped.
-            RedilateError: the queue is full, or the engine refuses.
-        """
+        """Draw for a session: yields its progress, the path of the native picture, and at last the `Picture`."""
         events: SimpleQueue[Any] = SimpleQueue()
         job = session.job = Job(request, events.put)
         made = early = before = None

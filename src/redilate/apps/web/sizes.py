@@ -25,17 +25,11 @@ _LINEAR, _QUADRATIC = 1.0, 2.0
 
 @dataclass(frozen=True)
 class Sizes:
-    """A model's sizes.
+    """A model's sizes, in pixels."""
 
-    Attributes:
-        native: (width, height) in pixels.
-        step: pixels per latent, of which every side is a multiple.
-        even: sides of offered sizes are multiples of it, so that no level rounds.
-    """
-
-    native: tuple[int, int]
-    step: int
-    even: int
+    native: tuple[int, int]  # width, height
+    step: int  # every side is a multiple of it: pixels per latent
+    even: int  # sides of offered sizes are multiples of it, so that no level rounds
 
     @classmethod
     def of(cls, pipe: Any) -> Sizes:
