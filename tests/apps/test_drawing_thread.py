@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from redilate.apps.drawing_thread import Cancelled, Done, DrawingThread, Failed, Job, QueueFull
+from redilate.apps.drawing_thread import Cancelled, DrawingThread, Ended, Job, QueueFull
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def submitted(thread: DrawingThread, work: Callable[[Job], None]) -> tuple[Job, 
 
 def was_cancelled(events: SimpleQueue[Any]) -> bool:
     last = events.get(timeout=5)
-    return isinstance(last, Failed) and isinstance(last.error, Cancelled)
+    return isinstance(last, Ended) and isinstance(last.error, Cancelled)
 
 
 def until(gate: threading.Event) -> Callable[[Job], None]:
@@ -60,7 +60,7 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(thread: DrawingThread):
     assert [thread.ahead(job) for job in jobs] == [0, 1, 2]
     gate.set()
     for each in events:
-        assert each.get(timeout=5) == "drawn" and isinstance(each.get(timeout=5), Done)
+        assert each.get(timeout=5) == "drawn" and each.get(timeout=5) == Ended()
     assert seen == list(jobs) and [thread.ahead(job) for job in jobs] == [0, 0, 0]
 
 
@@ -73,8 +73,8 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(thread: Drawing
         submitted(thread, until(gate))
     gate.set()
     for each in events:
-        assert isinstance(each.get(timeout=5), Done)
-    assert isinstance(submitted(thread, until(gate))[1].get(timeout=5), Done)
+        assert each.get(timeout=5) == Ended()
+    assert submitted(thread, until(gate))[1].get(timeout=5) == Ended()
 
 
 def test_a_job_stops_under_way_and_one_that_waits_never_starts(thread: DrawingThread):
@@ -92,8 +92,8 @@ def test_what_work_raises_reaches_whoever_listens_and_the_thread_lives_on(thread
         raise RuntimeError("no")
 
     last = submitted(thread, fail)[1].get(timeout=5)
-    assert isinstance(last, Failed) and str(last.error) == "no"
-    assert isinstance(submitted(thread, lambda _: None)[1].get(timeout=5), Done)
+    assert isinstance(last, Ended) and str(last.error) == "no"
+    assert submitted(thread, lambda _: None)[1].get(timeout=5) == Ended()
 
 
 def test_at_the_end_all_jobs_are_cancelled_and_no_more_are_taken(thread: DrawingThread):
@@ -123,7 +123,7 @@ def test_however_a_drawing_ends_its_listener_hears_of_it_and_its_memory_is_freed
 
     _, events = submitted(thread, work)
     last = events.get(timeout=5)
-    assert isinstance(last, Failed) and isinstance(last.error, error)
+    assert isinstance(last, Ended) and isinstance(last.error, error)
     del last
     _, events = submitted(thread, lambda job: (gc.collect(), job.put(held[0]() is None)))
-    assert events.get(timeout=5) is True and isinstance(events.get(timeout=5), Done)
+    assert events.get(timeout=5) is True and events.get(timeout=5) == Ended()

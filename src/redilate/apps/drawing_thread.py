@@ -35,20 +35,16 @@ class QueueFull(RedilateError):
 
 
 @dataclass(frozen=True)
-class Failed:
-    """The last event of a job that failed."""
+class Ended:
+    """The last event of a job; `error` is why not all of its pictures were sent."""
 
-    error: BaseException
-
-
-class Done:
-    """The last event of a job whose pictures have all been sent."""
+    error: BaseException | None = None
 
 
 class Job:
     """One request in the queue or being drawn.
 
-    `put` is called with its events, in the drawing thread or the one that cancels; the last is `Done` or `Failed`.
+    `put` is called with its events, in the drawing thread or the one that cancels; the last is `Ended`.
     """
 
     def __init__(self, request: Any, put: Callable[[Any], None]):
@@ -118,7 +114,7 @@ class DrawingThread:
                 return
             self._waiting.remove(job)
             self.cancelled += 1
-        job.put(Failed(Cancelled()))
+        job.put(Ended(Cancelled()))
 
     def drain(self) -> int:
         """Refuse new and waiting jobs; the one being drawn goes on. → how many were waiting."""
@@ -127,7 +123,7 @@ class DrawingThread:
             turned_away = list(self._waiting)
             self._waiting.clear()
         for job in turned_away:
-            job.put(Failed(Cancelled()))
+            job.put(Ended(Cancelled()))
         return len(turned_away)
 
     def cancel_running(self) -> bool:
@@ -136,7 +132,7 @@ class DrawingThread:
         if running is None:
             return False
         running.cancel()
-        running.put(Failed(Cancelled()))
+        running.put(Ended(Cancelled()))
         return True
 
     def stop(self, seconds: float | None = None) -> None:
@@ -165,19 +161,19 @@ class DrawingThread:
             job.put(last)
             del job, last  # an error's traceback keeps the drawing's tensors alive
 
-    def _one(self, job: Job) -> Failed | Done:
+    def _one(self, job: Job) -> Ended:
         """Draw one job; → its last event."""
         try:
             job.check()
             self._draw(job)
         except Cancelled:
             self.cancelled += 1
-            return Failed(Cancelled())
+            return Ended(Cancelled())
         except BaseException as error:  # the listener always gets a last event
             if not isinstance(error, RedilateError):
                 log.exception("a picture could not be drawn")
-            return Failed(error)
-        return Done()
+            return Ended(error)
+        return Ended()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from ..drawing_thread import Done, Failed, Job
+from ..drawing_thread import Ended, Job
 from .draw import Partial, Picture, ServiceRequest
 from .errors import NO_RETRY, ApiError, answer_to
 from .schemas import EditRequest, GenerationRequest, ImageData, ImagesResponse
@@ -99,7 +99,7 @@ def _submit(service: Service, http: Request, request: ServiceRequest) -> AsyncGe
         """End the job when its client leaves, and tell the listener."""
         while (await http.receive())["type"] != "http.disconnect":
             pass
-        events.put_nowait(Failed(ApiError(499, "client_closed_request", "the client has left")))
+        events.put_nowait(Ended(ApiError(499, "client_closed_request", "the client has left")))
         service.thread.cancel(job)
 
     async def until_done() -> AsyncGenerator[Partial | Picture]:
@@ -109,9 +109,9 @@ def _submit(service: Service, http: Request, request: ServiceRequest) -> AsyncGe
                 async with asyncio.timeout_at(deadline):
                     event = await events.get()
                 match event:
-                    case Done():
-                        return
-                    case Failed(error):
+                    case Ended(error):
+                        if error is None:
+                            return
                         raise answer_to(error)
                     case Picture(legs=legs):
                         service.metrics.images.labels(request.method, legs).inc()

@@ -92,7 +92,7 @@ class Viewer:
             "format": "png",
         }
         self.status = html(elem_id="status")
-        self.empty = html(messages.empty())
+        self.empty = html(messages.EMPTY)
         self.picture = gr.Image(interactive=False, elem_id="picture", **shown)
         self.slider = gr.ImageSlider(max_height=900, elem_id="slider", **shown)
         self.sides = html(visible=False)

@@ -68,12 +68,10 @@ class PageRequest(Request):
             raise RedilateError(f"a prompt has at most {MOST_LETTERS} letters")
         if method not in get_args(Method):
             raise RedilateError(f"unknown method {method!r}; {', '.join(get_args(Method))} works")
-        wide, high = sizes.check(width, height)
         return cls(
-            prompt=prompt,
-            negative=negative or None,
-            width=wide,
-            height=high,
+            prompt,
+            negative or None,
+            *sizes.check(width, height),
             seed=int(_within("seed", seed, 0, MOST_SEED, whole=True)),
             steps=int(_within("number of steps", steps, 1, MOST_STEPS, whole=True)),
             guidance=_within("guidance", guidance, 0, 50),

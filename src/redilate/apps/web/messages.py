@@ -20,6 +20,9 @@ _LOGO = "".join(
     if reach < 10 or x or y
 )
 
+EMPTY = '<div class="rd-empty"><p>Say what to draw. The picture appears here.</p></div>'
+EARLY = '<div class="rd-sides"><span>early, at native size; the large one follows</span></div>'
+
 
 def header(model: str, sizes: Sizes, device: str) -> str:
     width, height = sizes.native
@@ -27,10 +30,6 @@ def header(model: str, sizes: Sizes, device: str) -> str:
         f'<header class="rd-header"><svg viewBox="0 0 32 32" aria-hidden="true">{_LOGO}</svg><h1>Redilate</h1>'
         f"<p>{escape(model)} · native {width} × {height} · {escape(device)}</p></header>"
     )
-
-
-def empty() -> str:
-    return '<div class="rd-empty"><p>Say what to draw. The picture appears here.</p></div>'
 
 
 def waiting(ahead: int) -> str:
@@ -75,11 +74,6 @@ def how(settings: Mapping[str, Any]) -> str:
 def sides(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
     """The captions of a comparison, by the settings of both pictures."""
     return f'<div class="rd-sides"><span>{how(left)}</span><span>{how(right)}</span></div>'
-
-
-def early() -> str:
-    """The caption of the picture at native size."""
-    return '<div class="rd-sides"><span>early, at native size; the large one follows</span></div>'
 
 
 def cost(request: PageRequest, sizes: Sizes, speed: Speed) -> str:

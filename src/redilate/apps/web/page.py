@@ -189,7 +189,7 @@ class Actions:
                     case Picture():
                         yield self._picture(session)
                     case Path():
-                        early = {viewer.picture: _shown(str(news)), viewer.sides: _shown(messages.early())}
+                        early = {viewer.picture: _shown(str(news)), viewer.sides: _shown(messages.EARLY)}
                         yield self._only(early)
         except Cancelled:
             yield self._picture(session, messages.note("Stopped."))

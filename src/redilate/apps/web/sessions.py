@@ -20,7 +20,7 @@ from redilate.generation.run import Generation
 from redilate.pipelines.families import defaults_family
 from redilate.plans.defaults import DEFAULTS
 
-from ..drawing_thread import Done, DrawingThread, Failed, Job
+from ..drawing_thread import DrawingThread, Ended, Job
 from ..metadata import provenance, save_picture
 from .draw import PageRequest, Progress, draw
 from .sizes import Sizes, Speed
@@ -149,10 +149,8 @@ class Backend:
             estimate = self.speed.seconds(request.kind, request.area, request.large_steps)
             started = time.monotonic()
             yield Progress(0, request.large_steps, estimate)
-            while not isinstance(event := events.get(), Done):
+            while not isinstance(event := events.get(), Ended):
                 match event:
-                    case Failed(error):
-                        raise error
                     case Progress():
                         yield replace(event, left=_left(request, event, time.monotonic() - started, estimate))
                     case Image():
@@ -161,6 +159,8 @@ class Backend:
                         yield early
                     case Generation():
                         made = event
+            if event.error is not None:
+                raise event.error
         finally:
             # Also if nobody listens any more.
             self.thread.cancel(job)
