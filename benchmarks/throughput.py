@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from redilate.apps.command_line import load_pipeline
+from redilate.apps.command_line import PipelineOptions
 from redilate.apps.commands.batch import png
 from redilate.batch.draw import draw
 from redilate.batch.local import run
@@ -24,7 +24,7 @@ from redilate.evaluation.prompts import BUNDLED, read_prompts
 
 def load_bundled(device: str | None):
     """The bundled model, in a worker."""
-    return load_pipeline(None, device=device, quiet=True)
+    return PipelineOptions().load(None, device, quiet=True)
 
 
 def main(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from redilate.apps.command_line import load_pipeline
+from redilate.apps.command_line import PipelineOptions
 
 
 def load_bundled(device: str | None) -> Any:
-    return load_pipeline(None, device=device, quiet=True)
+    return PipelineOptions().load(None, device, quiet=True)

@@ -240,7 +240,7 @@ OffloadTo = Annotated[
 
 @dataclass(frozen=True)
 class PipelineOptions:
-    """The options that `with_pipeline_options` gives to a command."""
+    """How a command loads its pipeline; `with_pipeline_options` makes the fields its options."""
 
     scheduler: Scheduler = None
     device: Device = None
@@ -249,9 +249,36 @@ class PipelineOptions:
     lora: Lora = None
     offload: OffloadTo = None
 
-    def load(self, model: str | None, *, quiet: bool = False) -> DiffusionPipeline:
-        """Load `model` with these options."""
-        return load_pipeline(model, **vars(self), quiet=quiet)
+    def load(self, model: str | None, device: str | None = None, *, quiet: bool = False) -> DiffusionPipeline:
+        """Load `model`, on `device` if that is given; the options are checked before the weights are loaded."""
+        silence_libraries()
+        import torch
+
+        from redilate.pipelines.loading import check_addons, check_model, load
+        from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
+
+        device = device or self.device
+        check_model(model)
+        check_device(device)
+        check_addons(self.vae, self.lora or ())
+        if self.scheduler is not None:
+            check_scheduler_name(self.scheduler)
+        # A spinner would disturb the progress bars of a hub's downloads.
+        local = model is None or Path(model).exists()
+        with Console(stderr=True, quiet=quiet or not local).status("loading the model"):
+            pipe = load(
+                model,
+                device=device,
+                dtype=None if self.dtype is None else getattr(torch, self.dtype),
+                vae=self.vae,
+                lora=self.lora or (),
+                offload=self.offload,
+                on_note=say_warning,
+            )
+        if self.scheduler is not None:
+            use_scheduler(pipe, self.scheduler)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
 
 
 def with_pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -270,47 +297,6 @@ def with_pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in parameters}
     return expanded
-
-
-def load_pipeline(
-    model: str | None,
-    device: str | None = None,
-    *,
-    dtype: str | None = None,
-    scheduler: str | None = None,
-    quiet: bool = False,
-    vae: str | None = None,
-    lora: list[str] | None = None,
-    offload: Literal["none", "model", "sequential"] | None = None,
-) -> DiffusionPipeline:
-    """Load the pipeline with its scheduler; arguments are checked before the weights are loaded."""
-    silence_libraries()
-    import torch
-
-    from redilate.pipelines.loading import check_addons, check_model, load
-    from redilate.pipelines.schedulers import check_scheduler_name, use_scheduler
-
-    check_model(model)
-    check_device(device)
-    check_addons(vae, lora or ())
-    if scheduler is not None:
-        check_scheduler_name(scheduler)
-    # A spinner would disturb the progress bars of a hub's downloads.
-    local = model is None or Path(model).exists()
-    with Console(stderr=True, quiet=quiet or not local).status("loading the model"):
-        pipe = load(
-            model,
-            device=device,
-            dtype=None if dtype is None else getattr(torch, dtype),
-            vae=vae,
-            lora=lora or (),
-            offload=offload,
-            on_note=say_warning,
-        )
-    if scheduler is not None:
-        use_scheduler(pipe, scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def concepts() -> dict[str, list[str]]:
@@ -375,6 +361,14 @@ def lora_name(lora: str) -> str:
 
     name, weight = split_weight(lora)
     return model_name(name) + (lora.removeprefix(name) if weight != 1 else "")
+
+
+def addon_names(pipeline: PipelineOptions) -> dict[str, Any]:
+    """`vae` and `lora` by name, if they are not the model's own."""
+    return {
+        **({} if pipeline.vae is None else {"vae": model_name(pipeline.vae)}),
+        **({"lora": [lora_name(one) for one in pipeline.lora]} if pipeline.lora else {}),
+    }
 
 
 def worker_devices(device: str | None) -> list[str | None]:

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from redilate.atomic import replacing
 from redilate.errors import RedilateError
 
-from .command_line import PipelineOptions, lora_name, model_name
+from .command_line import PipelineOptions, addon_names, model_name
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 # Pillow's name of each format, by extension.
@@ -167,12 +167,11 @@ def provenance(
     from redilate.pipelines.families import weights_fingerprint
     from redilate.pipelines.out_of_memory import execution_device
 
-    options = options or PipelineOptions()
-    others = {"vae": options.vae, "controlnet": controlnet, "hires_model": hires_model}
+    others = {"controlnet": controlnet, "hires_model": hires_model}
     return {
         "model": model_name(model),
+        **addon_names(options or PipelineOptions()),
         **{name: model_name(other) for name, other in others.items() if other is not None},
-        **({"lora": [lora_name(one) for one in options.lora]} if options.lora else {}),
         "fingerprint": weights_fingerprint(pipe),
         "device": execution_device(pipe).type,
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
+@command_line.with_pipeline_options
 def batch(
     prompts: Annotated[
         Path, typer.Argument(metavar="PROMPTS", help="A file of prompts: .txt, .csv, .jsonl or .parquet.")
@@ -56,12 +57,8 @@ def batch(
     steps: command_line.Steps = 25,
     guidance: command_line.Guidance = None,
     negative: command_line.Negative = None,
-    scheduler: command_line.Scheduler = None,
-    device: command_line.Device = None,
-    dtype: command_line.Dtype = None,
-    vae: command_line.Vae = None,
-    lora: command_line.Lora = None,
-    offload: command_line.OffloadTo = None,
+    *,
+    pipeline: command_line.PipelineOptions,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -99,11 +96,11 @@ def batch(
 
             find(method)
             check_model(model)
-            check_addons(vae, lora or ())
+            check_addons(pipeline.vae, pipeline.lora or ())
             if ray_address is None:
-                command_line.check_device(device)
-            if scheduler is not None:
-                check_scheduler_name(scheduler)
+                command_line.check_device(pipeline.device)
+            if pipeline.scheduler is not None:
+                check_scheduler_name(pipeline.scheduler)
             if parquet and find_spec("pyarrow") is None:
                 raise RedilateError("--parquet needs pyarrow: pip install 'redilate[batch]'")
             settings = {
@@ -116,11 +113,10 @@ def batch(
                 "strength": strength,
                 "negative": negative,
                 "seed": seed,
-                "scheduler": scheduler,
-                "device": device,
-                "dtype": dtype,
-                **({} if vae is None else {"vae": command_line.model_name(vae)}),
-                **({} if not lora else {"lora": [command_line.lora_name(one) for one in lora]}),
+                "scheduler": pipeline.scheduler,
+                "device": pipeline.device,
+                "dtype": pipeline.dtype,
+                **command_line.addon_names(pipeline),
             }
             defaults = Defaults(width, height, steps, guidance, negative, seed, strength, count)
             failed: set[int] = set()  # rows
@@ -134,18 +130,9 @@ def batch(
             with Store(out, settings, read_settings, writing=False) as store:
                 tally = survey(prompts, defaults, store, show)
             if not dry_run:
-                run, most = _runner(ray_address, workers, threads, device)
+                run, most = _runner(ray_address, workers, threads, pipeline.device)
                 work = partial(draw, method=method, model=command_line.model_name(model), encode=png)
-                make_pipe = partial(
-                    command_line.load_pipeline,
-                    model,
-                    dtype=dtype,
-                    scheduler=scheduler,
-                    quiet=True,
-                    vae=vae,
-                    lora=lora,
-                    offload=offload,
-                )
+                make_pipe = partial(pipeline.load, model, quiet=True)
                 todo = tally.missing
                 with (
                     Store(out, settings, read_settings) as store,

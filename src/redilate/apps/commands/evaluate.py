@@ -114,13 +114,13 @@ def evaluate(
             asked.check()
             check_installed()
             check_folder(out)
-            pipe = command_line.load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
+            pipe = command_line.PipelineOptions(device=device, dtype=dtype).load(model, quiet=as_json)
             with _bars(quiet=as_json) as on_progress:
                 drawers = None  # this process draws
                 if workers:
                     drawers = partial(
                         run,
-                        make_pipe=partial(command_line.load_pipeline, model, dtype=dtype, quiet=True),
+                        make_pipe=partial(command_line.PipelineOptions(dtype=dtype).load, model, quiet=True),
                         workers=workers,
                         threads=max(1, command_line.cores() // workers),  # they share the cores
                         devices=command_line.worker_devices(device),

@@ -38,7 +38,7 @@ def plan(
             import redilate
             from redilate.pipelines.memory import memory_for
 
-            pipe = command_line.load_pipeline(model, device=device, dtype=dtype, quiet=as_json)
+            pipe = command_line.PipelineOptions(device=device, dtype=dtype).load(model, quiet=as_json)
             drawing = redilate.resolve(
                 pipe,
                 redilate.Request(
