@@ -14,10 +14,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 import typer
 from rich.console import Console
@@ -240,7 +240,7 @@ OffloadTo = Annotated[
 
 @dataclass(frozen=True)
 class PipelineOptions:
-    """How a command loads its pipeline; `with_pipeline_options` makes the fields its options."""
+    """How a command loads its pipeline; `with_option_groups` makes the fields its options."""
 
     scheduler: Scheduler = None
     device: Device = None
@@ -281,19 +281,27 @@ class PipelineOptions:
         return pipe
 
 
-def with_pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as Typer sees it: with the options of `PipelineOptions` in place of its parameter `pipeline`."""
-    options = list(inspect.signature(PipelineOptions, eval_str=True).parameters.values())
-    own = inspect.signature(command, eval_str=True).parameters.values()
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` as Typer sees it: a parameter that is a dataclass is replaced by its fields that are options."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for own in inspect.signature(command, eval_str=True).parameters.values():
+        if isinstance(own.annotation, type) and is_dataclass(own.annotation):
+            fields = inspect.signature(own.annotation, eval_str=True).parameters.values()
+            options = [one for one in fields if get_origin(one.annotation) is Annotated]
+            groups[own.name] = own.annotation, [one.name for one in options]
+            parameters += options
+        else:
+            parameters.append(own)
+    # By keyword, so that the order of parameters with and without defaults is free.
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
 
     @wraps(command)
     def expanded(**given: Any) -> None:
-        chosen = PipelineOptions(**{option.name: given.pop(option.name) for option in options})
-        command(**given, pipeline=chosen)
+        for name, (group, names) in groups.items():
+            given[name] = group(**{option: given.pop(option) for option in names})
+        command(**given)
 
-    parameters = [one for each in own for one in (options if each.name == "pipeline" else [each])]
-    # By keyword, so that the order of parameters with and without defaults is free.
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in parameters}
     return expanded

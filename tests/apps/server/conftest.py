@@ -15,8 +15,9 @@ import pytest
 
 import redilate
 from redilate.apps.server.guard import Keys
+from redilate.apps.server.limits import Limits
 from redilate.apps.server.run import Server, listen
-from redilate.apps.server.service import Limits, Service
+from redilate.apps.server.service import Service
 from tests.models import tiny_sdxl
 
 KEY = "a key for tests alone"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@command_line.with_pipeline_options
+@command_line.with_option_groups
 def batch(
     prompts: Annotated[
         Path, typer.Argument(metavar="PROMPTS", help="A file of prompts: .txt, .csv, .jsonl or .parquet.")

@@ -10,13 +10,14 @@ from typing import Annotated, Literal
 from rich.console import Console
 from typer import Argument, Option
 
+import redilate
 from redilate.errors import RedilateError
 
 from .. import command_line
 from ..metadata import PICTURES, check_output, provenance, save_picture
 
 
-@command_line.with_pipeline_options
+@command_line.with_option_groups
 def enlarge(
     picture: Annotated[Path, Argument(help="The picture to enlarge, of any size and ratio.")],
     scale: Annotated[float | None, Option(help="How many times its sides.")] = None,
@@ -62,8 +63,6 @@ def enlarge(
         if (scale is None) == (width is None and height is None):
             raise RedilateError("say how large: either --scale, such as 4, or --width and --height")
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
-            import redilate
-            from redilate.generation.drawing import Hires
             from redilate.generation.photos import read_photo
             from redilate.generation.super_resolution import check_network
 
@@ -85,7 +84,7 @@ def enlarge(
                     guidance=guidance,
                     strength=strength,
                     preset=preset,
-                    hires=Hires(enlarge=upscaler, colour=colour),
+                    hires=redilate.Hires(enlarge=upscaler, colour=colour),
                     on_drawing=command_line.say_notes,
                     on_note=command_line.say,
                     on_step=bars,

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from typer import Argument, Option
 
+import redilate
 from redilate.errors import RedilateError
 from redilate.rivals.registry import METHODS, find
 
@@ -33,7 +34,7 @@ def _second_pass(help: str, **more: Any) -> Any:
     return Option(help=help, rich_help_panel="Second pass", **more)
 
 
-@command_line.with_pipeline_options
+@command_line.with_option_groups
 def generate(
     context: typer.Context,
     output: Annotated[
@@ -109,14 +110,11 @@ def generate(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             from pydantic import ValidationError
 
-            from redilate.generation.drawing import Hires, first_cause, settled_seed
+            from redilate.generation.drawing import first_cause, settled_seed
             from redilate.generation.photos import read_photo
-            from redilate.generation.resolve import resolve
-            from redilate.generation.run import Callbacks, run
             from redilate.generation.super_resolution import check_network
             from redilate.pipelines.families import native_size
             from redilate.pipelines.loading import with_controlnet
-            from redilate.plans.plan import Plan
 
             from ..recorded_settings import Options, options_to_redraw
 
@@ -130,7 +128,7 @@ def generate(
             if control is not None and control != "enlarged":
                 followed = read_photo(Path(control), on_note=command_line.say)
             try:
-                hires = Hires(
+                hires = redilate.Hires(
                     control="enlarged" if control == "enlarged" else None,
                     prompt=hires_prompt,
                     negative=hires_negative,
@@ -154,7 +152,7 @@ def generate(
                 preset=preset,
                 negative=negative,
                 method=cast(Any, method),
-                plan=None if plan is None else Plan.read(plan),
+                plan=None if plan is None else redilate.Plan.read(plan),
                 hires=hires,
                 sequential=sequential,
                 windows=windows,
@@ -208,7 +206,7 @@ def generate(
 
             with command_line.progress(Console(stderr=True, quiet=as_json)) as bars:
                 if asked.method in OURS:
-                    callbacks = Callbacks(
+                    callbacks = redilate.Callbacks(
                         on_drawing=command_line.say_notes,
                         on_step=bars,
                         on_preview=keep_preview if previews else None,
@@ -216,7 +214,7 @@ def generate(
                         on_note=command_line.say,
                         on_picture=keep,
                     )
-                    made = [run(pipe, resolve(pipe, asked), callbacks)]
+                    made = [redilate.run(pipe, redilate.resolve(pipe, asked), callbacks)]
                 else:
                     made = []
                     for index in range(count):

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from typer import Option
 
+import redilate
+
 from .. import command_line
 from ..metadata import check_output
 
@@ -35,7 +37,6 @@ def plan(
         if output is not None:
             check_output(output, (".json",))
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
-            import redilate
             from redilate.pipelines.memory import memory_for
 
             pipe = command_line.PipelineOptions(device=device, dtype=dtype).load(model, quiet=as_json)

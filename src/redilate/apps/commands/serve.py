@@ -12,12 +12,13 @@ from typer import Option
 from redilate.errors import RedilateError
 
 from .. import command_line
+from ..server.limits import Limits
 
 # Modules of the extra `serve`.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
 
-@command_line.with_pipeline_options
+@command_line.with_option_groups
 def serve(
     host: Annotated[str, Option(help="Where to listen; beyond this machine, keys are needed.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
@@ -42,14 +43,8 @@ def serve(
         ),
     ] = None,
     insecure: Annotated[bool, Option("--insecure", help="Let a network in without keys.")] = False,
-    max_megapixels: Annotated[float, Option(min=0.001, help="Of one picture.")] = 4.2,
-    max_count: Annotated[int, Option(min=1, max=10, help="Pictures of one request.")] = 4,
-    max_steps: Annotated[int, Option(min=1, help="Denoising steps of one picture.")] = 100,
-    max_upload: Annotated[float, Option(min=0.001, help="Megabytes of a picture sent in.")] = 20.0,
-    queue: Annotated[int, Option(min=0, help="Requests that may wait; further ones are told 429.")] = 16,
-    timeout: Annotated[float, Option(min=0.1, help="Seconds from a request to its answer.")] = 600.0,
-    grace: Annotated[float, Option(min=0, help="Seconds to finish a picture in at the end.")] = 30.0,
     *,
+    limits: Limits,
     pipeline: command_line.PipelineOptions,
 ) -> None:
     """Serve pictures over HTTP in the words of OpenAI's images API; needs the extra `serve`."""
@@ -58,20 +53,11 @@ def serve(
             raise RedilateError(f"{missing[0]} is not installed: pip install 'redilate[serve]'")
         from ..server.guard import read_keys
         from ..server.run import Server, check_host, check_origins, listen, run
-        from ..server.service import Limits, Service
+        from ..server.service import Service
 
         keys = read_keys(api_key_file)
         check_host(host, keys, insecure)
         check_origins(cors or [])
-        limits = Limits(
-            megapixels=max_megapixels,
-            count=max_count,
-            steps=max_steps,
-            upload_megabytes=max_upload,
-            queue=queue,
-            timeout=timeout,
-            grace=grace,
-        )
         with listen(host, port) as socket:
             pipe = pipeline.load(model)
             service = Service(pipe, model, limits, keys, served_model_name or (), cors or ())

@@ -18,7 +18,7 @@ from .. import command_line
 _BUNDLED_PROMPTS = ("a red apple", "a cactus", "a grinning face", "a strawberry")
 
 
-@command_line.with_pipeline_options
+@command_line.with_option_groups
 def web(
     model: command_line.Model = None,
     host: Annotated[

@@ -1,4 +1,4 @@
-"""One server's parts, its limits, and how a body becomes a request within them."""
+"""One server's parts, and how a body becomes a request within its limits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from cachetools import TTLCache
 from PIL.Image import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from redilate.errors import RedilateError
 from redilate.generation.drawing import settled_seed
@@ -24,31 +23,12 @@ from ..metadata import check_prompts, provenance
 from .draw import ServiceRequest, draw
 from .errors import ApiError, invalid
 from .guard import Keys
+from .limits import Limits
 from .metrics import Metrics
 from .schemas import STEPS, EditRequest, GenerationRequest
 from .uploads import fitted
 
-Positive = Annotated[float, Field(gt=0)]
-
 _SAME_RATIO = 0.05  # sides in multiples of 8 seldom have the exact ratio
-
-
-class Limits(BaseModel):
-    """The server's limits; times in seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    megapixels: Positive = 4.2  # of one picture
-    count: Annotated[int, Field(ge=1, le=10)] = 4  # pictures of one request; OpenAI's limit is 10
-    steps: Annotated[int, Field(ge=1)] = 100  # of one picture
-    queue: Annotated[int, Field(ge=0)] = 16  # requests that wait; further ones get 429
-    timeout: Positive = 600.0  # from a request's arrival to its answer, with the wait
-    grace: Annotated[float, Field(ge=0)] = 30.0  # to finish the current picture at shutdown
-    body_seconds: Positive = 30.0  # until the next piece of a request's body must arrive
-    upload_megabytes: Positive = 20.0  # of an uploaded picture
-    upload_megapixels: Positive = 40.0
-    stored_megabytes: Positive = 256.0  # of all pictures stored for answers with URLs
-    stored_seconds: Positive = 3600.0  # that each is stored
 
 
 class Kept(NamedTuple):

@@ -79,9 +79,10 @@ def sides(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
 def cost(request: PageRequest, sizes: Sizes, speed: Speed) -> str:
     """How large the picture is, and how long it will take."""
     times = request.area / sizes.native_area
-    relation = (
-        "the native area" if math.isclose(times, 1, rel_tol=0.1) else f"{_round(times)} × the native area"
-    )
+    whole = times >= 9.5 or math.isclose(times, round(times), rel_tol=0.02)
+    relation = f"{times:.{0 if whole else 1}f} × the native area"
+    if math.isclose(times, 1, rel_tol=0.1):
+        relation = "the native area"
     first = f"{request.area / 1e6:.2f} megapixels · {relation}"
     seconds = speed.seconds(request.kind, request.area, request.large_steps)
     if seconds is None:
@@ -99,12 +100,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _round(times: float) -> str:
-    return (
-        f"{times:.0f}" if times >= 9.5 or math.isclose(times, round(times), rel_tol=0.02) else f"{times:.1f}"
-    )
 
 
 def _bar(share: float, text: str) -> str:
