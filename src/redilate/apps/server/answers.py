@@ -102,8 +102,10 @@ def _submit(service: Service, http: Request, request: ServiceRequest) -> AsyncGe
         events.put_nowait(Ended(ApiError(499, "client_closed_request", "the client has left")))
         service.thread.cancel(job)
 
+    # From now on, since a client may leave before anybody asks for the first event.
+    watching = asyncio.create_task(watch())
+
     async def until_done() -> AsyncGenerator[Partial | Picture]:
-        watching = asyncio.create_task(watch())
         try:
             while True:
                 async with asyncio.timeout_at(deadline):
