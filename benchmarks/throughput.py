@@ -15,7 +15,7 @@ import typer
 
 from redilate.apps.command_line import PipelineOptions
 from redilate.apps.commands.batch import png
-from redilate.batch.draw import draw
+from redilate.batch.batch import draw
 from redilate.batch.local import run
 from redilate.batch.tables import read_rows
 from redilate.batch.tasks import Defaults, Task, tasks_of

@@ -19,10 +19,8 @@ import pytest
 from redilate import RedilateError
 from redilate.apps.commands.batch import png
 from redilate.apps.recorded_settings import read_settings
-from redilate.batch.batch import Tally, draw_missing, missing_tasks, survey
-from redilate.batch.draw import Drawn, draw
-from redilate.batch.engine import Outcome
-from redilate.batch.local import run
+from redilate.batch.batch import Drawn, Tally, draw, draw_missing, missing_tasks, survey
+from redilate.batch.local import Outcome, run
 from redilate.batch.store import FAILURES, Store
 from redilate.batch.tasks import Defaults, Fault, Task
 from tests.batch.bundled import load_bundled

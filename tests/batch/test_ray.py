@@ -12,7 +12,7 @@ import ray
 
 from redilate import RedilateError
 from redilate.apps.commands.batch import png
-from redilate.batch.draw import draw
+from redilate.batch.batch import draw
 from redilate.batch.local import run
 from redilate.batch.ray import run_on_ray
 from redilate.batch.tasks import Task

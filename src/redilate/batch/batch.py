@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import logging
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RedilateError
-from .draw import Drawn
-from .engine import Outcome
+from ..rivals.registry import OWN, find
+from .local import OnStep, Outcome
 from .store import Index, Store
 from .tables import read_rows
 from .tasks import Defaults, Fault, Task, check_defaults, tasks_of, together
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger("redilate.batch")
+
+OnFault = Callable[[Fault], None]
+# A picture and its settings (JSON data) → the bytes of a file with both.
+Encode = Callable[["Image", Mapping[str, Any]], bytes]
 
 
 @dataclass
@@ -27,7 +38,12 @@ class Tally:
     failed: int = 0  # pictures that cannot be drawn, or whose drawing failed
 
 
-OnFault = Callable[[Fault], None]
+@dataclass(frozen=True)
+class Drawn:
+    """A picture's file as bytes, and the seconds that drawing took."""
+
+    picture: bytes
+    seconds: float
 
 
 def missing_tasks(
@@ -35,10 +51,7 @@ def missing_tasks(
 ) -> Generator[Task]:
     """The tasks whose pictures `store` lacks, in the file's order, each once; updates `tally`.
 
-    One row at a time is in memory.
-
-    Raises:
-        RedilateError: for defaults that no row could have, and for an unreadable file.
+    One row at a time is in memory. RedilateError for defaults that no row could have, and for an unreadable file.
     """
     check_defaults(defaults)
     row = None
@@ -63,17 +76,29 @@ def missing_tasks(
                 on_fault(fault)
 
 
+def _is_repeated(task: Task, seen: Index) -> bool:
+    """Whether an earlier row has the same picture; RedilateError if one has the id for another picture."""
+    key = task.id.casefold()  # Apple.png and apple.png are one file on some systems
+    told = seen.get(key)
+    if told is None:
+        seen.put(key, f"{task.digest} {task.row} {task.id}")
+        return False
+    digest, row, name = told.split(" ", 2)
+    if (digest, name) != (task.digest, task.id):
+        raise RedilateError(f"id {task.id!r}: row {row} has it ({name!r}) for another picture")
+    return True
+
+
 def survey(prompts: Path, defaults: Defaults, store: Store, on_fault: OnFault) -> Tally:
     """The counts of a run without the drawing; `store` need not be a writing one.
 
-    Raises:
-        RedilateError: as for `missing_tasks`, and for a file without a valid row.
+    RedilateError as for `missing_tasks`, and for a file without a valid row.
     """
     tally = Tally()
-    first: list[Fault] = []
+    faults: list[Fault] = []  # the first one
 
     def note(fault: Fault) -> None:
-        first[:] = first or [fault]
+        faults[:] = faults or [fault]
         on_fault(fault)
 
     for _ in missing_tasks(prompts, defaults, store, tally, note):
@@ -82,7 +107,7 @@ def survey(prompts: Path, defaults: Defaults, store: Store, on_fault: OnFault) -
         raise RedilateError(f"{str(prompts)!r} has no prompts")
     if tally.present + tally.missing == 0:
         raise RedilateError(
-            f"none of the {tally.rows} rows of {str(prompts)!r} can be drawn; row {first[0].row}: {first[0].cause}"
+            f"none of the {tally.rows} rows of {str(prompts)!r} can be drawn; row {faults[0].row}: {faults[0].cause}"
         )
     return tally
 
@@ -101,7 +126,7 @@ def draw_missing(
     Args:
         prompts, defaults: what to draw.
         store: a writing one, entered.
-        run: `local.run` or `ray.run_on_ray` with all its arguments but the tasks, and with `draw.draw` as its work.
+        run: `local.run` or `ray.run_on_ray` with all its arguments but the tasks, and with `draw` as its work.
         most: how many pictures of one row are drawn together; 1 on a CPU.
         on_done: called after each picture and each failure.
         on_fault: called for each row without a picture.
@@ -131,14 +156,44 @@ def draw_missing(
     return tally
 
 
-def _is_repeated(task: Task, seen: Index) -> bool:
-    """Whether an earlier row has the same picture; RedilateError if one has the id for another picture."""
-    key = task.id.casefold()  # Apple.png and apple.png are one file on some systems
-    told = seen.get(key)
-    if told is None:
-        seen.put(key, f"{task.digest} {task.row} {task.id}")
-        return False
-    digest, row, name = told.split(" ", 2)
-    if (digest, name) != (task.digest, task.id):
-        raise RedilateError(f"id {task.id!r}: row {row} has it ({name!r}) for another picture")
-    return True
+def draw(
+    pipe: Any,
+    tasks: Sequence[Task],
+    on_step: OnStep | None = None,
+    *,
+    method: str,
+    model: str,
+    encode: Encode,
+) -> list[Drawn]:
+    """A worker's function: draw one task, or several of one row as grouped by `together`, by a method's name.
+
+    The bytes depend only on the task, the method and the pipeline; those of pictures drawn together on a GPU are equal
+    within rounding, on a CPU exactly. The settings have an entry `task` (id and digest), by which a `Store` recognises
+    a picture without a record.
+    """
+    drawer, first = find(method), tasks[0]
+    names = ("width", "height", "steps", "guidance", "negative", "strength")
+    asked = {"on_step": on_step, **{name: getattr(first, name) for name in names}}
+    if first.strength is None:
+        del asked["strength"]
+    made: list[tuple[Image, Mapping[str, Any], float]] = []  # with the seconds
+    if method in OWN:
+        finished: list[tuple[Image, Mapping[str, Any]]] = []
+        asked |= {
+            "count": len(tasks),
+            "on_picture": lambda *one: finished.append(one),
+            "on_note": log.warning,
+        }
+        seconds = drawer(pipe, first.prompt, seed=first.seed, **asked).seconds / len(tasks)
+        made = [(*one, seconds) for one in finished]
+    else:
+        for task in tasks:
+            one = drawer(pipe, task.prompt, seed=task.seed, **asked)
+            made.append((one.images[0], one.settings, one.seconds))
+    return [
+        Drawn(
+            encode(image, {**settings, "model": model, "task": {"id": task.id, "digest": task.digest}}),
+            seconds,
+        )
+        for task, (image, settings, seconds) in zip(tasks, made, strict=True)
+    ]

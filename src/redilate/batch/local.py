@@ -7,6 +7,7 @@ they load.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -16,89 +17,60 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from ..errors import RedilateError
-from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, load, torch_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Called with (steps done, steps in all) of one task.
+OnStep = Callable[[int, int], None]
+# Device → pipeline; None leaves the choice to the loader.
+MakePipe = Callable[[str | None], Any]
+# One task's work with a pipeline.
+Work = Callable[[Any, T, OnStep | None], R]
+
+# How many processes may die with one task, or in a row while loading.
+ATTEMPTS = 3
 # Seconds for a worker to stop before it is killed.
 _STOP_SECONDS = 5.0
 
 
-@dataclass
-class _Job:
-    """A task, and how many processes have died with it."""
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
+    """A task's result, or the cause of its failure."""
 
-    task: Any
-    deaths: int = 0
-
-
-@dataclass
-class _Worker:
-    """A process and its job."""
-
-    slot: int
-    process: SpawnProcess
-    ready: bool = False
-    job: _Job | None = None
+    task: T
+    result: R | None  # what `work` returned
+    cause: str | None  # why there is no result
+    worker: int | None  # process number; None if that process died
 
 
-class _Crew:
-    """The worker processes by our end of their pipes."""
+def attempt(work: Work[T, R], pipe: Any, task: T, on_step: OnStep | None) -> Outcome[T, R]:
+    """One task's outcome, in this process."""
+    try:
+        return Outcome(task, work(pipe, task, on_step), None, os.getpid())
+    except RedilateError as error:
+        cause = str(error)
+    except Exception as error:
+        # After torch's AcceleratorError CUDA is unusable in this process.
+        if type(error).__name__ == "AcceleratorError":
+            raise
+        cause = f"{type(error).__name__}: {error}"
+    return Outcome(task, None, " ".join(cause.split()), os.getpid())
 
-    def __init__(self, arguments: tuple[Any, ...], devices: Sequence[str | None], size: int):
-        self._arguments = arguments
-        self._devices = devices
-        self._free_slots = list(range(size - 1, -1, -1))
-        self.workers: dict[Connection, _Worker] = {}
 
-    def for_new_job(self) -> Connection | None:
-        """An idle worker, or a new one if there may be more, or None."""
-        for connection, worker in self.workers.items():
-            if worker.job is None:
-                return connection
-        return self._start(self._free_slots.pop()) if self._free_slots else None
-
-    def give(self, connection: Connection, job: _Job) -> None:
-        """Send a job; if the worker has just died, its pipe will end."""
-        self.workers[connection].job = job
-        with suppress(OSError):
-            connection.send(job.task)
-
-    def bury(self, connection: Connection) -> None:
-        """Remove a dead worker and free its slot, and so its device."""
-        worker = self.workers.pop(connection)
-        connection.close()
-        worker.process.join(_STOP_SECONDS)
-        self._free_slots.append(worker.slot)
-
-    def stop(self) -> None:
-        """End all processes."""
-        for connection, worker in self.workers.items():
-            connection.close()
-            worker.process.terminate()
-        for worker in self.workers.values():
-            worker.process.join(_STOP_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-
-    def _start(self, slot: int) -> Connection:
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        ours, theirs = context.Pipe()
-        device = self._devices[slot % len(self._devices)]
-        process = context.Process(target=_serve, args=(theirs, device, *self._arguments), daemon=True)
-        with _interrupts_ignored():
-            process.start()
-        theirs.close()  # so that ours ends when the process does
-        self.workers[ours] = _Worker(slot, process)
-        return ours
+def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
+    """The pipeline and None, or None and the reason why there is none."""
+    try:
+        return make_pipe(device), None
+    except RedilateError as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"a worker could not load the model: {type(error).__name__}: {error}"
 
 
 def run(
@@ -113,9 +85,8 @@ def run(
 ) -> Generator[Outcome[T, R]]:
     """Do `work` for each task on this machine; outcomes come in the order in which tasks end.
 
-    A task is read from `tasks` only when a worker is free, so a generator of a million needs no memory. An exception of
-    `work` is its task's outcome. A process that dies is replaced, and its task is given to another. Closing the
-    generator stops all workers.
+    A task is read from `tasks` only when a worker is free. An exception of `work` is its task's outcome. A process that
+    dies is replaced, and its task is given to another. Closing the generator stops all workers.
 
     Args:
         make_pipe: called once in each worker.
@@ -134,42 +105,48 @@ def run(
             raise RedilateError(f"{name} is {value}; at least {least} is needed")
     if workers == 0:
         pipe = None
-        with torch_threads(threads):
+        with _torch_threads(threads):
             for task in tasks:
                 pipe = make_pipe(devices[0]) if pipe is None else pipe
                 yield attempt(work, pipe, task, on_step and partial(on_step, task))
         return
-    fresh = (_Job(task) for task in tasks)
+    jobs = (_Job(task) for task in tasks)
     again: deque[_Job] = deque()
+    free_slots = list(reversed(range(workers)))
+    crew: list[_Worker] = []
     deaths_while_loading = 0
-    crew = _Crew((make_pipe, work, threads, on_step is not None), devices, workers)
     try:
         while True:
-            while (connection := crew.for_new_job()) is not None:
-                job = again.popleft() if again else next(fresh, None)
+            while True:
+                worker = next((one for one in crew if one.job is None), None)
+                if worker is None and not free_slots:
+                    break
+                job = again.popleft() if again else next(jobs, None)
                 if job is None:
                     break
-                crew.give(connection, job)
-            busy = [connection for connection, worker in crew.workers.items() if worker.job is not None]
+                if worker is None:
+                    slot = free_slots.pop()
+                    device = devices[slot % len(devices)]
+                    worker = _Worker(slot, device, make_pipe, work, threads, on_step is not None)
+                    crew.append(worker)
+                worker.start(job)
+            busy = [(worker, worker.job) for worker in crew if worker.job is not None]
             if not busy:
                 return
-            for connection in wait(busy):
-                assert isinstance(connection, Connection)
-                worker = crew.workers[connection]
-                job = worker.job
-                assert job is not None
+            heard = wait([worker.connection for worker, _ in busy])
+            for worker, job in busy:
+                if worker.connection not in heard:
+                    continue
                 try:
-                    kind, *rest = connection.recv()
+                    kind, *rest = worker.connection.recv()
                 except (EOFError, OSError):
-                    crew.bury(connection)
+                    crew.remove(worker)
+                    free_slots.append(worker.slot)  # and so its device
+                    ended = worker.bury()
                     if worker.ready:
                         job.deaths += 1
                     else:
                         deaths_while_loading += 1
-                    code = worker.process.exitcode
-                    ended = f"ended with code {code}"
-                    if code is not None and code < 0:
-                        ended = f"were killed by {signal.Signals(-code).name}"
                     if deaths_while_loading == ATTEMPTS:
                         raise RedilateError(
                             f"{ATTEMPTS} worker processes in a row {ended} while they loaded the model; "
@@ -191,7 +168,58 @@ def run(
                     worker.job = None
                     yield Outcome(job.task, *rest)
     finally:
-        crew.stop()
+        for worker in crew:
+            worker.connection.close()
+            worker.process.terminate()
+        for worker in crew:
+            worker.process.join(_STOP_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+
+@dataclass
+class _Job:
+    """A task, and how many processes have died with it."""
+
+    task: Any
+    deaths: int = 0
+
+
+class _Worker:
+    """A process, our end of its pipe, and its job."""
+
+    def __init__(self, slot: int, *arguments: Any):
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        self.slot = slot
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
+        self.ready = False
+        self.job: _Job | None = None
+        # A terminal sends Ctrl-C to every process, and we stop ours ourselves. Only the main thread has handlers.
+        in_main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+        try:
+            self.process.start()
+        finally:
+            if in_main:
+                signal.signal(signal.SIGINT, before)
+        theirs.close()  # so that ours ends when the process does
+
+    def start(self, job: _Job) -> None:
+        """Send a job; if the process has just died, its pipe will end."""
+        self.job = job
+        with suppress(OSError):
+            self.connection.send(job.task)
+
+    def bury(self) -> str:
+        """Clear away a dead process; → how it ended."""
+        self.connection.close()
+        self.process.join(_STOP_SECONDS)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            return f"were killed by {signal.Signals(-code).name}"
+        return f"ended with code {code}"
 
 
 def _serve(
@@ -206,32 +234,32 @@ def _serve(
     sys.stdout = sys.stderr  # stdout is for the command's result
     # tqdm's own lock would be a semaphore, which a terminated worker leaves behind with a warning.
     tqdm.set_lock(threading.RLock())
-    try:
-        with torch_threads(threads):
-            pipe, refusal = load(make_pipe, device)
-            if refusal is not None:
-                connection.send(("refused", refusal))
-                return
-            connection.send(("ready",))
 
-            def report(done: int, total: int) -> None:
-                connection.send(("step", done, total))
+    def report(done: int, total: int) -> None:
+        connection.send(("step", done, total))
 
-            while True:
-                outcome = attempt(work, pipe, connection.recv(), report if steps else None)
-                connection.send(("outcome", outcome.result, outcome.cause, outcome.worker))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the other end is closed
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), _torch_threads(threads):
+        pipe, refusal = load(make_pipe, device)
+        if refusal is not None:
+            connection.send(("refused", refusal))
+            return
+        connection.send(("ready",))
+        while True:
+            outcome = attempt(work, pipe, connection.recv(), report if steps else None)
+            connection.send(("outcome", outcome.result, outcome.cause, outcome.worker))
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started in this context ignore Ctrl-C, which a terminal sends to all: we stop them ourselves."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread has signal handlers
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    """A context with so many torch threads; None leaves them."""
+    if threads is None:
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        torch.set_num_threads(before)

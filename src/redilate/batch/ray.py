@@ -9,18 +9,14 @@ import logging
 import pickle
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RedilateError
-from .engine import ATTEMPTS, MakePipe, Outcome, Work, attempt, load
+from .local import ATTEMPTS, MakePipe, Outcome, R, T, Work, attempt, load
 
 if TYPE_CHECKING:
     import numpy as np
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Tasks in each object of the store.
 _CHUNK = 1000
@@ -52,37 +48,46 @@ def run_on_ray(
     Raises:
         RedilateError: without the extra `batch`, for a missing or too small cluster, and if `make_pipe` fails.
     """
-    with _connected(address):
+    with _connected(address), _quiet_single_rows():
         import ray
-        from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
+        from ray.data import ActorPoolStrategy, from_arrow_refs
 
         chunks, count = _put(tasks)
         if not count:
             return
         gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
-        size = min(_pool_size(workers, threads, gpus, cpus), count)
-        tries = ray.remote(_Tries).options(num_cpus=0).remote()
-        with _settings(DataContext.get_current()):
-            outcomes = (
-                from_arrow_refs(chunks)
-                # With the block size of `_settings` each row becomes a block, and so one task of an actor. It needs no
-                # CPU, of which the actors may have all.
-                .flat_map(lambda row: [row], num_cpus=0)
-                .map_batches(
-                    _Actor,
-                    fn_constructor_args=(make_pipe, work, threads, device, tries),
-                    batch_size=1,
-                    batch_format="numpy",
-                    compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
-                    num_cpus=1 if gpus else threads,
-                    num_gpus=1 if gpus else 0,
-                )
+        most, what = (
+            (gpus, f"{gpus} GPUs") if gpus else (cpus // threads, f"{cpus} CPUs for {threads} threads each")
+        )
+        if most < (workers or 1):
+            raise RedilateError(
+                f"the Ray cluster has {what}: {workers or 1} workers are too many, {most} work"
             )
-            for row in outcomes.iter_rows():
-                refusal, outcome = pickle.loads(row["ended"])
-                if refusal is not None:
-                    raise RedilateError(refusal)
-                yield outcome
+        outcomes = (
+            from_arrow_refs(chunks)
+            # Each row becomes a block, and so one task of an actor. It needs no CPU, of which the actors may have all.
+            .flat_map(lambda row: [row], num_cpus=0)
+            .map_batches(
+                _Actor,
+                fn_constructor_args=(
+                    make_pipe,
+                    work,
+                    threads,
+                    device,
+                    ray.remote(_Tries).options(num_cpus=0).remote(),
+                ),
+                batch_size=1,
+                batch_format="numpy",
+                compute=ActorPoolStrategy(size=min(workers or most, count), max_tasks_in_flight_per_actor=1),
+                num_cpus=1 if gpus else threads,
+                num_gpus=1 if gpus else 0,
+            )
+        )
+        for row in outcomes.iter_rows():
+            refusal, outcome = pickle.loads(row["ended"])
+            if refusal is not None:
+                raise RedilateError(refusal)
+            yield outcome
 
 
 class _Tries:
@@ -102,15 +107,13 @@ class _Tries:
 
 
 class _Actor:
-    """One pipeline on one GPU or share of the CPUs, loaded for the first task."""
+    """One pipeline on one GPU or share of the CPUs, loaded for the first task; `tries` is a handle of `_Tries`."""
 
     def __init__(
         self, make_pipe: MakePipe, work: Work[Any, Any], threads: int, device: str | None, tries: Any
     ):
-        self._load = partial(load, make_pipe, device)
-        self._work = work
-        self._threads = threads
-        self._tries = tries  # a handle of _Tries
+        self._make_pipe, self._work, self._threads = make_pipe, work, threads
+        self._device, self._tries = device, tries
         self._pipe: Any = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
@@ -126,7 +129,7 @@ class _Actor:
             outcome = Outcome(task, None, f"{ATTEMPTS} actors died over it, one after another", None)
         else:
             if self._pipe is None:
-                self._pipe, refusal = self._load()
+                self._pipe, refusal = load(self._make_pipe, self._device)
             if refusal is None:
                 outcome = attempt(self._work, self._pipe, task, None)
         self._tries.end.remote(number)
@@ -144,15 +147,6 @@ def _put(tasks: Iterable[Any]) -> tuple[list[Any], int]:
         chunks.append(ray.put(table))
         count += len(pickled)
     return chunks, count
-
-
-def _pool_size(workers: int | None, threads: int, gpus: int, cpus: int) -> int:
-    most, what = cpus // threads, f"{cpus} CPUs for {threads} threads each"
-    if gpus:
-        most, what = gpus, f"{gpus} GPUs"
-    if most < (workers or 1):
-        raise RedilateError(f"the Ray cluster has {what}: {workers or 1} workers are too many, {most} work")
-    return workers or most
 
 
 @contextmanager
@@ -177,21 +171,18 @@ def _connected(address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _settings(context: Any) -> Iterator[None]:
-    """A context with Ray Data's settings for this work."""
-    wanted = {
-        "target_max_block_size": 1,  # bytes: each row is a block, so that each picture leaves its actor at once
-        "enable_progress_bars": False,
-    }
-    before = {name: getattr(context, name) for name in wanted}
-    logger = logging.getLogger("ray.data")
-    level = logger.level
+def _quiet_single_rows() -> Iterator[None]:
+    """A context in which Ray Data makes each row a block, so that each picture leaves its actor at once, and says
+    nothing.
+    """
+    from ray.data import DataContext
+
+    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
+    before = context.target_max_block_size, context.enable_progress_bars, logger.level
+    context.target_max_block_size, context.enable_progress_bars = 1, False  # bytes
     logger.setLevel(logging.CRITICAL)
     try:
-        for name, value in wanted.items():
-            setattr(context, name, value)
         yield
     finally:
-        for name, value in before.items():
-            setattr(context, name, value)
+        context.target_max_block_size, context.enable_progress_bars, level = before
         logger.setLevel(level)

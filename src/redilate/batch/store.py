@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ..atomic import replacing, write_text
 from ..errors import RedilateError
+from ..pipelines.loading import BUNDLED
 from .tasks import Fault, Task
 
 SETTINGS, MANIFEST, FAILURES, LOCK = "batch.json", "manifest.jsonl", "failures.jsonl", ".lock"
@@ -60,32 +62,30 @@ class Store:
             RedilateError: the folder is a file, has no parent, cannot be written, is in use by another run, or has
                 pictures with other settings.
         """
-        parent = self.folder.absolute().parent
-        if self.folder.exists() and not self.folder.is_dir():
-            raise RedilateError(f"{str(self.folder)!r} is a file; name a folder for the pictures")
+        folder, parent = self.folder, self.folder.absolute().parent
+        if folder.exists() and not folder.is_dir():
+            raise RedilateError(f"{str(folder)!r} is a file; name a folder for the pictures")
         if not parent.is_dir():
             raise RedilateError(f"there is no folder {str(parent)!r}")
         try:
             with ExitStack() as opened:
                 self._made = opened.enter_context(closing(Index()))
                 if self._writing:
-                    self.folder.mkdir(exist_ok=True)
-                    opened.enter_context(FileLock(self.folder / LOCK, blocking=False))
+                    folder.mkdir(exist_ok=True)
+                    opened.enter_context(FileLock(folder / LOCK, blocking=False))
                 self._check_settings()
                 for line in self.records():
                     self._made.put(line["id"], line["digest"])
                 if self._writing:
-                    write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
-                    self._manifest = opened.enter_context((self.folder / MANIFEST).open("a+b"))
+                    write_text(folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+                    self._manifest = opened.enter_context((folder / MANIFEST).open("a+b"))
                     _cut_torn_line(self._manifest)
-                    self._failures = opened.enter_context(
-                        (self.folder / FAILURES).open("w", encoding="utf-8")
-                    )
+                    self._failures = opened.enter_context((folder / FAILURES).open("w", encoding="utf-8"))
                 self._opened = opened.pop_all()
         except Timeout as error:
-            raise RedilateError(f"another batch is writing to {str(self.folder)!r}: wait for it") from error
+            raise RedilateError(f"another batch is writing to {str(folder)!r}: wait for it") from error
         except OSError as error:
-            raise RedilateError(f"can't write to {str(self.folder)!r}: {error.strerror}") from error
+            raise RedilateError(f"can't write to {str(folder)!r}: {error.strerror}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,3 +209,29 @@ class Index:
     def close(self) -> None:
         """Delete the database; safe to call twice."""
         self._database.close()
+
+
+# Pages read of each file, evenly spread: training changes every weight.
+_PLACES, _PAGE = 16, 4096
+
+
+def model_fingerprint(name_or_path: str | None) -> str | None:
+    """Sixteen hexadecimal digits that change with a model's weights or configuration; None for a hub name.
+
+    The weights are not loaded.
+    """
+    source = BUNDLED if name_or_path is None else Path(name_or_path)
+    if not source.exists():
+        return None
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        if path.suffix not in (".safetensors", ".json", ".txt", ".model"):
+            continue  # a card or a preview
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(source)} {size}\n".encode())
+        with path.open("rb") as file:
+            for place in range(_PLACES):
+                file.seek(max(0, size - _PAGE) * place // (_PLACES - 1))
+                digest.update(file.read(_PAGE))
+    return digest.hexdigest()

@@ -14,7 +14,6 @@ from typing import Any
 from ..errors import RedilateError
 from ..generation.names import own_name
 
-_SEPARATORS = (",", ";", "\t", "|")
 # Rows of a Parquet file decoded at a time.
 _PARQUET_ROWS = 1024
 
@@ -65,10 +64,13 @@ def _jsonl(path: Path) -> Iterator[Row]:
         except ValueError as error:
             yield Row(number, None, f"not JSON: {error}")
             continue
-        if isinstance(fields, dict):
-            yield Row(number, _by_column(fields, f"{str(path)!r} line {number}"))
-        else:
+        if not isinstance(fields, dict):
             yield Row(number, None, f"{type(fields).__name__} where an object was expected")
+        elif fields.keys() <= set(COLUMNS):  # also without a prompt, which is a fault of this row only
+            yield Row(number, fields)
+        else:
+            columns = _columns_of(fields, f"{str(path)!r} line {number}")
+            yield Row(number, dict(zip(columns, fields.values(), strict=True)))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -86,10 +88,10 @@ def _csv(path: Path) -> Iterator[Row]:
         # A spreadsheet may write a separator after the last name.
         while header and not header[-1].strip():
             header.pop()
-        columns = list(columns_of(header, repr(str(path))).values())
+        columns = _columns_of(header, repr(str(path)))
         # Strict, or an unclosed quote would make the rest of the file one prompt.
         reader = csv.reader(chain([head], file), delimiter=separator, strict=True)
-        first, ended = 1, 0
+        ended = 0
         try:
             for values in reader:
                 # The row's first line: a quoted prompt may have several.
@@ -110,7 +112,7 @@ def _csv(path: Path) -> Iterator[Row]:
 
 def _header(head: str) -> tuple[str, list[str]]:
     """The separator and the column names as written."""
-    for separator in _SEPARATORS:
+    for separator in ",;\t|":
         names = next(csv.reader([head], delimiter=separator), [])
         if any(own_name(name) == "prompt" for name in names):
             return separator, names
@@ -125,20 +127,14 @@ def _parquet(path: Path) -> Iterator[Row]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            columns_of(file.schema_arrow.names, repr(str(path)))
+            columns = _columns_of(file.schema_arrow.names, repr(str(path)))
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
                 for fields in batch.to_pylist():
                     number += 1
-                    yield Row(number, _by_column(fields, f"{str(path)!r} row {number}"))
+                    yield Row(number, dict(zip(columns, fields.values(), strict=True)))
     except (ArrowException, OSError) as error:
         place = f"cannot be read after row {number}" if number else "is not Parquet that can be read"
         raise RedilateError(f"{str(path)!r} {place}: {error}") from error
-
-
-def _by_column(fields: Mapping[str, Any], place: str) -> dict[str, Any]:
-    if fields.keys() <= set(COLUMNS):
-        return dict(fields)
-    return {column: fields[name] for name, column in columns_of(fields, place).items()}
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -166,12 +162,8 @@ _OF_THE_RUN = {
 }
 
 
-def columns_of(names: Iterable[str], place: str) -> dict[str, str]:
-    """Each name as written → its column, one of COLUMNS.
-
-    Raises:
-        RedilateError: an unknown name, two for one column, or none for the prompt; the message names `place`.
-    """
+def _columns_of(names: Iterable[str], place: str) -> list[str]:
+    """Each name's column, one of COLUMNS; RedilateError, with `place`, if one has none or "prompt" is missing."""
     written = list(names)
     if not any(own_name(name) == "prompt" for name in written):
         raise RedilateError(f"{place} has no column 'prompt'; its columns are {', '.join(written) or 'none'}")
@@ -186,7 +178,7 @@ def columns_of(names: Iterable[str], place: str) -> dict[str, str]:
                 f"{place}: the columns {found[column]!r} and {name!r} both are {column}; leave one out"
             )
         found[column] = name
-    return {name: column for column, name in found.items()}
+    return list(found)
 
 
 def _unknown(name: str, column: str) -> str:

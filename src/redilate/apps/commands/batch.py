@@ -83,10 +83,8 @@ def batch(
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints
             # Check everything that does not need the model's weights first.
             command_line.silence_libraries()
-            from redilate.batch.batch import draw_missing, survey
-            from redilate.batch.draw import draw
-            from redilate.batch.fingerprint import model_fingerprint
-            from redilate.batch.store import MANIFEST, Store
+            from redilate.batch.batch import draw, draw_missing, survey
+            from redilate.batch.store import MANIFEST, Store, model_fingerprint
             from redilate.batch.tasks import Defaults
             from redilate.pipelines.loading import check_addons, check_model
             from redilate.pipelines.schedulers import check_scheduler_name
