@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from redilate.generation.drawing import Drawing
+    from redilate.generation.run import Generation
 
 
 # Exit codes; the last three as in a shell.
@@ -128,14 +129,10 @@ def progress(console: Console) -> Iterator[Bars]:
 
 
 def report(
-    paths: Sequence[Path],
-    seeds: Sequence[int],
-    seconds: float,
-    settings: Mapping[str, Any],
-    how: str,
-    as_json: bool,
+    paths: Sequence[Path], made: Sequence[Generation], settings: Mapping[str, Any], how: str, as_json: bool
 ) -> None:
-    """Write what was drawn to stdout: its paths, with size, `how` and `seconds` on stderr, or one JSON object."""
+    """Write what was made to stdout: its paths, with size, `how` and seconds on stderr, or one JSON object."""
+    seeds, seconds = [seed for one in made for seed in one.seeds], sum(one.seconds for one in made)
     if as_json:
         images = [{"path": str(path), "seed": seed} for path, seed in zip(paths, seeds, strict=True)]
         print(json.dumps({"images": images, "seconds": round(seconds, 3), "settings": settings}))

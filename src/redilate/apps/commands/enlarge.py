@@ -93,4 +93,4 @@ def enlarge(
         settings = made.settings | provenance(pipe, model, pipeline)
         save_picture(output, made.images[0], settings)
         how = f" from {photo.width}x{photo.height}"
-        command_line.report([output], made.seeds, made.seconds, settings, how, as_json)
+        command_line.report([output], [made], settings, how, as_json)

@@ -233,9 +233,8 @@ def generate(
                         )
                         keep(one.images[0], one.settings)
                         made.append(one)
-        seeds, seconds = range(asked.seed, asked.seed + count), sum(one.seconds for one in made)
         settings = made[0].settings | made_by
-        command_line.report(paths, seeds, seconds, settings, f", {asked.steps} steps", as_json)
+        command_line.report(paths, made, settings, f", {asked.steps} steps", as_json)
 
 
 def _check_method(asked: Options, preview: Path | None, hires_model: str | None) -> None:

@@ -73,7 +73,6 @@ def _launch(blocks: gr.Blocks, host: str, port: int) -> str:
             server_port=port or _free_port(host),
             prevent_thread_lock=True,
             quiet=True,
-            inbrowser=False,
             share=False,
             theme=_theme(),
             css_paths=Path(__file__).with_name("page.css"),
