@@ -16,6 +16,7 @@ import pytest
 
 from redilate.apps.cli import main
 from redilate.apps.recorded_settings import read_settings
+from redilate.pipelines.loading import BUNDLED
 
 # The bundled model, at its own size, in one step: seconds for each picture where nothing else runs.
 USUAL = ["--size", "256x256", "--steps", "1", "--guidance", "3", "--method", "direct"]
@@ -73,6 +74,16 @@ def test_a_batch_is_drawn_once_and_a_rerun_says_that_all_is_there(batch: Run, pr
     assert second.code == 0
     assert second.out == f"{tmp_path / 'out' / 'manifest.jsonl'}\n"
     assert "2 present, 0 missing, 0 drawn" in second.err
+
+
+def test_a_picture_records_the_autoencoder_that_the_batch_was_given(
+    batch: Run, prompts: Path, tmp_path: Path
+):
+    prompts.write_text("a red apple\n")
+    ended = batch(prompts, "--workers", "0", "--vae", BUNDLED / "vae")
+    assert ended.code == 0, ended.err
+    (picture,) = (tmp_path / "out").glob("*.png")
+    assert read_settings(picture)["vae"] == "vae"
 
 
 def test_other_settings_in_the_same_folder_are_refused(batch: Run, prompts: Path, tmp_path: Path):

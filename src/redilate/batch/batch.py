@@ -121,18 +121,15 @@ def draw_missing(
     on_done: Callable[[Tally], None] = lambda _: None,
     on_fault: OnFault = lambda _: None,
 ) -> Tally:
-    """Draw what `store` lacks and store each picture as soon as it is finished.
+    """Draw what `store`, a writing one, lacks, and store each picture as soon as it is finished.
+
+    RedilateError as for `missing_tasks` and `run`; finished pictures stay.
 
     Args:
-        prompts, defaults: what to draw.
-        store: a writing one, entered.
         run: `local.run` or `ray.run_on_ray` with all its arguments but the tasks, and with `draw` as its work.
         most: how many pictures of one row are drawn together; 1 on a CPU.
         on_done: called after each picture and each failure.
         on_fault: called for each row without a picture.
-
-    Raises:
-        RedilateError: as for `missing_tasks` and `run`; finished pictures stay.
     """
     tally = Tally()
 
@@ -164,13 +161,15 @@ def draw(
     method: str,
     model: str,
     encode: Encode,
+    addons: Mapping[str, Any] | None = None,
 ) -> list[Drawn]:
     """A worker's function: draw one task, or several of one row as grouped by `together`, by a method's name.
 
     The bytes depend only on the task, the method and the pipeline; those of pictures drawn together on a GPU are equal
-    within rounding, on a CPU exactly. The settings have an entry `task` (id and digest), by which a `Store` recognises
-    a picture without a record.
+    within rounding, on a CPU exactly. The settings have the names of `model` and `addons` (an autoencoder, LoRAs), and
+    an entry `task` (id and digest), by which a `Store` recognises a picture without a record.
     """
+    told = {"model": model, **(addons or {})}
     drawer, first = find(method), tasks[0]
     names = ("width", "height", "steps", "guidance", "negative", "strength")
     asked = {"on_step": on_step, **{name: getattr(first, name) for name in names}}
@@ -192,7 +191,7 @@ def draw(
             made.append((one.images[0], one.settings, one.seconds))
     return [
         Drawn(
-            encode(image, {**settings, "model": model, "task": {"id": task.id, "digest": task.digest}}),
+            encode(image, {**settings, **told, "task": {"id": task.id, "digest": task.digest}}),
             seconds,
         )
         for task, (image, settings, seconds) in zip(tasks, made, strict=True)

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 import redilate
+from redilate.apps.command_line import PipelineOptions
 from redilate.apps.server.guard import Keys
 from redilate.apps.server.limits import Limits
 from redilate.apps.server.run import Server, listen
@@ -88,10 +89,11 @@ def _serving(
     keys: tuple[str, ...] = (),
     names: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
+    options: PipelineOptions | None = None,
     **limits: Any,
 ) -> Iterator[Served]:
     limits = {"megapixels": 0.3, "steps": 1000} | limits
-    server = Server(Service(pipe, None, Limits(**limits), Keys(keys), names, origins))
+    server = Server(Service(pipe, None, Limits(**limits), Keys(keys), names, origins, options))
     with listen("127.0.0.1", 0) as socket:
         root = f"http://127.0.0.1:{socket.getsockname()[1]}"
         thread = Thread(target=server.run, kwargs={"sockets": [socket]})

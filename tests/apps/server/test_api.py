@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 import redilate
+from redilate.apps.command_line import PipelineOptions
 from redilate.apps.recorded_settings import read_settings
 from redilate.generation import resolve as resolving
 
@@ -58,6 +59,19 @@ def test_a_picture_is_the_one_that_python_draws_and_carries_its_settings(
     (tmp_path / "a.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
     settings = read_settings(tmp_path / "a.png")
     assert (settings["prompt"], settings["seed"], settings["model"]) == ("a red apple", 7, "bundled")
+    assert not {"vae", "lora"} & settings.keys()
+
+
+def test_a_picture_records_the_autoencoder_and_the_loras_that_the_server_was_given(
+    serving: Any, tmp_path: Any
+):
+    options = PipelineOptions(vae="fp16-fix", lora=["owner/style:0.8"])
+    with serving(options=options) as served:
+        asked = {"prompt": "a red apple", "size": "64x64", "steps": 1, "method": "direct"}
+        answer = served.http.post("/v1/images/generations", json=asked).json()
+    (tmp_path / "a.png").write_bytes(base64.b64decode(answer["data"][0]["b64_json"]))
+    settings = read_settings(tmp_path / "a.png")
+    assert (settings["vae"], settings["lora"]) == ("fp16-fix", ["owner/style:0.8"])
 
 
 def test_several_pictures_have_seeds_of_their_own_and_each_comes_again_alone(served: Served):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from redilate.apps.command_line import PipelineOptions
 from redilate.apps.drawing_thread import Cancelled
 from redilate.apps.recorded_settings import read_settings
 from redilate.apps.web import sessions as module
@@ -44,6 +45,15 @@ def test_a_picture_is_told_of_step_by_step_and_kept_with_its_settings(backend: B
     assert (settings["device"], settings["dtype"]) == ("cpu", "float32")
     estimate = backend.speed.seconds(request().kind, 256 * 128, 2)
     assert estimate == pytest.approx(last.seconds)
+
+
+def test_a_picture_records_the_autoencoder_and_the_loras_that_the_page_was_given(pipe, tmp_path: Path):
+    backend = Backend(pipe, "tiny", tmp_path, PipelineOptions(vae="fp16-fix", lora=["owner/style:0.8"]))
+    *_, last = backend.run(backend.session("a"), request())
+    assert isinstance(last, Picture)
+    settings = read_settings(last.path)
+    backend.close()
+    assert (settings["vae"], settings["lora"]) == ("fp16-fix", ["owner/style:0.8"])
 
 
 def test_the_comparison_is_found_only_when_all_else_is_the_same(backend: Backend):

@@ -129,7 +129,13 @@ def batch(
                 tally = survey(prompts, defaults, store, show)
             if not dry_run:
                 run, most = _runner(ray_address, workers, threads, pipeline.device)
-                work = partial(draw, method=method, model=command_line.model_name(model), encode=png)
+                work = partial(
+                    draw,
+                    method=method,
+                    model=command_line.model_name(model),
+                    encode=png,
+                    addons=command_line.addon_names(pipeline),
+                )
                 make_pipe = partial(pipeline.load, model, quiet=True)
                 todo = tally.missing
                 with (

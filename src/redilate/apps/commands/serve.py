@@ -60,7 +60,7 @@ def serve(
         check_origins(cors or [])
         with listen(host, port) as socket:
             pipe = pipeline.load(model)
-            service = Service(pipe, model, limits, keys, served_model_name or (), cors or ())
+            service = Service(pipe, model, limits, keys, served_model_name or (), cors or (), pipeline)
             place, bound = f"[{host}]" if ":" in host else host, socket.getsockname()[1]
             print(f"{service.names[0]} is served at http://{place}:{bound}/v1", file=sys.stderr, flush=True)
             run(Server(service), socket)

@@ -43,6 +43,7 @@ def web(
             host=host,
             port=port,
             examples=_BUNDLED_PROMPTS if model is None else (),
+            options=pipeline,
         ) as address:
             # Service managers end it by SIGTERM, and shells start background processes with SIGINT ignored.
             for one in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ from redilate.generation.edit import STRENGTH as EDIT_STRENGTH
 from redilate.generation.resolve import resolve
 from redilate.pipelines.families import latent_scale, native_size
 
-from ..command_line import parse_size
+from ..command_line import PipelineOptions, parse_size
 from ..drawing_thread import DrawingThread
 from ..metadata import check_prompts, provenance
 from .draw import ServiceRequest, draw
@@ -53,7 +53,7 @@ class Store(TTLCache[str, Kept]):
 
 
 class Service:
-    """One server's parts; nothing else may use `pipe`.
+    """One server's parts; nothing else may use `pipe`, which was loaded with `options`.
 
     `names` are further names of the model, for clients with a built-in name; `origins` those of web pages that may use
     the server from a browser, such as `https://example.com`, or `*` for all.
@@ -67,8 +67,9 @@ class Service:
         keys: Keys | None = None,
         names: Sequence[str] = (),
         origins: Sequence[str] = (),
+        options: PipelineOptions | None = None,
     ):
-        made_by = provenance(pipe, model)
+        made_by = provenance(pipe, model, options)
         self._pipe, self.origins = pipe, origins
         self._native, self._unit = native_size(pipe), latent_scale(pipe)
         self.limits, self.keys = limits or Limits(), keys or Keys()

@@ -15,6 +15,7 @@ import torch
 
 from redilate.errors import RedilateError
 
+from ..command_line import PipelineOptions
 from .draw import MOST_BYTES
 from .page import page
 from .sessions import Backend
@@ -36,19 +37,20 @@ def serving(
     host: str = "127.0.0.1",
     port: int = 7860,
     examples: Sequence[str] = (),
+    options: PipelineOptions | None = None,
     measure: bool = True,
 ) -> Iterator[str]:
     """A context that serves the page and yields its address.
 
     Uploads and pictures are in a folder that only this user can read, which is deleted at the end. Nothing else may
-    use `pipe`; `model` is its name in pictures; port 0 is any free one; `measure` draws two steps first, for estimates
-    of the time.
+    use `pipe`, which was loaded with `options`; `model` is its name in pictures; port 0 is any free one; `measure`
+    draws two steps first, for estimates of the time.
     """
     with tempfile.TemporaryDirectory(prefix="redilate-web-", ignore_cleanup_errors=True) as folder:
         # Gradio serves files from this folder, which only the environment can set.
         before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = folder
-        backend = Backend(pipe, model, Path(folder))
+        backend = Backend(pipe, model, Path(folder), options)
         blocks = None
         try:
             if measure:

@@ -20,6 +20,7 @@ from redilate.generation.run import Generation
 from redilate.pipelines.families import defaults_family
 from redilate.plans.defaults import DEFAULTS
 
+from ..command_line import PipelineOptions
 from ..drawing_thread import DrawingThread, Ended, Job
 from ..metadata import provenance, save_picture
 from .draw import PageRequest, Progress, draw
@@ -106,13 +107,13 @@ class Waiting:
 class Backend:
     """The model, by its name in pictures, the thread that draws with it, and the sessions with pictures in `folder`."""
 
-    def __init__(self, pipe: Any, model: str, folder: Path):
+    def __init__(self, pipe: Any, model: str, folder: Path, options: PipelineOptions | None = None):
         self.model, self.folder = model, folder
         self.sizes = Sizes.of(pipe)
         self.defaults = DEFAULTS[defaults_family(pipe)]
         self.speed = Speed()
         self.thread = DrawingThread(partial(draw, pipe), places=8)
-        self._made_by = provenance(pipe, None) | {"model": model}
+        self._made_by = provenance(pipe, None, options) | {"model": model}
         self._sessions: dict[str, Session] = {}
 
     def session(self, name: str) -> Session:
