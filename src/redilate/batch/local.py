@@ -30,7 +30,7 @@ R = TypeVar("R")
 OnStep = Callable[[int, int], None]
 # Device → pipeline; None leaves the choice to the loader.
 MakePipe = Callable[[str | None], Any]
-# One task's work with a pipeline.
+# Called with (pipeline, task, function to report steps to, or None).
 Work = Callable[[Any, T, OnStep | None], R]
 
 # How many processes may die with one task, or in a row while loading.
@@ -73,6 +73,13 @@ def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
         return None, f"a worker could not load the model: {type(error).__name__}: {error}"
 
 
+def check_numbers(workers: int | None, threads: int | None) -> None:
+    """RedilateError for a negative number of workers, or for less than one thread."""
+    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
+        if value is not None and value < least:
+            raise RedilateError(f"{name} is {value}; at least {least} is needed")
+
+
 def run(
     tasks: Iterable[T],
     make_pipe: MakePipe,
@@ -86,23 +93,16 @@ def run(
     """Do `work` for each task on this machine; outcomes come in the order in which tasks end.
 
     A task is read from `tasks` only when a worker is free. An exception of `work` is its task's outcome. A process that
-    dies is replaced, and its task is given to another. Closing the generator stops all workers.
+    dies is replaced, and its task is given to another. Closing the generator stops all workers. RedilateError at the
+    first outcome, for invalid numbers, or if `make_pipe` fails.
 
     Args:
-        make_pipe: called once in each worker.
-        work: called with (pipeline, task, function to report steps to, or None).
-        workers: processes, each with its own pipeline, for which tasks, functions and results must pickle; 0: this
-            process.
+        workers: processes, each with its own pipeline, for which tasks, functions and results must pickle; 0: this one.
         threads: torch's in each worker, on which the last bit of a result can depend; None leaves them.
         devices: worker k loads on devices[k % len(devices)].
         on_step: called with (task, steps done, steps in all), if `work` reports steps.
-
-    Raises:
-        RedilateError: at the first outcome, for invalid numbers, or if `make_pipe` fails.
     """
-    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
-        if value is not None and value < least:
-            raise RedilateError(f"{name} is {value}; at least {least} is needed")
+    check_numbers(workers, threads)
     if workers == 0:
         pipe = None
         with _torch_threads(threads):

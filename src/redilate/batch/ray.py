@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RedilateError
-from .local import ATTEMPTS, MakePipe, Outcome, R, T, Work, attempt, load
+from .local import ATTEMPTS, MakePipe, Outcome, R, T, Work, attempt, check_numbers, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,22 +32,19 @@ def run_on_ray(
     threads: int = 1,
     device: str | None = None,
 ) -> Generator[Outcome[T, R]]:
-    """`local.run` on the actors of a Ray cluster.
+    """`local.run` on the actors of a Ray cluster, where all must pickle.
 
     All of `tasks` is first read into Ray's object store, which spills to disk: about 0.2 kB a task. Then each actor has
-    one task at a time and waits until its outcomes are taken. Redilate must be installed on every machine.
+    one task at a time and waits until its outcomes are taken. RedilateError without the extra `batch`, for a missing or
+    too small cluster, and if `make_pipe` fails.
 
     Args:
-        tasks, make_pipe, work: as for `local.run`; all must pickle.
         address: as for `ray.init`: "auto", "host:port", "ray://host:port", or "local" for a cluster of this machine for
             the time of the run. An existing connection is used in any case.
         workers: actors; None: one for each GPU of the cluster, or without GPUs for each `threads` CPUs.
         threads: torch's in each actor, and the CPUs that it takes.
-        device: for `make_pipe`.
-
-    Raises:
-        RedilateError: without the extra `batch`, for a missing or too small cluster, and if `make_pipe` fails.
     """
+    check_numbers(workers, threads)
     with _connected(address), _quiet_single_rows():
         import ray
         from ray.data import ActorPoolStrategy, from_arrow_refs
