@@ -15,7 +15,7 @@ import typer
 from PIL import Image
 
 from redilate.apps.command_line import parse_size
-from redilate.evaluation.prompts import BUNDLED, read_prompts
+from redilate.evaluation.inputs import BUNDLED, read_prompts
 from training.icons import concepts, fetch
 from training.render import render
 

@@ -19,7 +19,7 @@ from redilate.batch.batch import draw
 from redilate.batch.local import run
 from redilate.batch.tables import read_rows
 from redilate.batch.tasks import Defaults, Task, tasks_of
-from redilate.evaluation.prompts import BUNDLED, read_prompts
+from redilate.evaluation.inputs import BUNDLED, read_prompts
 
 
 def load_bundled(device: str | None):

@@ -16,7 +16,7 @@ import typer
 
 import redilate
 from redilate import Hires, NoiseDamping, Plan
-from redilate.evaluation.variation import Variation
+from redilate.evaluation.tasks import Variation
 from redilate.plans.defaults import leg_plan
 from redilate.plans.plan import convolutions, count_resolution_levels, low_passed, resolution_level
 

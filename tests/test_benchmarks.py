@@ -112,7 +112,7 @@ def test_the_card_s_one_run_writes_figures_and_a_page_here_too(tmp_path, monkeyp
 
 def test_the_variations_that_are_compared_can_be_written_and_read(tmp_path):
     from benchmarks import variations
-    from redilate.evaluation.variation import Variation
+    from redilate.evaluation.tasks import Variation
 
     variations.main(size="512x512", out=tmp_path)
     files = sorted(tmp_path.glob("*.json"))

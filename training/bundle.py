@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline, StableDif
 from PIL import Image, ImageDraw
 from transformers import CLIPTokenizer
 
-from redilate.evaluation.recognition import Gallery
+from redilate.evaluation.features import Gallery
 
 from .icons import Icon
 from .render import psnr, render, to_tensor, to_unit

@@ -14,7 +14,7 @@ import pytest
 
 from redilate import Plan
 from redilate.apps.cli import main
-from redilate.evaluation.variation import Variation
+from redilate.evaluation.tasks import Variation
 
 
 def _run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

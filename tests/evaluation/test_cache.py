@@ -16,7 +16,7 @@ def picture(tmp_path):
 @pytest.fixture
 def store(tmp_path, picture):
     path = tmp_path / "measured" / "a.npz"
-    seen = Seen({"objects": 1.0}, np.ones((1, 3), np.float32), np.zeros((4, 3), np.float32))
+    seen = Seen({"objects": 1.0}, np.eye(5, 3, dtype=np.float32))
     keep_measured(path, stamp_of(picture), seen)
     return path
 
@@ -24,7 +24,7 @@ def store(tmp_path, picture):
 def test_what_was_measured_once_is_read_and_not_measured_again(picture, store):
     again = read_measured(store, stamp_of(picture))
     assert again.values == {"objects": 1}
-    assert np.array_equal(again.whole, np.ones((1, 3)))
+    assert np.array_equal(again.features, np.eye(5, 3))
     assert [path.name for path in store.parent.iterdir()] == ["a.npz"]
 
 

@@ -4,8 +4,8 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from redilate.evaluation import distances
-from redilate.evaluation.distances import frechet_distance, kernel_distance
+from redilate.evaluation import statistics
+from redilate.evaluation.statistics import frechet_distance, kernel_distance
 
 
 def _features(
@@ -19,13 +19,13 @@ def _features(
 @pytest.fixture
 def few_resamples(monkeypatch):
     """For what asks for values and not for margins."""
-    monkeypatch.setattr(distances, "RESAMPLES", 2)
+    monkeypatch.setattr(statistics, "SET_RESAMPLES", 2)
 
 
 def _every_picture_once(monkeypatch):
     """Resamples that are the set itself, so that they have to give the value."""
     monkeypatch.setattr(
-        distances, "resamples", lambda count, times, seed=0: np.tile(np.arange(count), (3, 1))
+        statistics, "resamples", lambda count, times, seed=0: np.tile(np.arange(count), (3, 1))
     )
 
 
@@ -62,7 +62,7 @@ def test_the_frechet_distance_of_two_normal_sets_is_the_one_in_the_books(few_res
 
 def test_a_resample_counts_pictures_as_often_as_it_holds_them(monkeypatch):
     drawn = np.array([[0, 0, 2, 3, 4, 4, 4, 1]])
-    monkeypatch.setattr(distances, "resamples", lambda count, times, seed=0: drawn)
+    monkeypatch.setattr(statistics, "resamples", lambda count, times, seed=0: drawn)
     real, made = _features(8, 2), _features(8, 2, shift=1, seed=1)
     resampled = frechet_distance(real, made, paired=True).resampled[0]
     metric = FrechetInceptionDistance(_Given())

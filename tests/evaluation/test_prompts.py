@@ -3,7 +3,7 @@ import json
 import pytest
 
 from redilate.errors import RedilateError
-from redilate.evaluation.prompts import BUNDLED, read_prompts
+from redilate.evaluation.inputs import BUNDLED, read_prompts
 from redilate.pipelines import loading
 
 

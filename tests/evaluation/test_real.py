@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from redilate.errors import RedilateError
-from redilate.evaluation.real import load_real, real_pictures
+from redilate.evaluation.inputs import load_real, real_pictures
 
 
 def _pictures(folder, *sizes):

@@ -3,8 +3,7 @@
 import pytest
 from PIL import Image, ImageDraw
 
-from redilate.evaluation.features import feature_distance
-from redilate.evaluation.recognition import Gallery
+from redilate.evaluation.features import Gallery, feature_distance
 
 
 def _drawn(shape: str, colour: str, width: int = 128, height: int = 128) -> Image.Image:

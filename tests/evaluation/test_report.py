@@ -2,9 +2,9 @@ import json
 
 from PIL import Image
 
+from redilate.evaluation.figures import CELL, ROWS, SheetRow, write_sheet
 from redilate.evaluation.measures import Measurement
 from redilate.evaluation.report import tables, write_json, write_table
-from redilate.evaluation.sheets import CELL, ROWS, SheetRow, write_sheet
 from redilate.evaluation.summary import NATIVE, summarise
 from tests.evaluation.drawings import discs
 from tests.evaluation.samples import measured

@@ -12,8 +12,7 @@ from redilate.errors import RedilateError
 from redilate.evaluation import pictures
 from redilate.evaluation.pictures import find
 from redilate.evaluation.run import run_study
-from redilate.evaluation.tasks import Study, fingerprint, plan_tasks
-from redilate.evaluation.variation import Variation
+from redilate.evaluation.tasks import Study, Variation, fingerprint, plan_tasks
 from redilate.plans.plan import Plan
 from tests.evaluation.drawings import discs, noisy
 from tests.models import tiny_sdxl

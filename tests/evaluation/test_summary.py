@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redilate.evaluation.summary import NATIVE, SizeFeatures, Views, set_distances, summarise
+from redilate.evaluation.summary import NATIVE, set_distances, summarise
 from tests.evaluation.samples import measured
 
 
@@ -49,18 +49,15 @@ def test_an_interval_holds_its_mean():
     assert row.values["feature_distance"].high > row.values["feature_distance"].value
 
 
-def _views(shift: float, seed: int, pictures: int = 12) -> Views:
+def _features(shift: float, seed: int, pictures: int = 12) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return Views(*(rng.normal(shift, 1, (pictures, views, 20)).astype(np.float32) for views in (1, 4)))
+    return rng.normal(shift, 1, (pictures, 1 + 4, 20)).astype(np.float32)
 
 
 def test_what_is_nearer_to_the_real_pictures_has_the_smaller_distances():
-    features = SizeFeatures(
-        native=_views(0.2, 1),
-        methods={"near": _views(0, 2), "far": _views(2, 3)},
-        real=_views(0, 4, pictures=30),
-    )
-    found = set_distances(features)
+    features = {NATIVE: _features(0.2, 1), "near": _features(0, 2), "far": _features(2, 3)}
+    real = _features(0, 4, pictures=30)
+    found = set_distances(features, real)
     assert set(found) == {NATIVE, "near", "far"}
     assert set(found[NATIVE]) == {"fid_r", "kid_r", "fid_crop_r", "kid_crop_r"}
     assert set(found["far"]) == set(found[NATIVE]) | {"fid_b", "kid_b", "fid_crop_b", "kid_crop_b"}
@@ -69,12 +66,13 @@ def test_what_is_nearer_to_the_real_pictures_has_the_smaller_distances():
     rows = summarise(
         [measured(seed, method) for seed in range(12) for method in (NATIVE, "near", "far")],
         {"512x512": features},
+        {"512x512": real},
     )
     assert rows[2].differences["kid_r"].low > 0
     assert rows[1].values["fid_b"].value == found["near"]["fid_b"].value
 
 
 def test_without_real_pictures_or_with_one_picture_there_is_nothing_to_compute():
-    features = SizeFeatures(_views(0, 1), {"direct": _views(0, 2)})
+    features = {NATIVE: _features(0, 1), "direct": _features(0, 2)}
     assert set(set_distances(features)["direct"]) == {"fid_b", "kid_b", "fid_crop_b", "kid_crop_b"}
-    assert set_distances(SizeFeatures(_views(0, 1, pictures=1), {"direct": _views(0, 2, pictures=1)})) == {}
+    assert set_distances({name: one[:1] for name, one in features.items()}) == {}

@@ -1,4 +1,4 @@
-"""Features of a classifier of photographs, and the distance of a large picture to its native one in them.
+"""Features of a classifier of photographs: the distance of a large picture to its native one, and the nearest of many.
 
 The network is EfficientNet-Lite0 with ImageNet weights, from packages of the `eval` extra; nothing is downloaded.
 """
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .extra import needed
+from .inputs import needed
 from .repetition import ground_colour
 
 # The last blocks with 192 and with 320 channels, compared beside the head; all at 1/32 of the input. Earlier blocks
@@ -39,6 +39,29 @@ def signature(image: Image.Image) -> Tensor:
     """The deep maps as one vector; the squared Euclidean distance of two is the feature distance."""
     maps = [nn.functional.normalize(one, dim=1) for one in deep_maps(image)]
     return torch.cat([one.flatten() / math.sqrt(len(maps) * one.shape[2] * one.shape[3]) for one in maps])
+
+
+class Gallery:
+    """Reference pictures, at least one and all of one size, for pictures of `size` (width, height).
+
+    A picture is recognised if its own reference is the nearest; chance is 1 / references. That cannot see a flaw that
+    leaves the picture nearest to its own reference.
+    """
+
+    def __init__(self, references: Sequence[Image.Image], size: tuple[int, int]):
+        self._first = references[0]
+        blank = Image.new("RGB", size)
+        # On a canvas of the pictures' ratio, as in `feature_distance`.
+        self._known = torch.stack([signature(side_by_side(one, blank)[0]) for one in references])
+
+    def distances(self, picture: Image.Image) -> Tensor:
+        """`feature_distance` of the picture to each reference, float32 of shape (references,)."""
+        seen = signature(side_by_side(self._first, picture)[1])
+        return (self._known - seen).square().sum(dim=1)
+
+    def nearest(self, picture: Image.Image) -> int:
+        """The index of the nearest reference."""
+        return int(self.distances(picture).argmin())
 
 
 def features(images: Sequence[Image.Image]) -> np.ndarray:

@@ -76,8 +76,8 @@ class Seen:
 
     # Of every measure of one picture but the cost, `recognised` and `broken_up`, which need other pictures.
     values: Mapping[str, float]
-    whole: np.ndarray  # its features shrunk to the native scale, float32 of shape (1, 1280)
-    pieces: np.ndarray  # those of its crops at full resolution, float32 of shape (CROPS, 1280)
+    # Float32 of shape (1 + CROPS, 1280): of the picture shrunk to the native scale, and of its crops.
+    features: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,8 @@ def measure_picture(native: Image.Image, large: Image.Image, *, scale: int, seed
         "grid": grid_energy(large, period),
         "colour_drift": colour_drift(reference, shrunk),
     }
-    return Seen(
-        {key: float(value) for key, value in values.items()},
-        features([shrunk]),
-        features(crops(large, native.size, seed)),
-    )
+    seen = features([shrunk, *crops(large, native.size, seed)])
+    return Seen({key: float(value) for key, value in values.items()}, seen)
 
 
 def enlarged(native: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffusers import DiffusionPipeline
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
+from pydantic_core import to_jsonable_python
 
 from ..atomic import replacing
 from ..batch.local import run
@@ -27,8 +27,7 @@ _KEY = "redilate-study"  # the PNG's text entry with the request and the cost
 OnProgress = Callable[[str, str, float, int], None]
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A finished picture and its cost."""
 
     image: Image.Image
@@ -48,9 +47,12 @@ def find(request: Request, path: Path) -> Picture | None:
         raise RedilateError(
             f"{path} is not a picture of a study: move it away, or use another folder"
         ) from error
-    other = ", ".join(request.differences(kept["request"]))
-    if other:
-        raise RedilateError(f"{path} was made with another {other}: delete it, or use another folder")
+    asked = to_jsonable_python(request)
+    del asked["variation"]  # the drawing that it asks for is compared
+    if other := [name for name in asked if asked[name] != kept["request"].get(name)]:
+        raise RedilateError(
+            f"{path} was made with another {', '.join(other)}: delete it, or use another folder"
+        )
     return Picture(image, cost)
 
 
@@ -96,20 +98,13 @@ def draw(
 def make(pipe: DiffusionPipeline, task: Task, on_step: Callable[[int, int], None] | None = None) -> None:
     """Draw the picture and write it atomically to its path."""
     request = task.request
+    asked = {name: getattr(request, name) for name in ("width", "height", "seed", "steps", "guidance")}
+    if request.variation is not None:
+        asked |= request.variation.arguments()
     with metered(unet_of(pipe), pipe._execution_device) as cost:
-        result = find_method(request.method)(
-            pipe,
-            request.prompt,
-            width=request.width,
-            height=request.height,
-            seed=request.seed,
-            steps=request.steps,
-            guidance=request.guidance,
-            on_step=on_step,
-            **({} if request.variation is None else request.variation.arguments()),
-        )
+        result = find_method(request.method)(pipe, request.prompt, on_step=on_step, **asked)
     text = PngInfo()
-    text.add_itxt(_KEY, json.dumps({"request": request.as_json(), "cost": asdict(cost)}))
+    text.add_itxt(_KEY, json.dumps(to_jsonable_python({"request": request, "cost": cost})))
     task.path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(task.path) as temporary:
         result.images[0].save(temporary, format="PNG", pnginfo=text)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
-from .extra import needed
-from .measures import GROUPS, Measure, Measurement
-from .sheets import sheet_of, thumbnail
+from .figures import sheet_of, thumbnail
+from .inputs import needed
+from .measures import Measure, Measurement
 from .statistics import Interval
-from .summary import NATIVE, Row
+from .summary import NATIVE, Row, groups_of
 from .tasks import Task
 
 PROMPTS = 64  # with pictures on the page, which would be too large with more
@@ -118,13 +118,6 @@ def write_page(
         count=len(cases),
     )
     write_text(path, text)
-
-
-def groups_of(rows: Sequence[Row]) -> list[tuple[str, list[Measure]]]:
-    """The groups of measures, with those that `rows` have values for."""
-    there = {key for row in rows for key in row.values}
-    found = [(name, [one for one in measures if one.key in there]) for name, measures in GROUPS.items()]
-    return [(name, measures) for name, measures in found if measures]
 
 
 def _cell(row: Row, measure: Measure) -> tuple[str, str, str]:

@@ -18,16 +18,13 @@ from ..errors import RedilateError
 from ..generation.drawing import versions
 from ..pipelines.families import latent_scale
 from .appearance import sharpness
-from .extra import check_installed
-from .features import crops, features, side_by_side
+from .features import Gallery, crops, features, side_by_side
+from .figures import write_plots, write_sheets
+from .inputs import check_installed, load_real, real_pictures
 from .measures import VERSION, Measurement, Seen, enlarged, is_broken_up, measure_picture, with_cost
 from .pictures import OnProgress, Picture, draw, find
-from .plots import write_plots
-from .real import load_real, real_pictures
-from .recognition import Gallery
 from .report import write_json, write_page, write_table
-from .sheets import write_sheets
-from .summary import NATIVE, Row, SizeFeatures, Views, summarise
+from .summary import Row, summarise
 from .tasks import Study, Task, plan_tasks
 
 
@@ -67,10 +64,17 @@ def run_study(
     check_installed()
     cases = plan_tasks(study, pipe, out)
     draw(pipe, [task for case in cases for task in case], on_progress, workers)
-    measurements, seen, real_sharpness = measure_all(study, cases, out, latent_scale(pipe), on_progress)
-    on_progress("reporting", "reporting", 0, 1)
-    rows = summarise(measurements, seen)
+    measurements, seen = measure_all(cases, out, latent_scale(pipe), on_progress)
     native = cases[0][0]
+    real: dict[str, np.ndarray] = {}
+    sharp: dict[str, float] = {}
+    if study.real is not None:
+        for width, height in study.sizes:
+            size = f"{width}x{height}"
+            images = load_real(real_pictures(study.real, (width, height)), (width, height))
+            real[size], sharp[size] = _see_real(images, (native.request.width, native.request.height))
+    on_progress("reporting", "reporting", 0, 1)
+    rows = summarise(measurements, seen, real)
     settings = {
         "model": model,
         "native size": native.size,
@@ -78,8 +82,8 @@ def run_study(
         "steps": study.steps,
         "guidance": native.request.guidance,
         "fingerprint": native.request.model,
-        "real pictures": {size: 0 if one.real is None else len(one.real.whole) for size, one in seen.items()},
-        "sharpness of real pictures, dB": real_sharpness,
+        "real pictures": {size: len(real.get(size, ())) for size in seen},
+        "sharpness of real pictures, dB": sharp,
         "versions": versions(),
         "drawings": {
             f"{task.method} {task.size}": task.request.drawing
@@ -96,78 +100,58 @@ def run_study(
 
 
 def measure_all(
-    study: Study, cases: Sequence[Sequence[Task]], out: Path, scale: int, progress: OnProgress
-) -> tuple[list[Measurement], dict[str, SizeFeatures], dict[str, float]]:
-    """Every picture's measurement, the features of each size's sets, and the sharpness of each size's real pictures.
+    cases: Sequence[Sequence[Task]], out: Path, scale: int, progress: OnProgress
+) -> tuple[list[Measurement], dict[str, dict[str, np.ndarray]]]:
+    """Every picture's measurement, and the features by size and method, of shape (pictures, 1 + CROPS, channels).
 
     The native pictures, enlarged, are measured as one more method.
     """
-    measurements: list[Measurement] = []
-    found: dict[str, dict[str, list[Seen]]] = {}
-    galleries: dict[str, Gallery] = {}
+    progress("measuring", "measuring", 0, len(cases))
     natives = [case[0] for case in cases]
-    for done, case in enumerate(cases):
+    sizes = {task.size: (task.request.width, task.request.height) for task in cases[0][1:]}
+    galleries = {
+        size: Gallery([_existing(one).image for one in natives], shape) for size, shape in sizes.items()
+    }
+    measurements: list[Measurement] = []
+    found: dict[str, dict[str, list[np.ndarray]]] = {size: {} for size in sizes}
+    for done, (reference, *larges) in enumerate(cases, 1):
+        native = _existing(reference)
+        prompt, seed = reference.request.prompt, reference.request.seed
+        native_values: Mapping[str, float] = {}
+        for size, shape in sizes.items():
+            for task in (reference, *(task for task in larges if task.size == size)):
+                if task is reference:
+                    picture = Picture(enlarged(native.image, shape), native.cost)
+                else:
+                    picture = _existing(task)
+                path = out / "measured" / size / task.method / f"{task.path.stem}.npz"
+                stamp = stamp_of(reference.path, task.path)
+                seen = read_measured(path, stamp)
+                if seen is None:
+                    seen = measure_picture(native.image, picture.image, scale=scale, seed=seed)
+                    keep_measured(path, stamp, seen)
+                found[size].setdefault(task.method, []).append(seen.features)
+                values = with_cost(seen, picture.cost)
+                if task is reference:
+                    native_values, nearest = values, reference
+                else:
+                    nearest = natives[galleries[size].nearest(picture.image)]
+                values["broken_up"] = float(is_broken_up(values, native_values))
+                values["recognised"] = float(nearest.request.prompt == prompt)
+                measurements.append(Measurement(prompt, seed, size, task.method, values))
         progress("measuring", "measuring", done, len(cases))
-        native: Mapping[str, float] = {}
-        for task, size, seen, picture in _measured_pictures(case, out, scale):
-            found.setdefault(size, {}).setdefault(task.method, []).append(seen)
-            values = with_cost(seen, picture.cost)
-            recognised = True
-            if task.method == NATIVE:  # which comes first at each size
-                native = values
-            else:
-                if size not in galleries:
-                    references = [_existing(one).image for one in natives]
-                    galleries[size] = Gallery(references, picture.image.size)
-                nearest = natives[galleries[size].nearest(picture.image)]
-                recognised = nearest.request.prompt == task.request.prompt
-            values["broken_up"] = float(is_broken_up(values, native))
-            values["recognised"] = float(recognised)
-            measurements.append(
-                Measurement(task.request.prompt, task.request.seed, size, task.method, values)
-            )
-    progress("measuring", "measuring", len(cases), len(cases))
-    sets, sharp = {}, {}
-    for width, height in study.sizes:
-        size = f"{width}x{height}"
-        views = {
-            method: Views(np.stack([one.whole for one in seen]), np.stack([one.pieces for one in seen]))
-            for method, seen in found[size].items()
-        }
-        real = None
-        if study.real is not None:
-            native_size = (natives[0].request.width, natives[0].request.height)
-            real, sharp[size] = _see_real(study.real, (width, height), native_size)
-        sets[size] = SizeFeatures(views.pop(NATIVE), views, real)
-    return measurements, sets, sharp
-
-
-def _measured_pictures(
-    case: Sequence[Task], out: Path, scale: int
-) -> Iterator[tuple[Task, str, Seen, Picture]]:
-    """For each size the native picture, enlarged, then each method's, with its values and cost."""
-    reference, *larges = case
-    native = _existing(reference)
-    for size in dict.fromkeys(task.size for task in larges):
-        for task in (reference, *(task for task in larges if task.size == size)):
-            picture = native if task is reference else _existing(task)
-            path = out / "measured" / size / task.method / f"{task.path.stem}.npz"
-            stamp = stamp_of(reference.path, task.path)
-            seen = read_measured(path, stamp)
-            if seen is None:
-                width, height = (int(side) for side in size.split("x"))
-                large = enlarged(native.image, (width, height)) if task is reference else picture.image
-                seen = measure_picture(native.image, large, scale=scale, seed=reference.request.seed)
-                keep_measured(path, stamp, seen)
-            yield task, size, seen, picture
+    stacked = {
+        size: {method: np.stack(seen) for method, seen in methods.items()} for size, methods in found.items()
+    }
+    return measurements, stacked
 
 
 def keep_measured(path: Path, stamp: str, seen: Seen) -> None:
     """Store measured values in `path` (.npz), since measuring takes nearly as long as drawing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        values = json.dumps(dict(seen.values))
-        np.savez(file, stamp=stamp, values=values, whole=seen.whole, pieces=seen.pieces)
+        whole, pieces = seen.features[:1], seen.features[1:]
+        np.savez(file, stamp=stamp, values=json.dumps(dict(seen.values)), whole=whole, pieces=pieces)
 
 
 def read_measured(path: Path, stamp: str) -> Seen | None:
@@ -176,7 +160,8 @@ def read_measured(path: Path, stamp: str) -> Seen | None:
         with np.load(path) as archive:
             if archive["stamp"] != stamp:
                 return None
-            return Seen(json.loads(str(archive["values"])), archive["whole"], archive["pieces"])
+            values = json.loads(str(archive["values"]))
+            return Seen(values, np.concatenate([archive["whole"], archive["pieces"]]))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 
@@ -189,16 +174,15 @@ def stamp_of(*pictures: Path) -> str:
     return digest.hexdigest()
 
 
-def _see_real(folder: Path, size: tuple[int, int], native: tuple[int, int]) -> tuple[Views, float]:
-    """The real pictures' features, and their mean sharpness."""
-    whole, pieces, sharp = [], [], []
+def _see_real(images: Iterator[Image.Image], native: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """The features of real pictures, as of drawn ones of a `native` (width, height), and their mean sharpness."""
+    seen, sharp = [], []
     blank = Image.new("RGB", native)
-    for index, image in enumerate(load_real(real_pictures(folder, size), size)):
+    for index, image in enumerate(images):
         _, shrunk = side_by_side(blank, image)
-        whole.append(features([shrunk]))
-        pieces.append(features(crops(image, native, index)))
+        seen.append(features([shrunk, *crops(image, native, index)]))
         sharp.append(sharpness(image))
-    return Views(np.stack(whole), np.stack(pieces)), float(np.mean(sharp))
+    return np.stack(seen), float(np.mean(sharp))
 
 
 def _existing(task: Task) -> Picture:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from .distances import Distance, frechet_distance, kernel_distance
-from .measures import OF_ONE_PICTURE, Measurement
-from .statistics import Interval, bootstrap, paired_difference
+from .measures import GROUPS, OF_ONE_PICTURE, Measure, Measurement
+from .statistics import Distance, Interval, bootstrap, frechet_distance, kernel_distance, paired_difference
 
 NATIVE = "native"
 
@@ -26,27 +25,14 @@ class Row:
     differences: Mapping[str, Interval]
 
 
-@dataclass(frozen=True)
-class Views:
-    """The features of a set of pictures: `whole` of shape (n, 1, 1280), `pieces` of shape (n, CROPS, 1280)."""
-
-    whole: np.ndarray
-    pieces: np.ndarray
-
-
-@dataclass(frozen=True)
-class SizeFeatures:
-    """The features of one size for the set distances; `real` is None without real pictures."""
-
-    native: Views
-    methods: Mapping[str, Views] = field(default_factory=dict)
-    real: Views | None = None
-
-
-def summarise(measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatures] = {}) -> list[Row]:
+def summarise(
+    measurements: Sequence[Measurement],
+    features: Mapping[str, Mapping[str, np.ndarray]] = {},
+    real: Mapping[str, np.ndarray] = {},
+) -> list[Row]:
     """One row for each size and method, in their order; the first method of a size but NATIVE is its baseline.
 
-    `seen`: size → features, for the set distances.
+    `features` (size → method → features) and `real` (size → those of the real pictures) are for the set distances.
     """
     groups: dict[str, dict[str, list[Measurement]]] = {}
     for one in sorted(measurements, key=lambda one: one.seed):
@@ -54,7 +40,7 @@ def summarise(measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatur
     rows = []
     for size, methods in groups.items():
         baseline = next((name for name in methods if name != NATIVE), NATIVE)
-        distances = set_distances(seen[size]) if size in seen else {}
+        distances = set_distances(features[size], real.get(size)) if size in features else {}
         for method, ours in methods.items():
             compared = method not in (baseline, NATIVE)
             values, differences = {}, {}
@@ -73,22 +59,33 @@ def summarise(measurements: Sequence[Measurement], seen: Mapping[str, SizeFeatur
     return rows
 
 
-def set_distances(features: SizeFeatures) -> dict[str, dict[str, Distance]]:
-    """Method → measure → distance; for the native pictures only those to real ones. Empty for one picture."""
+def set_distances(
+    features: Mapping[str, np.ndarray], real: np.ndarray | None = None
+) -> dict[str, dict[str, Distance]]:
+    """Method → measure → distance; for the native pictures only those to real ones. Empty for one picture.
+
+    All features are of shape (pictures, 1 + CROPS, channels): those of the whole picture, then those of its crops.
+    """
+    native = features[NATIVE]
+    if len(native) < 2:
+        return {}
     result: dict[str, dict[str, Distance]] = {}
-    if len(features.native.whole) < 2:
-        return result
-    for method, made in {NATIVE: features.native, **features.methods}.items():
+    for method, made in features.items():
         result[method] = {}
-        for letter, reference in (("r", features.real), ("b", features.native)):
+        for letter, reference in (("r", real), ("b", native)):
             if reference is None or reference is made:
                 continue
             paired = letter == "b"  # the native picture of the same prompt and seed
-            for view, one, other in (
-                (letter, reference.whole, made.whole),
-                (f"crop_{letter}", reference.pieces, made.pieces),
-            ):
-                result[method][f"fid_{view}"] = frechet_distance(one, other, paired=paired)
-                kernel = kernel_distance(one, other, paired=paired)
+            for view, part in ((letter, slice(0, 1)), (f"crop_{letter}", slice(1, None))):
+                sets = reference[:, part], made[:, part]
+                result[method][f"fid_{view}"] = frechet_distance(*sets, paired=paired)
+                kernel = kernel_distance(*sets, paired=paired)
                 result[method][f"kid_{view}"] = Distance(1000 * kernel.value, 1000 * kernel.resampled)
     return result
+
+
+def groups_of(rows: Sequence[Row]) -> list[tuple[str, list[Measure]]]:
+    """The groups of measures, with those that `rows` have values for."""
+    there = {key for row in rows for key in row.values}
+    found = [(name, [one for one in measures if one.key in there]) for name, measures in GROUPS.items()]
+    return [(name, measures) for name, measures in found if measures]

@@ -3,27 +3,78 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 from diffusers import DiffusionPipeline
+from pydantic import Field, JsonValue, model_validator
 
 from ..errors import RedilateError
+from ..generation.drawing import Hires
 from ..generation.drawing import Request as Asked
 from ..generation.resolve import resolve
 from ..pipelines.apply import check_size
 from ..pipelines.families import defaults_family, latent_scale, native_size, weights_fingerprint
-from ..plans.defaults import DEFAULTS
+from ..plans.defaults import DEFAULTS, Preset
+from ..plans.plan import Plan, Stored
 from ..rivals.registry import METHODS, OWN, find
-from .real import real_pictures
+from .inputs import real_pictures
 from .summary import NATIVE
-from .variation import Variation
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Variation(Stored):
+    """A method with its own settings, from a JSON file, as one more method of a study.
+
+    Attributes:
+        method: "redilate", or the name of a rival in `rivals.registry`.
+        settings: keyword arguments of the rival's function.
+        strength, preset, plan, hires, windows, sequential: for "redilate", as for `generate`.
+    """
+
+    kind = "variation"
+
+    method: str = "redilate"
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    preset: Preset = "default"
+    plan: Literal["none"] | Plan | None = None
+    hires: Hires = Hires()
+    windows: Annotated[float, Field(ge=0, le=1)] | None = None
+    sequential: bool = False
+
+    @model_validator(mode="after")
+    def _fits_its_method(self) -> Self:
+        ours = self.method == "redilate"
+        if not ours and (self.method in OWN or self.method not in METHODS):
+            others = ", ".join(name for name in METHODS if name not in OWN)
+            raise ValueError(f"method is {self.method!r}; redilate works, and {others}")
+        for name in sorted(self._own()):
+            if ours == (name == "settings"):
+                raise ValueError(f"{name} is not for the method {self.method!r}")
+        if not ours:
+            takes = inspect.signature(METHODS[self.method].found()).parameters
+            for name in self.settings:
+                if name not in takes or takes[name].kind is not inspect.Parameter.KEYWORD_ONLY:
+                    raise ValueError(f"{self.method} has no setting {name!r}")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """The method's keyword arguments."""
+        return self._own() if self.method == "redilate" else dict(self.settings)
+
+    def _own(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        return {
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if name != "method" and getattr(self, name) != field.get_default(call_default_factory=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -40,7 +91,7 @@ class Study:
     variations: Mapping[str, Variation] = field(default_factory=dict)  # further methods by their names
     steps: int = 25
     guidance: float | None = None
-    real: Path | None = None  # a folder, see `real.real_pictures`; None: no distances to real pictures
+    real: Path | None = None  # a folder, see `inputs.real_pictures`; None: no distances to real pictures
 
     def check(self) -> None:
         """RedilateError for a study that cannot be run."""
@@ -79,17 +130,6 @@ class Request:
     # JSON types: for our own methods the `Drawing`, for a rival's variation its settings.
     drawing: dict[str, Any] | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The request as JSON types."""
-        variation = None if self.variation is None else self.variation.model_dump(mode="json")
-        return {**asdict(self), "variation": variation}
-
-    def differences(self, kept: dict[str, Any]) -> list[str]:
-        """The fields in which `kept`, an earlier request as JSON, differs."""
-        own = json.loads(json.dumps(self.as_json()))
-        # The drawing is compared, and not the variation that asked for it.
-        return [name for name in own if name != "variation" and own[name] != kept.get(name)]
-
 
 @dataclass(frozen=True)
 class Task:
@@ -115,7 +155,7 @@ def plan_tasks(study: Study, pipe: DiffusionPipeline, out: Path) -> list[list[Ta
         return resolve(pipe, Asked(prompt="", width=size[0], height=size[1], **asked)).as_json()
 
     height, width = native_size(pipe)
-    # Name, size, method, variation, drawing.
+    # Name, size, and the request's method, variation and drawing.
     variants: list[tuple[str, tuple[int, int], str, Variation | None, dict[str, Any] | None]] = [
         (NATIVE, (width, height), "direct", None, None)
     ]

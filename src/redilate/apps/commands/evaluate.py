@@ -28,7 +28,7 @@ from .. import command_line
 from ..metadata import check_folder
 
 if TYPE_CHECKING:
-    from redilate.evaluation.variation import Variation
+    from redilate.evaluation.tasks import Variation
 
 
 def evaluate(
@@ -85,7 +85,7 @@ def evaluate(
     Needs the extra `eval`. Pictures that are there are not made again: the same command goes on where a killed one was.
     """
     with command_line.one_line_endings():
-        from redilate.evaluation.prompts import BUNDLED, read_prompts
+        from redilate.evaluation.inputs import BUNDLED, check_installed, read_prompts
 
         if prompts is None and model is not None:
             raise RedilateError(
@@ -97,7 +97,6 @@ def evaluate(
             shapes = [command_line.parse_size(text) for text in _items(sizes)]
             command_line.silence_libraries()
             from redilate.batch.local import run
-            from redilate.evaluation.extra import check_installed
             from redilate.evaluation.run import run_study
             from redilate.evaluation.tasks import Study
 
@@ -146,7 +145,7 @@ def _variations(texts: list[str] | None) -> Iterator[tuple[str, Variation]]:
     """The names and arguments of `--variation`."""
     from pydantic import ValidationError
 
-    from redilate.evaluation.variation import Variation
+    from redilate.evaluation.tasks import Variation
 
     for text in texts or []:
         name, separator, what = text.partition("=")

