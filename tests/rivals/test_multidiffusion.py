@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from redilate import RedilateError
-from redilate.rivals.multidiffusion import multidiffusion
-from redilate.rivals.views import starts
+from redilate.rivals.multidiffusion import multidiffusion, starts
 from tests.models import tiny_sd15, tiny_sdxl
 from tests.rivals.calls import conditions, noise, predict
 

@@ -2,11 +2,8 @@
 Synthesis", NeurIPS 2023, arXiv 2306.08645.
 
 With N tokens in place of the T of training, the entropy of a softmax over them grows as log N. The paper keeps it by
-replacing the factor 1/√d of self-attention with
-
-    λ = √(log_T N / d)                                                             (section 3.3)
-
-Here the query is multiplied by √(log_T N), which is the same for every attention processor.
+replacing the factor 1/√d of self-attention with λ = √(log_T N / d) (section 3.3). Here the query is multiplied by
+√(log_T N), which is the same for every attention processor.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,9 +20,6 @@ from ..errors import RedilateError
 from ..pipelines import support
 from ..pipelines.families import Size
 from .installing import installing, native_latent_size
-
-if TYPE_CHECKING:
-    from diffusers.models.attention_processor import Attention
 
 
 def scale_of_query(tokens: int, trained: float) -> float:
@@ -42,10 +36,6 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
     """
     native = native_latent_size(pipe, native_size)
     with installing(pipe, "attention_scaling") as (unet, stack):
-        # The last module before the product with the keys.
-        queries = [
-            one.to_q if one.norm_q is None else one.norm_q for one in unfused_self_attentions(unet).values()
-        ]
         ratio = 1.0
 
         def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -58,23 +48,21 @@ def attention_scaling(pipe: Any, *, native_size: int | Size | None = None) -> It
             return None if ratio == 1 else query * scale_of_query(tokens, tokens / ratio)
 
         stack.callback(unet.register_forward_pre_hook(measure, with_kwargs=True).remove)
-        for module in queries:
-            stack.callback(module.register_forward_hook(scale).remove)
+        for attention in self_attentions(unet, fused=False).values():
+            # The last module before the product with the keys.
+            query = attention.to_q if attention.norm_q is None else attention.norm_q
+            stack.callback(query.register_forward_hook(scale).remove)
         yield
 
 
-def self_attentions(unet: nn.Module) -> dict[str, Attention]:
-    """`pipelines.support.self_attentions`; RedilateError for a U-Net without any."""
+def self_attentions(unet: nn.Module, *, fused: bool = True) -> dict[str, Any]:
+    """`pipelines.support.self_attentions`; RedilateError for a U-Net without any, or with fused projections unless
+    `fused`.
+    """
     found = support.self_attentions(unet)
     if not found:
         raise RedilateError(f"{type(unet).__name__} has no self-attention of its own; use another method")
-    return found
-
-
-def unfused_self_attentions(unet: nn.Module) -> dict[str, Any]:
-    """`self_attentions` with separate `to_q` and `to_k`; RedilateError for fused projections."""
-    found = self_attentions(unet)
     for name, module in found.items():
-        if module.fused_projections:
+        if module.fused_projections and not fused:
             raise RedilateError(f"{name}'s projections are fused; call pipe.unfuse_qkv_projections() first")
     return dict(found)

@@ -38,7 +38,7 @@ from ..pipelines.prompts import encode_prompts
 from ..pipelines.support import blacked_out, check_text_to_image
 from ..plans.defaults import DEFAULTS
 from .installing import installing, native_latent_size
-from .views import Split, View, average, predict_by_views, starts
+from .multidiffusion import Split, View, average, predict_by_views, starts
 
 # α₁, α₂, α₃ and the blur's σ of the paper's experiments.
 SKIP, DILATED, BLUR, SIGMA = 3.0, 1.0, 1.0, 0.8
@@ -88,14 +88,14 @@ def draw(
     sizes = phases((height, width), native_size_of(pipe, native_size), scale)
     if guidance is None:
         guidance = DEFAULTS[defaults_family(pipe)].guidance
-    parameters = {"skip": skip, "dilated": dilated, "blurred": blurred, "sigma": sigma}
+    powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma}
     size = {"width": width, "height": height}
     asked = {"seed": seed, "steps": steps, "guidance": guidance, "negative": negative, **size}
     settings = {
         "prompt": prompt,
         **asked,
         "method": "demofusion",
-        "parameters": parameters,
+        "parameters": {"skip": skip, **powers},
         "scheduler": type(pipe.scheduler).__name__,
         "versions": versions(),
     }
@@ -141,7 +141,6 @@ def draw(
     made = call(0, None)
     for phase in range(1, len(sizes)):
         latent_size = (sizes[phase][0] // scale, sizes[phase][1] // scale)
-        powers = {"dilated": dilated, "blurred": blurred, "sigma": sigma}
         with fused_paths(pipe, phase + 1, seed=seed + phase, native_size=native_size, **powers):
             made = call(phase, _Residual(pipe, made, latent_size, steps, skip, noise))
     return Generation(list(made), [seed], None, time.monotonic() - started, settings)
@@ -225,7 +224,8 @@ def blur(latents: Tensor, factor: int, sigma: float) -> Tensor:
 
 def interleaved(latents: Tensor, factor: int) -> list[Tensor]:
     """Every `factor`-th pixel from each of factor² offsets, row by row, without empty ones."""
-    parts = [latents[..., row::factor, column::factor] for row in range(factor) for column in range(factor)]
+    offsets = product(range(factor), repeat=2)
+    parts = [latents[..., row::factor, column::factor] for row, column in offsets]
     return [part for part in parts if part.numel()]
 
 
@@ -320,7 +320,7 @@ def fused_paths(
             share = cosine(level, dilated)
             return share * whole + (1 - share) * local
 
-        return Split(views, merge)
+        return views, merge
 
     with installing(pipe, "demofusion") as (unet, stack):
         predict_by_views(unet, stack, split)

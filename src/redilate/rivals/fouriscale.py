@@ -33,14 +33,12 @@ from ..pipelines.apply import guidance_of, noise_level_of
 from ..pipelines.families import Size
 from ..pipelines.support import redilatable
 from ..plans.plan import block_of, count_resolution_levels, resolution_level
-from .attention_scaling import unfused_self_attentions
+from .attention_scaling import self_attentions
 from .installing import installing, native_latent_size
 
-NAME = "fouriscale"
 # Published settings below a ratio of 4, and from 4 on: (of fifty steps those with the full dilation, the last dilated
 # one).
 _STEPS = ((10, 30), (20, 35))
-
 
 Levels = Literal["published", "inner", "all"]
 Fall = tuple[float, float]
@@ -63,13 +61,13 @@ def dilated_names(names: list[str], which: Levels = "published") -> list[str]:
     half of the encoder, all but the outermost level of the decoder).
     """
     levels = count_resolution_levels(names)
-    if which != "published":
-        return [name for name in names if which == "all" or resolution_level(name, levels) > 0]
-    return [
-        name
-        for name in names
-        if resolution_level(name, levels) >= (levels / 2 if block_of(name).startswith("down") else 1)
-    ]
+
+    def outermost(name: str) -> float:
+        if which == "published" and block_of(name).startswith("down"):
+            return levels / 2
+        return 0 if which == "all" else 1
+
+    return [name for name in names if resolution_level(name, levels) >= outermost(name)]
 
 
 @dataclass
@@ -114,7 +112,7 @@ def fouriscale(
         raise RedilateError(f"unknown levels {levels!r}; known: {', '.join(get_args(Levels))}")
     native = native_latent_size(pipe, native_size)
     level_at, layout_now = noise_level_of(pipe), guidance_of()
-    with installing(pipe, NAME) as (unet, stack):
+    with installing(pipe, "fouriscale") as (unet, stack):
         kept = floor_of(unet) if floor is None else floor
         named = redilatable(unet)
         convs = [(name, conv) for name in dilated_names(list(named), levels) for conv in named[name]]
@@ -126,9 +124,8 @@ def fouriscale(
             state.ratio = max(
                 math.ceil(size / usual) for size, usual in zip(state.latents, native, strict=True)
             )
-            state.dilation = dilation_at(
-                state.ratio, level_at(argument_of(args, kwargs, 1, "timestep")), fall
-            )
+            noise_level = level_at(argument_of(args, kwargs, 1, "timestep"))
+            state.dilation = dilation_at(state.ratio, noise_level, fall)
             whole = float(math.ceil(state.dilation))
             for _name, conv in convs:
                 set_dilation(conv, (whole, whole))
@@ -137,7 +134,9 @@ def fouriscale(
             layout = layout_now()
             chunks = 1 if layout is None else layout.chunks
             if layout is not None and (chunks, layout.unconditional) != (2, 0):
-                raise RedilateError(f"{NAME} is for batches of [∅, c], and this pipeline guides with another")
+                raise RedilateError(
+                    "fouriscale is for batches of [∅, c], and this pipeline guides with another"
+                )
             state.parts = chunks + 1
             batch = sample.shape[0]
 
@@ -171,7 +170,7 @@ def fouriscale(
             if "upsamplers" not in name:  # after an enlargement there are no high frequencies
                 hook = _filtering(state, native, conv, kept)
                 stack.callback(conv.register_forward_pre_hook(hook).remove)
-        for attention in unfused_self_attentions(unet).values():
+        for attention in self_attentions(unet, fused=False).values():
             for projection in (attention.to_q, attention.to_k):
                 stack.callback(projection.register_forward_hook(as_strong).remove)
         yield

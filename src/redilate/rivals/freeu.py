@@ -16,7 +16,6 @@ from ..generation.generate import generate
 from ..generation.run import Generation
 from ..pipelines.families import family_of, unet_of
 
-NAME = "freeu"
 # The authors' values for each family, as diffusers' documentation repeats them.
 _PUBLISHED = {
     "sd15": {"s1": 0.9, "s2": 0.2, "b1": 1.5, "b2": 1.6},
@@ -25,36 +24,32 @@ _PUBLISHED = {
 }
 
 
-def published(pipe: Any) -> dict[str, float]:
-    """The published s1, s2, b1, b2 for a pipeline's family; SDXL's, the mildest, for an unknown one."""
-    return dict(_PUBLISHED[family_of(unet_of(pipe)) or "sdxl"])
-
-
 @contextmanager
-def freeu(pipe: Any, **factors: float) -> Iterator[None]:
-    """A context with diffusers' `enable_freeu` on a pipeline's U-Net.
+def freeu(pipe: Any, **factors: float) -> Iterator[dict[str, float]]:
+    """A context with diffusers' `enable_freeu` on a pipeline's U-Net; yields the factors.
 
     Args:
-        factors: s1, s2, b1, b2 in place of the published ones.
+        factors: s1, s2, b1, b2 in place of those published for the family; of an unknown one SDXL's, the mildest.
 
     Raises:
         RedilateError: for an unknown factor, or a U-Net that diffusers has no FreeU for.
     """
-    values = published(pipe)
-    if unknown := sorted(set(factors) - set(values)):
-        raise RedilateError(f"FreeU has the factors {', '.join(values)}, and no {unknown[0]}")
     unet: Any = unet_of(pipe)
+    published = _PUBLISHED[family_of(unet) or "sdxl"]
+    if unknown := sorted(set(factors) - set(published)):
+        raise RedilateError(f"FreeU has the factors {', '.join(published)}, and no {unknown[0]}")
     if not hasattr(unet, "enable_freeu"):
         raise RedilateError(f"diffusers has no FreeU for {type(unet).__name__}")
     before = [
-        {name: block.__dict__[name] for name in values if name in block.__dict__} for block in unet.up_blocks
+        {name: block.__dict__[name] for name in published if name in vars(block)} for block in unet.up_blocks
     ]
-    unet.enable_freeu(**(values | factors))
+    values = published | factors
+    unet.enable_freeu(**values)
     try:
-        yield
+        yield values
     finally:
         for block, kept in zip(unet.up_blocks, before, strict=True):
-            for name in values:
+            for name in published:
                 block.__dict__.pop(name, None)
             block.__dict__.update(kept)
 
@@ -68,8 +63,7 @@ def draw(
     **arguments: Any,
 ) -> Generation:
     """One picture with FreeU on top of `method`; the other arguments are `generation.generate`'s."""
-    values = published(pipe) | (factors or {})
-    with freeu(pipe, **values):
+    with freeu(pipe, **(factors or {})) as values:
         made = generate(pipe, prompt, method=method, strength=1, **arguments)
-    name = NAME if method == "direct" else f"{method}_{NAME}"
+    name = "freeu" if method == "direct" else f"{method}_freeu"
     return replace(made, settings=made.settings | {"method": name, "parameters": values})

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.conv import Pair
 from ..core.patch import argument_of
-from ..core.windows import Layout, from_windows, into_windows, lay_out
+from ..core.windows import exchange_attention, lay_out, restore_attention, set_layout
 from ..errors import RedilateError
 from ..pipelines.apply import noise_level_of
 from ..pipelines.families import Size
@@ -74,11 +74,10 @@ def reduce_further(conv: nn.Conv2d, trained: Trained, reduction: Pair) -> None:
 
 @dataclass
 class _State:
-    """The current call: the downsamplers' reductions, the windows' shift, and feature sizes by level."""
+    """The current call: the downsamplers' reductions, and the windows' shift."""
 
     reductions: list[tuple[int, int]] = field(default_factory=list)
     shift: int = 0
-    sizes: dict[int, Size] = field(default_factory=dict)  # level → its feature size
 
 
 @contextmanager
@@ -101,7 +100,7 @@ def hidiffusion(
     with installing(pipe, "hidiffusion") as (unet, stack):
         named = convolutions(unet)
         levels = count_resolution_levels(named)
-        downs, ups = _samplers(unet, named, levels)
+        samplers = list(_samplers(unet, named, levels))
         attentions = _outermost_attentions(unet, levels)
         state, dice = _State(), random.Random(seed)
 
@@ -109,18 +108,17 @@ def hidiffusion(
             size = argument_of(args, kwargs, 0, "sample").shape[-2:]
             ratio = (size[0] / native[0], size[1] / native[1])
             noise_level = level_at(argument_of(args, kwargs, 1, "timestep"))
-            state.sizes = {}
             state.reductions = reductions(ratio, noise_level, levels, switches)
             state.shift = dice.randrange(_SHIFTS)
-            for level, convs in enumerate(downs):
+            for (convs, _up), reduction in zip(samplers, state.reductions, strict=True):
                 for conv, trained in convs:
-                    reduce_further(conv, trained, state.reductions[level])
+                    reduce_further(conv, trained, reduction)
 
         stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
-        for level, convs in enumerate(downs):
+        for convs, up in samplers:
             for conv, trained in convs:
                 stack.callback(reduce_further, conv, trained, (1, 1))
-            _resize_back(stack, state, level, convs[0][0], ups[level])
+            _resize_back(stack, state, convs[0][0], up)
         for level, transformer in attentions:
             _look_through_windows(stack, state, native, level, transformer)
         yield
@@ -128,11 +126,10 @@ def hidiffusion(
 
 def _samplers(
     unet: nn.Module, named: dict[str, list[nn.Conv2d]], levels: int
-) -> tuple[list[list[tuple[nn.Conv2d, Any]]], list[nn.Module]]:
-    """Each level's downsampler convolutions with their trained settings, and the upsampler back to it."""
+) -> Iterator[tuple[list[tuple[nn.Conv2d, Any]], nn.Module]]:
+    """For each level the downsampler's convolutions with their trained settings, and the upsampler back to it."""
     from diffusers.models.upsampling import Upsample2D
 
-    downs, ups = [], []
     modules = dict(unet.named_modules())
     for level in range(levels - 1):
         down = named.get(f"down_blocks.{level}.downsamplers.0.conv")
@@ -142,16 +139,16 @@ def _samplers(
                 f"{type(unet).__name__} does not sample with convolutions between its levels {level} and {level + 1}; "
                 "HiDiffusion is for Stable Diffusion and SDXL"
             )
-        downs.append([(conv, (conv.stride, conv.padding, conv.dilation)) for conv in down])
-        ups.append(up)
-    return downs, ups
+        yield [(conv, (conv.stride, conv.padding, conv.dilation)) for conv in down], up
 
 
-def _resize_back(stack: ExitStack, state: _State, level: int, down: nn.Module, up: Any) -> None:
-    """Have an upsampler return to its level's size on the way down: nearest by 2 as trained, then bicubic."""
+def _resize_back(stack: ExitStack, state: _State, down: nn.Module, up: Any) -> None:
+    """Have an upsampler return to the size on the way down: nearest by 2 as trained, then bicubic."""
+    size: Size = (0, 0)
 
     def remember(_: nn.Module, args: tuple) -> None:
-        state.sizes[level] = (args[0].shape[-2], args[0].shape[-1])
+        nonlocal size
+        size = (args[0].shape[-2], args[0].shape[-1])
 
     def double(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if all(reduction == (1, 1) for reduction in state.reductions):
@@ -159,7 +156,6 @@ def _resize_back(stack: ExitStack, state: _State, level: int, down: nn.Module, u
         return (args[0], None), {}  # without the U-Net's `output_size` for halved features
 
     def stretch(_: nn.Module, args: tuple) -> tuple | None:
-        size = state.sizes[level]
         if (args[0].shape[-2], args[0].shape[-1]) == size:
             return None
         return (F.interpolate(args[0], size=size, mode="bicubic", align_corners=False), *args[1:])
@@ -196,22 +192,17 @@ def _look_through_windows(
 ) -> None:
     """Give the self-attentions of a transformer windows if its features are larger than in training."""
     trained = (math.ceil(native[0] / 2**level), math.ceil(native[1] / 2**level))
-    layout: Layout | None = None
+    attentions = list(self_attentions(transformer).values())
 
     def measure(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        nonlocal layout
         features = argument_of(args, kwargs, 0, "hidden_states")
         size = (features.shape[-2], features.shape[-1])
         share = state.shift / _SHIFTS
         layout = lay_out(size, window_of(size, trained), (share, share), features.device)
-
-    def cut(_: nn.Module, args: tuple) -> tuple | None:
-        return None if layout is None else (into_windows(args[0], layout), *args[1:])
-
-    def join(_: nn.Module, __: tuple, output: Tensor) -> Tensor | None:
-        return None if layout is None else from_windows(output, layout)
+        for attention in attentions:
+            set_layout(attention, layout)
 
     stack.callback(transformer.register_forward_pre_hook(measure, with_kwargs=True).remove)
-    for attention in self_attentions(transformer).values():
-        stack.callback(attention.register_forward_pre_hook(cut).remove)
-        stack.callback(attention.register_forward_hook(join).remove)
+    for attention in attentions:
+        stack.callback(restore_attention, attention)
+        exchange_attention(attention)
