@@ -39,13 +39,9 @@ class Store:
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], read: ReadSettings, *, writing: bool = True
     ):
-        """Nothing is written before the store is entered (`with`).
+        """Nothing is written before the store is entered (`with`), and without `writing` nothing at all.
 
-        Args:
-            folder: made if need be; its parent must exist.
-            settings: JSON data that all pictures of the folder share.
-            read: reads the settings inside a picture.
-            writing: False only reads, also while another run writes.
+        `settings`: JSON data that all pictures of the folder share.
         """
         self.folder = folder
         self._settings = dict(settings)
@@ -56,11 +52,10 @@ class Store:
         self._failures: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Prepare the folder and read its manifest.
+        """Make the folder if need be, and read its manifest.
 
-        Raises:
-            RedilateError: the folder is a file, has no parent, cannot be written, is in use by another run, or has
-                pictures with other settings.
+        RedilateError if the folder is a file, has no parent, cannot be written, is in use by another run, or has
+        pictures with other settings.
         """
         folder, parent = self.folder, self.folder.absolute().parent
         if folder.exists() and not folder.is_dir():

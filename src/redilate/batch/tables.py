@@ -33,10 +33,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     `.txt`: a prompt on each line, without empty lines and those that start with #. `.csv`, `.tsv`: a header with a
     column `prompt`; separated by commas, semicolons or tabs. `.jsonl`: an object on each line. `.parquet`: a column
     `prompt`; needs pyarrow.
-
-    Raises:
-        RedilateError: for a missing file, another extension, no column `prompt`, an unknown column, or what is not
-            UTF-8 text, JSON, CSV or Parquet.
+    RedilateError for a missing file, another extension, no column `prompt`, an unknown column, or what is not UTF-8
+    text, CSV or Parquet.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:

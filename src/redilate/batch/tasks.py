@@ -82,18 +82,33 @@ class Fault:
 
 
 def tasks_of(rows: Iterable[Row], defaults: Defaults) -> Iterator[Task | Fault]:
-    """Each row's tasks, one for each of its pictures, or its fault."""
+    """Each row's tasks, or its fault: `apple`, `apple-2`, `apple-3`, … with consecutive seeds.
+
+    A row's first task does not depend on its count, so that a later run with more pictures draws only those.
+    """
     for row in rows:
         if row.fields is None:
             yield Fault(row.number, row.fault or "cannot be read")
             continue
-        said = {name: value for name, value in row.fields.items() if not _is_empty(value)}
         try:
-            columns = _Columns.model_validate(said)
+            columns = _Columns.model_validate(
+                {name: value for name, value in row.fields.items() if not _is_empty(value)}
+            )
         except ValidationError as error:
             yield Fault(row.number, first_cause(error))
             continue
-        yield from _tasks(row.number, columns, defaults)
+        said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
+        task_id, count = columns.id or _id_of(said), columns.count or defaults.count
+        asked = {**vars(defaults), "seed": seed_of(defaults.seed, task_id), **said}
+        del asked["count"]
+        first = Task(id=task_id, row=row.number, **asked)
+        if first.seed > SEEDS - count:
+            cause = f"seed {first.seed}: up to {SEEDS - count} works for {count} pictures"
+            yield Fault(row.number, cause, task_id)
+            continue
+        yield first
+        for place in range(1, count):
+            yield replace(first, id=f"{task_id}-{place + 1}", seed=first.seed + place)
 
 
 def seed_of(run_seed: int, task_id: str) -> int:
@@ -157,24 +172,6 @@ def together(tasks: Iterable[Task], most: int) -> Iterator[tuple[Task, ...]]:
             group = []
     if group:
         yield tuple(group)
-
-
-def _tasks(number: int, columns: _Columns, defaults: Defaults) -> Iterator[Task | Fault]:
-    """One task for each of the row's pictures: `apple`, `apple-2`, `apple-3`, … with consecutive seeds.
-
-    The first does not depend on the count, so that a later run with more pictures draws only those.
-    """
-    said = columns.model_dump(exclude={"id", "count"}, exclude_none=True)
-    task_id = columns.id or _id_of(said)
-    asked = {**vars(defaults), "seed": seed_of(defaults.seed, task_id), **said}
-    del asked["count"]
-    first, count = Task(id=task_id, row=number, **asked), columns.count or defaults.count
-    if first.seed > SEEDS - count:
-        yield Fault(number, f"seed {first.seed}: up to {SEEDS - count} works for {count} pictures", first.id)
-        return
-    yield first
-    for place in range(1, count):
-        yield replace(first, id=f"{first.id}-{place + 1}", seed=first.seed + place)
 
 
 def _id_of(said: dict[str, Any]) -> str:

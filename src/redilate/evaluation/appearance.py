@@ -21,8 +21,7 @@ _BESIDE = range(3, 9)  # bins beside it, on both sides
 def structural_similarity(native: Image.Image, large: Image.Image) -> float:
     """SSIM (Wang et al. 2004) of `large`, shrunk to the native scale, with `native`: at most 1, for equal pictures.
 
-    Every contour has to be in its place: another good drawing of the same thing has a low value, and a common ground
-    raises it. See `side_by_side` for other ratios.
+    Another good drawing of the same thing has a low value, and a common ground raises it.
     """
     one, other = (
         # Double precision: in single precision a flat ground differs from itself.
@@ -60,10 +59,9 @@ def mean_lab(image: Image.Image) -> np.ndarray:
 
 
 def sharpness(image: Image.Image) -> float:
-    """The highest octave's share of the luminance's variance, in dB; at most 0.
+    """The highest octave's share of the luminance's variance, in dB: at most 0, -120 for a picture without contrast.
 
-    Less than a real picture of the same kind and size is blur, more is noise or too many edges, which it can't tell
-    apart. A picture without contrast has -120.
+    Less than a real picture of the same kind and size is blur, more is noise or too many edges: it can't tell which.
     """
     power = _power(image)
     vertical = np.fft.fftfreq(power.shape[0])[:, None]
@@ -76,16 +74,10 @@ def sharpness(image: Image.Image) -> float:
 def grid_energy(image: Image.Image, period: tuple[float, float]) -> float:
     """How far a grid's frequencies are above those around them, in dB; about 0 without a grid.
 
-    A convolution dilated d times works on d² separate lattices; if they disagree, a pattern with a period of d latents
-    appears, d · f pixels, with frequencies at the multiples of 1 / (d · f) along each axis. For each frequency: the
-    mean level of its bins less that of the bins around it (on an axis only those along the axis, where straight edges
-    have a ridge), averaged.
-
-    Args:
-        image: at full resolution.
-        period: (vertical, horizontal) of the grid, in pixels: dilation times the latent scale.
-
-    It can't see a grid of another period, nor whether a pattern of that period was asked for.
+    A convolution dilated d times works on d² separate lattices. If they disagree, a pattern appears with a `period`
+    (vertical, horizontal) of d latents, in pixels, and frequencies at the multiples of 1 / period. For each frequency:
+    the mean level of its bins less that of the bins around it (on an axis only those along the axis, where straight
+    edges have a ridge), averaged. It can't see a grid of another period, nor whether the pattern was asked for.
     """
     power = _power(image)
     height, width = power.shape

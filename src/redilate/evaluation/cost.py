@@ -20,18 +20,13 @@ _EVERY = 0.01  # seconds between two looks at the process's memory
 
 @dataclass
 class Cost:
-    """The cost of one picture.
+    """The cost of one picture."""
 
-    Attributes:
-        seconds: wall time.
-        memory: peak in MiB: on CUDA torch's allocations, else the process's resident memory, with Python, the weights
-            and what earlier pictures have left.
-        evaluations: samples through the U-Net; classifier-free guidance takes two a step.
-    """
-
-    seconds: float = 0.0
+    seconds: float = 0.0  # wall time
+    # Peak in MiB: on CUDA torch's allocations, else the process's resident memory, with Python, the weights and what
+    # earlier pictures have left.
     memory: float = 0.0
-    evaluations: int = 0
+    evaluations: int = 0  # samples through the U-Net; classifier-free guidance takes two a step
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def feature_distance(native: Image.Image, large: Image.Image) -> float:
 
     As LPIPS (Zhang et al. 2018, eq. 1, without its learned weights): the squared difference of unit channel vectors,
     averaged over places and over three deep layers of EfficientNet-Lite0. A slight blur, shift or change of scale gives
-    about 0.1 to 0.3, four small copies in place of one object more than 1. See `side_by_side` for other ratios.
+    about 0.1 to 0.3, four small copies in place of one object more than 1.
     """
     one, other = (signature(picture) for picture in side_by_side(native, large))
     return (one - other).square().sum().item()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..atomic import replacing
 from .inputs import needed
 from .measures import Measure, Measurement
-from .summary import NATIVE, Row, groups_of
+from .summary import NATIVE, Row, by_size, groups_of
 from .tasks import Task
 
 # Of a sheet, in pixels: a picture's height, the line of text above it, and the spaces between pictures and strips.
@@ -115,8 +114,7 @@ def _text(
 def write_plots(out: Path, rows: Sequence[Row]) -> dict[str, tuple[Path, Path]]:
     """Write `out`/plot-SIZE.png and `out`/curve-SIZE.png for each size, and return size → both."""
     paths = {}
-    for size, of_size in groupby(rows, key=lambda row: row.size):
-        ours = list(of_size)
+    for size, ours in by_size(rows).items():
         paths[size] = out / f"plot-{size}.png", out / f"curve-{size}.png"
         measures = [one for _, group in groups_of(ours) for one in group]
         _write_measures(paths[size][0], size.replace("x", "×"), ours, measures)

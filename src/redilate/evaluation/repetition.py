@@ -1,9 +1,8 @@
 """Measures of repetition: the number of objects and parts, and self-similarity.
 
-Far above its training size a diffusion model repeats the object. On a plain ground, such as the bundled model's white,
-every separate object is one connected region. Often there is one outline with too many parts: a face of twelve eyes, a
-cactus of seven stems. A part is a connected region of about one colour. Touching parts show in their contours, which
-coincide when the picture is shifted.
+Far above its training size a diffusion model repeats the object, or draws one outline with too many parts. On a plain
+ground every separate object is one connected region; a part is a connected region of about one colour. Touching parts
+show in their contours, which coincide when the picture is shifted.
 """
 
 from __future__ import annotations
@@ -92,9 +91,8 @@ def self_similarity(image: Image.Image) -> float:
     The normalised autocorrelation A of the colour contours at a shift s, less the lowest A on the straight way there
     (if above 0), since a straight edge coincides with itself all along. Only local maxima beyond NEAREST_SHIFT count.
 
-    A single object has 0, two equal halves 1/2, sixteen equal copies 3/4. Objects with repeated parts (a dotted cookie,
-    two eyes) have a value of their own: compare with the native picture of the same prompt and seed. It can't see
-    turned, mirrored or unequal copies.
+    A single object has 0, two equal halves 1/2, sixteen equal copies 3/4. A regular pattern has a value of its own:
+    compare with the native picture. It can't see turned, mirrored or unequal copies.
     """
     pixels = _shrunk(image, CONTOUR_SIZE, Image.Resampling.LANCZOS).astype(np.float64) / 255
     fine, coarse = (ndimage.gaussian_filter(pixels, (sigma, sigma, 0)) for sigma in (FINE, COARSE))

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from .figures import sheet_of, thumbnail
 from .inputs import needed
 from .measures import Measure, Measurement
 from .statistics import Interval
-from .summary import NATIVE, Row, groups_of
+from .summary import NATIVE, Row, by_size, groups_of
 from .tasks import Task
 
 PROMPTS = 64  # with pictures on the page, which would be too large with more
@@ -46,33 +45,28 @@ def write_json(
     path: Path, settings: Mapping[str, Any], rows: Sequence[Row], measurements: Sequence[Measurement]
 ) -> None:
     """Write the settings, the rows and every measurement."""
-    content = {
-        "settings": settings,
-        "summary": [asdict(row) for row in rows],
-        "pictures": [asdict(one) for one in measurements],
-    }
+    summary, pictures = [asdict(row) for row in rows], [asdict(one) for one in measurements]
+    content = {"settings": settings, "summary": summary, "pictures": pictures}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_table(path: Path, settings: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Write Markdown: the settings, the legend, and the tables of each size."""
     parts = ["# Large pictures against native ones", _stated(settings), *_legend(rows)]
-    for size, of_size in groupby(rows, key=lambda row: row.size):
-        parts += [f"## {size.replace('x', '×')}", tables(list(of_size)), *_real_note(settings, size)]
+    for size, ours in by_size(rows).items():
+        parts += [f"## {size.replace('x', '×')}", tables(ours), *_real_note(settings, size)]
     write_text(path, "\n\n".join(parts) + "\n")
 
 
 def tables(rows: Sequence[Row]) -> str:
     """The rows of one size as Markdown tables, one for each group of measures."""
     parts = []
-    for group, measures in groups_of(rows):
+    for group, measures, lines in _cells(rows):
         titles = " | ".join(one.title for one in measures)
-        lines = [f"**{group}**\n\n| method | {titles} |\n|---|{'--:|' * len(measures)}"]
-        for row in rows:
-            cells = [_cell(row, one) for one in measures]
+        parts.append(f"**{group}**\n\n| method | {titles} |\n|---|{'--:|' * len(measures)}")
+        for method, cells in lines:
             shown = [f"{value}<br>{difference}" if difference else value for value, difference, _ in cells]
-            lines.append(f"| {row.method} | {' | '.join(shown)} |")
-        parts.append("\n".join(lines))
+            parts[-1] += f"\n| {method} | {' | '.join(shown)} |"
     return "\n\n".join(parts)
 
 
@@ -90,16 +84,12 @@ def write_page(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined
     )
     sizes = []
-    for size, of_size in groupby(rows, key=lambda row: row.size):
-        ours = list(of_size)
+    for size, ours in by_size(rows).items():
         columns, lines = sheet_of(size, cases[:PROMPTS], measurements)
         sizes.append(
             {
                 "size": size.replace("x", "×"),
-                "tables": [
-                    (name, measures, [(row.method, [_cell(row, one) for one in measures]) for row in ours])
-                    for name, measures in groups_of(ours)
-                ],
+                "tables": _cells(ours),
                 "notes": _real_note(settings, size),
                 "plots": [_data_uri(plot.read_bytes(), "png") for plot in plots[size]],
                 "columns": columns,
@@ -120,7 +110,18 @@ def write_page(
     write_text(path, text)
 
 
-def _cell(row: Row, measure: Measure) -> tuple[str, str, str]:
+Cell = tuple[str, str, str]
+
+
+def _cells(rows: Sequence[Row]) -> list[tuple[str, list[Measure], list[tuple[str, list[Cell]]]]]:
+    """For each group of measures its name, the measures, and each method's cells."""
+    return [
+        (name, measures, [(row.method, [_cell(row, one) for one in measures]) for row in rows])
+        for name, measures in groups_of(rows)
+    ]
+
+
+def _cell(row: Row, measure: Measure) -> Cell:
     """A row's value, its difference to the baseline, and "better" or "worse" if the interval excludes 0."""
     value, difference = row.values.get(measure.key), row.differences.get(measure.key)
     first = "–" if value is None else _shown(value, measure.form)

@@ -49,12 +49,10 @@ def run_study(
     and curve-SIZE.png.
 
     Args:
-        study: what is drawn and compared.
-        pipe: the pipeline; workers have their own.
         out: a folder; made if missing.
         model: its name in the reports.
-        on_progress: called as the work goes on.
-        workers: see `pictures.draw`; None: this process draws.
+        on_progress: called with (phase, description, done, total).
+        workers: see `pictures.draw`; None: this process draws with `pipe`.
 
     Raises:
         RedilateError: before any work, for an invalid study, a missing library of the `eval` extra, and pictures in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -82,6 +83,11 @@ def set_distances(
                 kernel = kernel_distance(*sets, paired=paired)
                 result[method][f"kid_{view}"] = Distance(1000 * kernel.value, 1000 * kernel.resampled)
     return result
+
+
+def by_size(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each size, in their order."""
+    return {size: list(ours) for size, ours in groupby(rows, key=lambda row: row.size)}
 
 
 def groups_of(rows: Sequence[Row]) -> list[tuple[str, list[Measure]]]:
