@@ -112,66 +112,61 @@ def run(
         return
     jobs = (_Job(task) for task in tasks)
     again: deque[_Job] = deque()
-    free_slots = list(reversed(range(workers)))
-    crew: list[_Worker] = []
+    crew: list[_Worker | None] = [None] * workers
     deaths_while_loading = 0
     try:
         while True:
-            while True:
-                worker = next((one for one in crew if one.job is None), None)
-                if worker is None and not free_slots:
-                    break
+            # Idle workers first; a process is only started for a task.
+            for slot in sorted(range(workers), key=lambda slot: crew[slot] is None):
+                worker = crew[slot]
+                if worker is not None and worker.job is not None:
+                    continue
                 job = again.popleft() if again else next(jobs, None)
                 if job is None:
                     break
                 if worker is None:
-                    slot = free_slots.pop()
                     device = devices[slot % len(devices)]
-                    worker = _Worker(slot, device, make_pipe, work, threads, on_step is not None)
-                    crew.append(worker)
+                    worker = crew[slot] = _Worker(device, make_pipe, work, threads, on_step is not None)
                 worker.start(job)
-            busy = [(worker, worker.job) for worker in crew if worker.job is not None]
+            busy = [(slot, one, one.job) for slot, one in enumerate(crew) if one and one.job]
             if not busy:
                 return
-            heard = wait([worker.connection for worker, _ in busy])
-            for worker, job in busy:
+            heard = wait([worker.connection for _, worker, _ in busy])
+            for slot, worker, job in busy:
                 if worker.connection not in heard:
                     continue
-                try:
-                    kind, *rest = worker.connection.recv()
-                except (EOFError, OSError):
-                    crew.remove(worker)
-                    free_slots.append(worker.slot)  # and so its device
-                    ended = worker.bury()
-                    if worker.ready:
-                        job.deaths += 1
-                    else:
-                        deaths_while_loading += 1
-                    if deaths_while_loading == ATTEMPTS:
-                        raise RedilateError(
-                            f"{ATTEMPTS} worker processes in a row {ended} while they loaded the model; "
-                            "fewer workers need less memory"
-                        ) from None
-                    if job.deaths < ATTEMPTS:
-                        again.append(job)
-                    else:
-                        cause = f"{ATTEMPTS} worker processes {ended} over it, one after another"
-                        yield Outcome(job.task, None, cause, None)
-                    continue
-                if kind == "ready":
-                    worker.ready, deaths_while_loading = True, 0
-                elif kind == "refused":
-                    raise RedilateError(*rest)
-                elif kind == "step" and on_step is not None:
-                    on_step(job.task, *rest)
-                elif kind == "outcome":
-                    worker.job = None
-                    yield Outcome(job.task, *rest)
+                match worker.receive():
+                    case ("ready",):
+                        worker.ready, deaths_while_loading = True, 0
+                    case ("refused", reason):
+                        raise RedilateError(reason)
+                    case ("step", done, total) if on_step is not None:
+                        on_step(job.task, done, total)
+                    case ("outcome", result, cause, process):
+                        worker.job = None
+                        yield Outcome(job.task, result, cause, process)
+                    case ("died", ended):
+                        crew[slot] = None
+                        if worker.ready:
+                            job.deaths += 1
+                        else:
+                            deaths_while_loading += 1
+                        if deaths_while_loading == ATTEMPTS:
+                            raise RedilateError(
+                                f"{ATTEMPTS} worker processes in a row {ended} while they loaded the model; "
+                                "fewer workers need less memory"
+                            )
+                        if job.deaths < ATTEMPTS:
+                            again.append(job)
+                        else:
+                            cause = f"{ATTEMPTS} worker processes {ended} over it, one after another"
+                            yield Outcome(job.task, None, cause, None)
     finally:
-        for worker in crew:
+        living = [worker for worker in crew if worker is not None]
+        for worker in living:
             worker.connection.close()
             worker.process.terminate()
-        for worker in crew:
+        for worker in living:
             worker.process.join(_STOP_SECONDS)
             if worker.process.is_alive():
                 worker.process.kill()
@@ -189,9 +184,8 @@ class _Job:
 class _Worker:
     """A process, our end of its pipe, and its job."""
 
-    def __init__(self, slot: int, *arguments: Any):
+    def __init__(self, *arguments: Any):
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        self.slot = slot
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
         self.ready = False
@@ -212,14 +206,17 @@ class _Worker:
         with suppress(OSError):
             self.connection.send(job.task)
 
-    def bury(self) -> str:
-        """Clear away a dead process; → how it ended."""
-        self.connection.close()
-        self.process.join(_STOP_SECONDS)
-        code = self.process.exitcode
-        if code is not None and code < 0:
-            return f"were killed by {signal.Signals(-code).name}"
-        return f"ended with code {code}"
+    def receive(self) -> tuple[Any, ...]:
+        """The next message of `_serve`, or ("died", how) if the process is dead."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.connection.close()
+            self.process.join(_STOP_SECONDS)
+            code = self.process.exitcode
+            if code is not None and code < 0:
+                return "died", f"were killed by {signal.Signals(-code).name}"
+            return "died", f"ended with code {code}"
 
 
 def _serve(

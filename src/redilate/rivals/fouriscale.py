@@ -162,14 +162,29 @@ def fouriscale(
             *others, _gentle = output.chunk(state.parts)
             return torch.cat([*others, others[-1]])
 
+        def filtered(conv: Any, args: tuple) -> tuple | None:
+            """The low-passed input of a dilated convolution, ĉ behind the gentle filter."""
+            if not state.at_work:
+                return None
+            features = args[0]
+            height, width = (
+                max(side, state.ratio * math.ceil(side * usual / latents))
+                for side, usual, latents in zip(features.shape[-2:], native, state.latents, strict=True)
+            )
+            # The network was trained with what the stride itself aliases.
+            down, right = (max(1.0, state.dilation / stride) for stride in conv.stride)
+            part = features.shape[0] // state.parts
+            strong = low_pass(features[:-part], (down, right), (height, width), floor=kept)
+            gentle = low_pass(features[-part:], (down, right), (height, width), gentle=True, floor=kept)
+            return (torch.cat([strong, gentle]), *args[1:])
+
         stack.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
         stack.callback(unet.register_forward_hook(without_strong).remove)
         for name, conv in convs:
             stack.callback(restore, conv)
             exchange(conv, None, "taps")
             if "upsamplers" not in name:  # after an enlargement there are no high frequencies
-                hook = _filtering(state, native, conv, kept)
-                stack.callback(conv.register_forward_pre_hook(hook).remove)
+                stack.callback(conv.register_forward_pre_hook(filtered).remove)
         for attention in self_attentions(unet, fused=False).values():
             for projection in (attention.to_q, attention.to_k):
                 stack.callback(projection.register_forward_hook(as_strong).remove)
@@ -179,25 +194,3 @@ def fouriscale(
 def floor_of(unet: nn.Module) -> float:
     """The published `floor` for a U-Net; SDXL is recognised by its conditioning."""
     return 0.6 if getattr(unet.config, "addition_embed_type", None) == "text_time" else 0.0
-
-
-def _filtering(state: _State, native: Size, conv: nn.Conv2d, floor: float) -> Any:
-    """A pre-hook that low-passes a dilated convolution's input."""
-
-    def filtered(_: nn.Module, args: tuple) -> tuple | None:
-        if not state.at_work:
-            return None
-        features = args[0]
-        height, width = features.shape[-2:]
-        padded = (
-            max(height, state.ratio * math.ceil(height * native[0] / state.latents[0])),
-            max(width, state.ratio * math.ceil(width * native[1] / state.latents[1])),
-        )
-        # The network was trained with what the stride itself aliases.
-        scale = (max(1.0, state.dilation / conv.stride[0]), max(1.0, state.dilation / conv.stride[1]))
-        part = features.shape[0] // state.parts
-        strong = low_pass(features[:-part], scale, padded, floor=floor)
-        gentle = low_pass(features[-part:], scale, padded, gentle=True, floor=floor)
-        return (torch.cat([strong, gentle]), *args[1:])
-
-    return filtered
