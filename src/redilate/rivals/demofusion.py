@@ -304,11 +304,8 @@ def fused_paths(
         wider = F.pad(sample, (right, right, down, down), mode="reflect")
         places = [(top + down, left + right) for top, left in corners]
         views = [
-            View(
-                wider[..., place[0] : place[0] + crop[0], place[1] : place[1] + crop[1]],
-                (max(top, 0) * scale, max(left, 0) * scale),
-            )
-            for place, (top, left) in zip(places, corners, strict=True)
+            View(wider[..., y : y + crop[0], x : x + crop[1]], (max(top, 0) * scale, max(left, 0) * scale))
+            for (y, x), (top, left) in zip(places, corners, strict=True)
         ]
         views += [View(part) for part in interleaved(soft, factor)]
 
