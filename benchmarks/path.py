@@ -35,7 +35,7 @@ def called_by(arguments: list[str]) -> dict[str, set[str]]:
     sys.setprofile(note)
     threading.setprofile(note)
     try:
-        from redilate.apps.cli import main as command
+        from redilate.apps.main import main as command
 
         with contextlib.suppress(SystemExit):
             command(arguments)

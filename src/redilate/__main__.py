@@ -1,6 +1,6 @@
 """`python -m redilate`: the same as the command `redilate`."""
 
-from redilate.apps.cli import main
+from redilate.apps.main import main
 
 if __name__ == "__main__":
     main()

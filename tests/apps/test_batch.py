@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from redilate.apps.cli import main
+from redilate.apps.main import main
 from redilate.apps.recorded_settings import read_settings
 from redilate.pipelines.loading import BUNDLED
 

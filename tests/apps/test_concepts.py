@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from redilate.apps.cli import main
 from redilate.apps.command_line import advice, concepts
+from redilate.apps.main import main
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from redilate import Plan
-from redilate.apps.cli import main
+from redilate.apps.main import main
 from redilate.evaluation.tasks import Variation
 
 

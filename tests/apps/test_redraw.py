@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import redilate
-from redilate.apps.cli import main
+from redilate.apps.main import main
 from redilate.apps.metadata import embedding
 from redilate.apps.recorded_settings import read_settings
 from redilate.generation.drawing import versions

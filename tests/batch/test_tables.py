@@ -13,7 +13,7 @@ from pyarrow import parquet
 from redilate import RedilateError
 from redilate.batch import tasks
 from redilate.batch.tables import COLUMNS, read_rows
-from redilate.generation.names import own_name
+from redilate.generation.setting_names import own_name
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "a red apple", "steps": "4"},

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RedilateError
-from ..generation.names import own_name
+from ..generation.setting_names import own_name
 
 # Rows of a Parquet file decoded at a time.
 _PARQUET_ROWS = 1024

@@ -19,10 +19,9 @@ from ..core.guidance import GuidanceLayout
 from ..core.patch import Patch, PatchContext, find_patch
 from ..core.schedule import Shape, level_of_sigma
 from ..errors import RedilateError
-from ..plans.defaults import Family, Preset, preset_plan
+from ..plans.defaults import Family, Preset, default_windows, preset_plan
 from ..plans.plan import Changes, NoiseDamping, Plan, Windows
 from ..plans.published import Family as PublishedFamily
-from ..plans.windows import default_windows
 from .families import (
     Size,
     controlnets_of,
@@ -225,7 +224,9 @@ class Plans:
         return preset_plan(self._names, self._family, self._published, self._ratio(size), self._preset, whole)
 
     def with_windows(self, plan: Plan, size: Size, below: float) -> Plan:
-        """`plan` with windows below a noise level, for a picture of `size` (height, width); see `plans.windows`."""
+        """`plan` with windows below a noise level, for a picture of `size` (height, width); see
+        `plans.defaults.default_windows`.
+        """
         if not self._attention:
             raise RedilateError(
                 f"{self._class} has no self-attention to look through windows; leave windows out"
@@ -290,7 +291,7 @@ def apply(
             `noise_damping=True` dilates the mid block and the first up block by 2 in the mild network, as published for
             SDXL; `dispersed=True` disperses every dilated kernel; `low_pass=True` puts FouriScale's filter before every
             dilated convolution but those after an upsampler.
-        windows: the noise level in [0, 1] below which self-attention is windowed, see `plans.windows`.
+        windows: the noise level in [0, 1] below which self-attention is windowed, see `plans.defaults.default_windows`.
         layout: the order of conditions in the batch, for a loop of your own that needs ND-CFG. Diffusers' pipelines
             are asked at each call.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.devices import device_bytes, has_own_memory, is_out_of_memory, release
-from ..core.sequential import Sequential
+from ..core.sequential_guidance import Sequential
 from ..decoding.decode import (
     OnProgress,
     check_finite,

@@ -7,12 +7,13 @@ model decide for it alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..core.conv import Dilation, Pair, nearest_half
 from ..core.schedule import Tie
-from .plan import NoiseDamping, Plan, block_of, count_resolution_levels, resolution_level
+from .plan import NoiseDamping, Plan, Windows, block_of, count_resolution_levels, resolution_level
 from .published import Family as PublishedFamily
 from .published import published_plan
 
@@ -277,3 +278,27 @@ def _is_deep_encoder(name: str) -> bool:
         return False
     index = int(block.split(".")[1])
     return index >= 2 or (index == 1 and ".downsamplers." in name)
+
+
+def default_windows(
+    levels: Mapping[str, int], latents: Pair, ratio: tuple[float, float], below: float
+) -> Windows | None:
+    """Windows as large as the whole map was in training, at the two outermost levels with attention.
+
+    Args:
+        levels: the U-Net's self-attentions, in order, and the level of each.
+        latents: (height, width) of the target.
+        ratio: target side over native side, (height, width).
+        below: the noise level below which there are windows.
+
+    Returns:
+        None if no map is larger than in training.
+    """
+    outer = sorted(set(levels.values()))[:2]
+    size = {}
+    for name, level in levels.items():
+        whole = [-(-side // 2**level) for side in latents]
+        window = [max(1, round(side / max(1.0, axis))) for side, axis in zip(whole, ratio, strict=True)]
+        if level in outer and window != whole:
+            size[name] = (window[0], window[1])
+    return Windows(size=size, below=below) if size else None

@@ -9,7 +9,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image, ImageChops
 from typer.testing import CliRunner
 
-from redilate.apps.cli import app, main
+from redilate.apps.main import app, main
 from redilate.apps.recorded_settings import read_settings
 from redilate.generation import resolve as resolving
 

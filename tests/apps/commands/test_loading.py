@@ -8,8 +8,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from redilate.apps.cli import app
 from redilate.apps.command_line import lora_name
+from redilate.apps.main import app
 from redilate.apps.recorded_settings import read_settings
 from redilate.pipelines import loading
 from tests.models import tiny_sdxl

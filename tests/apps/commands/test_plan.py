@@ -7,7 +7,7 @@ import json
 from typer.testing import CliRunner
 
 import redilate
-from redilate.apps.cli import app
+from redilate.apps.main import app
 from redilate.plans.plan import Plan
 
 run = CliRunner()

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from redilate.apps.cli import main
+from redilate.apps.main import main
 
 COMMAND = [sys.executable, "-m", "redilate", "serve"]
 

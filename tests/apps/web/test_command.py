@@ -39,7 +39,7 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_nothing(
 
 
 def test_without_gradio_it_says_what_to_install():
-    blocked = "import sys; sys.modules['gradio'] = None\nfrom redilate.apps.cli import main\nmain(['web'])"
+    blocked = "import sys; sys.modules['gradio'] = None\nfrom redilate.apps.main import main\nmain(['web'])"
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "redilate: the page needs Gradio; pip install 'redilate[web]' brings it\n"

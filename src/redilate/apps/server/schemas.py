@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from redilate.generation.drawing import ANY_SEED, Method
-from redilate.generation.names import own_name
+from redilate.generation.setting_names import own_name
 from redilate.plans.defaults import Preset
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]

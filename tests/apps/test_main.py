@@ -17,7 +17,7 @@ import typer
 from PIL import Image, ImageChops
 
 from redilate import Plan, __version__
-from redilate.apps.cli import app, main
+from redilate.apps.main import app, main
 from redilate.apps.recorded_settings import read_settings
 from redilate.rivals.registry import METHODS
 
@@ -67,7 +67,7 @@ def same_pixels(first: Path, second: Path) -> bool:
 
 def test_version_is_told_without_importing_torch_or_diffusers():
     script = (
-        "import sys; from redilate.apps.cli import main\n"
+        "import sys; from redilate.apps.main import main\n"
         "try: main(['--version'])\n"
         "finally: print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
@@ -135,7 +135,7 @@ def test_another_method_draws_and_the_png_tells_its_name_and_parameters(generate
 
 def test_help_lists_every_method_without_importing_torch():
     script = (
-        "import sys; from redilate.apps.cli import main\n"
+        "import sys; from redilate.apps.main import main\n"
         "try: main(['generate', '--help'])\n"
         "finally: print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )

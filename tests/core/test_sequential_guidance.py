@@ -5,7 +5,7 @@ import torch
 
 import redilate
 from redilate import NoiseDamping, Plan
-from redilate.core.sequential import Sequential
+from redilate.core.sequential_guidance import Sequential
 from redilate.plans.plan import convolutions
 from tests.models import tiny_sd15, tiny_sdxl
 
