@@ -169,30 +169,23 @@ def draw(
     within rounding, on a CPU exactly. The settings have the names of `model` and `addons` (an autoencoder, LoRAs), and
     an entry `task` (id and digest), by which a `Store` recognises a picture without a record.
     """
-    told = {"model": model, **(addons or {})}
     drawer, first = find(method), tasks[0]
     names = ("width", "height", "steps", "guidance", "negative", "strength")
     asked = {"on_step": on_step, **{name: getattr(first, name) for name in names}}
     if first.strength is None:
         del asked["strength"]
-    made: list[tuple[Image, Mapping[str, Any], float]] = []  # with the seconds
+    made: list[tuple[Image, Mapping[str, Any], float]] = []  # picture, settings, seconds
     if method in OWN:
         finished: list[tuple[Image, Mapping[str, Any]]] = []
-        asked |= {
-            "count": len(tasks),
-            "on_picture": lambda *one: finished.append(one),
-            "on_note": log.warning,
-        }
-        seconds = drawer(pipe, first.prompt, seed=first.seed, **asked).seconds / len(tasks)
-        made = [(*one, seconds) for one in finished]
+        asked |= {"on_picture": lambda *picture: finished.append(picture), "on_note": log.warning}
+        seconds = drawer(pipe, first.prompt, seed=first.seed, count=len(tasks), **asked).seconds
+        made = [(*picture, seconds / len(tasks)) for picture in finished]
     else:
         for task in tasks:
             one = drawer(pipe, task.prompt, seed=task.seed, **asked)
             made.append((one.images[0], one.settings, one.seconds))
-    return [
-        Drawn(
-            encode(image, {**settings, **told, "task": {"id": task.id, "digest": task.digest}}),
-            seconds,
-        )
-        for task, (image, settings, seconds) in zip(tasks, made, strict=True)
-    ]
+    drawn = []
+    for task, (image, settings, seconds) in zip(tasks, made, strict=True):
+        own = {"model": model, **(addons or {}), "task": {"id": task.id, "digest": task.digest}}
+        drawn.append(Drawn(encode(image, {**settings, **own}), seconds))
+    return drawn
