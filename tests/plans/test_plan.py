@@ -1,5 +1,9 @@
 """A plan as data: validated, frozen, JSON both ways, readable."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -136,3 +140,11 @@ def test_a_plan_kept_before_there_were_windows_reads_as_it_was(plan):
 def test_windows_that_make_no_sense_are_refused(windows):
     with pytest.raises(ValidationError):
         Plan.model_validate({"windows": windows})
+
+
+def test_a_file_is_read_as_utf_8_whatever_the_system_s_encoding(tmp_path):
+    path = tmp_path / "plan.json"
+    Plan(note="naïve").write(path)
+    code = f"from redilate.plans.plan import Plan; assert Plan.read({str(path)!r}).note == 'na\\xefve'"
+    ascii_only = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], env=ascii_only, check=True)

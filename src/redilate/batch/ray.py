@@ -45,6 +45,8 @@ def run_on_ray(
         threads: torch's in each actor, and the CPUs that it takes.
     """
     check_numbers(workers, threads)
+    if workers == 0:
+        raise RedilateError("workers is 0, which is this process alone; a Ray cluster needs at least 1")
     with _connected(address), _quiet_single_rows():
         import ray
         from ray.data import ActorPoolStrategy, from_arrow_refs

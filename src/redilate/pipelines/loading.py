@@ -43,7 +43,7 @@ def check_model(name_or_path: str | Path | None) -> None:
         if not index.exists():
             raise RedilateError(f"{path} is not a diffusers model: it has no model_index.json")
         try:
-            parts = json.loads(index.read_text())
+            parts = json.loads(index.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RedilateError(f"{index} is not JSON: {error}") from error
         if "unet" not in parts:

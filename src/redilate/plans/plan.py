@@ -85,7 +85,7 @@ class Stored(BaseModel):
     def read(cls, path: str | Path) -> Self:
         """Read a JSON file; RedilateError says what is wrong with it."""
         try:
-            return cls.model_validate_json(Path(path).read_text())
+            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise RedilateError(f"cannot read the {cls.kind} {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
