@@ -61,7 +61,7 @@ def test_what_cannot_be_is_refused():
         list(run_on_ray([1], make_ten, divide, workers=3))
     with pytest.raises(RedilateError, match="threads is 0; at least 1 is needed"):
         list(run_on_ray([1], make_ten, divide, threads=0))
-    with pytest.raises(RedilateError, match="workers is 0"):
+    with pytest.raises(RedilateError, match="workers is 0; at least 1 is needed"):
         list(run_on_ray([1], make_ten, divide, workers=0))
     assert list(run_on_ray([], make_nothing, divide)) == []
 

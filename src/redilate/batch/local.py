@@ -73,9 +73,9 @@ def load(make_pipe: MakePipe, device: str | None) -> tuple[Any, str | None]:
         return None, f"a worker could not load the model: {type(error).__name__}: {error}"
 
 
-def check_numbers(workers: int | None, threads: int | None) -> None:
-    """RedilateError for a negative number of workers, or for less than one thread."""
-    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
+def check_numbers(workers: int | None, threads: int | None, fewest: int = 0) -> None:
+    """RedilateError for less than the `fewest` workers, or for less than one thread."""
+    for name, value, least in (("workers", workers, fewest), ("threads", threads, 1)):
         if value is not None and value < least:
             raise RedilateError(f"{name} is {value}; at least {least} is needed")
 

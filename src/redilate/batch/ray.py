@@ -44,9 +44,7 @@ def run_on_ray(
         workers: actors; None: one for each GPU of the cluster, or without GPUs for each `threads` CPUs.
         threads: torch's in each actor, and the CPUs that it takes.
     """
-    check_numbers(workers, threads)
-    if workers == 0:
-        raise RedilateError("workers is 0, which is this process alone; a Ray cluster needs at least 1")
+    check_numbers(workers, threads, fewest=1)
     with _connected(address), _quiet_single_rows():
         import ray
         from ray.data import ActorPoolStrategy, from_arrow_refs
